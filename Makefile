@@ -1,0 +1,61 @@
+# make repro   set up .venv, then run the graph
+# make test    set up .venv, then run the tests
+# make lint    ruff, formatting included
+# make lock    pin requirements anew
+#
+# Works from any folder (make -C, make -f) and again on top of itself.
+
+.PHONY: repro test lint format lock help
+.DEFAULT_GOAL := help
+
+ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
+ifneq ($(ROOT),$(CURDIR))
+repro test lint format lock help:
+	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
+else
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+help:
+	@sed -n '1,/^$$/s/^# //p' Makefile
+
+repro: .venv/ready
+	$(IN_VENV) dvc repro
+
+test: .venv/ready-dev
+	$(IN_VENV) python -m pytest $(ARGS)
+
+lint: .venv/ready-dev
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+
+format: .venv/ready-dev
+	$(IN_VENV) ruff check --fix .
+	$(IN_VENV) ruff format .
+
+lock: .venv/ready-dev
+	cd "$(CURDIR)" && for name in requirements requirements-dev; do $(IN_VENV) uv pip compile --quiet \
+		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		$(UPGRADE) $$name.in -o $$name.txt || exit; done
+
+INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
+
+# The stamps are written last, so an installation that broke off is made anew.
+.venv/ready: requirements.txt
+	@test -n "$(PYTHON)" || { \
+		echo "error: no Python 3.11, 3.12 or 3.13 found; give one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { \
+		echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(INSTALL) requirements.txt
+	@touch $@
+
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+endif
