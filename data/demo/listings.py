@@ -1,0 +1,187 @@
+"""Plans the data set: which listings there are and what each of their photos shows."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from bodies import outline
+from camera import frame_vehicle
+from catalogue import MODELS
+from finish import Dealer, add_grain, encode, grade, soften
+from paints import draw_paint
+from scenes import KINDS, Scene, build_scene, draw_background
+from vehicles import (
+    Vehicle,
+    bounding_box,
+    cast_shadow,
+    draw_reflection,
+    draw_vehicle,
+)
+
+# Width and height in pixels, and how often.
+SIZES = ((480, 360), (480, 360), (480, 320), (512, 384), (540, 360), (400, 400), (420, 560))
+OVERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some photos of one vehicle."""
+
+    number: int  # from 1
+    model: int  # index into catalogue.MODELS
+    photos: int
+
+    @property
+    def name(self) -> str:
+        """Its id, as in labels.csv."""
+        return f"L{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A finished photo: file name, JPEG bytes, vehicle box, degrees from the nose seen."""
+
+    listing: Listing
+    path: str
+    jpeg: bytes
+    box: tuple[int, int, int, int]
+    turned: float
+
+
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """The random numbers of one listing or photo: a function of `seed` and `key` alone."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *key])))
+
+
+def plan_listings(seed: int, photos_per_model: int) -> list[Listing]:
+    """Listings of 2 to 5 photos, `photos_per_model` in all for each model, in shuffled order."""
+    rng = generator(seed, 0)
+    sizes: list[tuple[int, int]] = []
+    for model in range(len(MODELS)):
+        left = photos_per_model
+        while left:
+            choices = [n for n in (2, 3, 4, 5) if n <= left and left - n != 1]
+            taken = int(rng.choice(choices))
+            sizes.append((model, taken))
+            left -= taken
+    # Numbers given in the order of the catalogue would tell the class.
+    order = rng.permutation(len(sizes))
+    return [Listing(i + 1, *sizes[k]) for i, k in enumerate(order)]
+
+
+def draw_vehicle_for(seed: int, listing: Listing) -> Vehicle:
+    """The listing's vehicle; its paint and rims do not depend on its class."""
+    rng = generator(seed, listing.number, 0)
+    return Vehicle(listing.model, draw_paint(rng), int(rng.integers(4)))
+
+
+def _azimuth(rng: np.random.Generator, index: int) -> float:
+    """Mostly three-quarter views, as in listings; degrees from the nose, either side."""
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    view = rng.random()
+    if index == 0 or view < 0.45:
+        degrees = rng.uniform(28, 55)
+    elif view < 0.65:
+        degrees = rng.uniform(78, 100)
+    else:
+        degrees = rng.uniform(125, 150)
+    return float(np.deg2rad(side * degrees))
+
+
+def render_listing(
+    seed: int, listing: Listing, quality: tuple[int, int], banners: float
+) -> list[Shot]:
+    """All photos of one listing.
+
+    `quality` is the range of JPEG qualities; `banners` the share of sellers whose style is kept.
+    """
+    cv2.setNumThreads(1)  # one process per core already
+    rng = generator(seed, listing.number, 1)
+    vehicle = draw_vehicle_for(seed, listing)
+    kind = str(rng.choice(KINDS, p=[0.28, 0.26, 0.18, 0.16, 0.12]))
+    scene = build_scene(kind, rng)
+    dealer = Dealer(rng)
+    shown = rng.random() < banners
+    size = SIZES[int(rng.integers(len(SIZES)))]
+    return [
+        _render_photo(
+            generator(seed, listing.number, 2 + i),
+            listing,
+            i,
+            vehicle,
+            scene,
+            size,
+            dealer if shown else None,
+            quality,
+        )
+        for i in range(listing.photos)
+    ]
+
+
+def _render_photo(
+    rng: np.random.Generator,
+    listing: Listing,
+    index: int,
+    vehicle: Vehicle,
+    scene: Scene,
+    size: tuple[int, int],
+    dealer: Dealer | None,
+    quality: tuple[int, int],
+) -> Shot:
+    portrait = size[1] > size[0]
+    azimuth = _azimuth(rng, index)
+    camera = frame_vehicle(
+        outline(vehicle.model),
+        azimuth,
+        float(rng.uniform(1.45, 1.85)),
+        float(rng.uniform(1.4, 2.0)),
+        size,
+        float(rng.uniform(0.84, 0.95) if portrait else rng.uniform(0.66, 0.90)),
+        (float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.53, 0.60))),
+    )
+    image = compose(scene, camera, vehicle, size)
+    image = grade(image, float(rng.uniform(0.92, 1.14)), float(rng.uniform(0.15, 0.75)))
+    image = add_grain(image, float(rng.uniform(0.5, 4.0)), rng)
+    if rng.random() < 0.2:
+        image = soften(image, float(rng.uniform(0.55, 0.8)))
+    if dealer is not None:
+        dealer.stamp(image)
+    box = bounding_box(camera, vehicle, size)
+    jpeg = encode(image, int(rng.integers(quality[0], quality[1] + 1)))
+    return Shot(
+        listing, f"{listing.name}-{index + 1}.jpg", jpeg, box, float(np.abs(np.rad2deg(azimuth)))
+    )
+
+
+def compose(scene: Scene, camera, vehicle: Vehicle, size: tuple[int, int]) -> np.ndarray:
+    """Scene, other vehicles and the vehicle as BGR uint8 of `size` (width, height)."""
+    image = draw_background(scene, camera, size)
+    reach = float(camera.depth_and_pixels(np.zeros(3))[0])
+    box = bounding_box(camera, vehicle, size)
+    behind = []
+    for other in scene.others:
+        depth = float(camera.depth_and_pixels(np.array([other.x, other.y, 0.5]))[0])
+        area = bounding_box(camera, other, size) if depth > 3.0 else None
+        if area is None or depth > 45.0:
+            continue
+        nearer = depth < reach + 1.2
+        apart = area[2] <= box[0] or area[0] >= box[2]
+        if nearer and not apart:
+            continue  # it would hide the vehicle that is for sale
+        behind.append((depth, other))
+    behind.sort(key=lambda pair: -pair[0])
+    for _, other in behind:
+        cast_shadow(image, camera, other, scene.light)
+    cast_shadow(image, camera, vehicle, scene.light)
+    large = (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING)
+    image = cv2.resize(image, large, interpolation=cv2.INTER_LINEAR_EXACT)
+    near = camera.scaled(OVERSAMPLING)
+    if scene.polish:
+        for _, other in behind:
+            draw_reflection(image, near, other, scene.light, scene.polish)
+        draw_reflection(image, near, vehicle, scene.light, scene.polish)
+    for _, other in behind:
+        draw_vehicle(image, near, other, scene.light, fine=False)
+    draw_vehicle(image, near, vehicle, scene.light, fine=True)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,193 @@
+"""The demo renderer, as its users meet it: files, labels, boxes and bytes."""
+
+import csv
+import hashlib
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
+sys.path.append(str(DEMO))
+
+import listings as demo_listings  # noqa: E402
+from bodies import outline  # noqa: E402
+from camera import frame_vehicle  # noqa: E402
+from catalogue import MODELS  # noqa: E402
+from listings import draw_vehicle_for, plan_listings  # noqa: E402
+from vehicles import bounding_box, silhouette  # noqa: E402
+
+# One worker of pytest-xdist for all, so that the set is rendered once.
+pytestmark = pytest.mark.xdist_group("demo")
+
+PER_MODEL = 2
+PARAMS = """demo:
+  seed: {seed}
+  photos_per_model: {count}
+  quality: [60, 90]
+  banners: 0.6
+  workers: {workers}
+"""
+
+
+def render(
+    folder: Path, *, workers: int = 1, seed: int = 3, count: object = PER_MODEL
+) -> subprocess.CompletedProcess:
+    folder.mkdir(exist_ok=True)
+    text = PARAMS.format(seed=seed, count=count, workers=workers)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, str(DEMO / "render.py")],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "one"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos" / "stale.jpg").write_bytes(b"left by an earlier run")
+    result = render(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rows(rendered: Path) -> list[dict[str, str]]:
+    with (rendered / "labels.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    names = [
+        *sorted((folder / "photos").iterdir()),
+        folder / "labels.csv",
+        folder / "contact_sheet.jpg",
+    ]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in names}
+
+
+def test_same_bytes_on_one_and_two_workers(rendered: Path, tmp_path: Path) -> None:
+    result = render(tmp_path / "two", workers=2)
+    assert result.returncode == 0, result.stderr
+    assert digests(tmp_path / "two") == digests(rendered)
+
+
+def test_another_seed_gives_other_photos() -> None:
+    one = demo_listings.render_listing(1, plan_listings(1, 2)[0], (80, 80), 0.5)
+    two = demo_listings.render_listing(2, plan_listings(1, 2)[0], (80, 80), 0.5)
+    assert one[0].jpeg != two[0].jpeg
+
+
+def test_every_photo_has_a_row_and_nothing_is_left_over(rendered: Path, rows: list) -> None:
+    assert sorted(row["path"] for row in rows) == sorted(
+        path.name for path in (rendered / "photos").iterdir()
+    )
+    assert list(rows[0]) == ["path", "label", "make", "listing", "x1", "y1", "x2", "y2"]
+
+
+def test_all_classes_with_the_asked_count(rows: list) -> None:
+    assert Counter(row["label"] for row in rows) == {m.label: PER_MODEL for m in MODELS}
+    assert len(MODELS) == 12
+    assert all(row["label"].startswith(row["make"] + " ") for row in rows)
+    assert len({row["make"] for row in rows}) == 4
+
+
+def test_file_names_do_not_tell_the_class(rows: list) -> None:
+    assert all(re.fullmatch(r"L\d{4}-[1-5]\.jpg", row["path"]) for row in rows)
+    numbers = [row["label"] for row in rows if row["path"].endswith("-1.jpg")]
+    assert numbers != sorted(numbers)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 48])
+def test_listings_have_two_to_five_photos_of_one_model(count: int) -> None:
+    planned = plan_listings(5, count)
+    assert {listing.photos for listing in planned} <= {2, 3, 4, 5}
+    total = Counter()
+    for listing in planned:
+        total[listing.model] += listing.photos
+    assert total == dict.fromkeys(range(len(MODELS)), count)
+
+
+def test_labels_agree_within_a_listing(rows: list) -> None:
+    assert len({(row["listing"], row["label"]) for row in rows}) == len(
+        {row["listing"] for row in rows}
+    )
+
+
+def test_photos_are_jpegs_of_decent_size_with_boxes_inside(rendered: Path, rows: list) -> None:
+    for row in rows:
+        data = (rendered / "photos" / row["path"]).read_bytes()
+        assert data[:3] == b"\xff\xd8\xff"
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        height, width = image.shape[:2]
+        assert min(height, width) >= 320
+        x1, y1, x2, y2 = (int(row[key]) for key in ("x1", "y1", "x2", "y2"))
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
+        assert (x2 - x1) * (y2 - y1) > 0.08 * width * height
+        assert image.std() > 10
+
+
+@pytest.mark.parametrize("model", range(12))
+def test_box_is_tight_about_the_vehicle(model: int) -> None:
+    vehicle = draw_vehicle_for(3, demo_listings.Listing(1, model, 2))
+    size = (480, 360)
+    for azimuth in (0.6, 1.6, -2.4):
+        camera = frame_vehicle(outline(model), azimuth, 1.6, 1.6, size, 0.8, (0.5, 0.55))
+        mask = silhouette((size[1] * 2, size[0] * 2), camera.scaled(2.0), vehicle)
+        ys, xs = np.nonzero(mask)
+        found = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) / 2
+        box = np.array(bounding_box(camera, vehicle, size))
+        assert np.abs(box - found).max() <= 1.5
+
+
+def test_paint_does_not_depend_on_the_class() -> None:
+    for number in range(1, 40):
+        paints = {
+            draw_vehicle_for(3, demo_listings.Listing(number, model, 2)).paint
+            for model in (0, 5, 11)
+        }
+        assert len(paints) == 1
+    drawn = {draw_vehicle_for(3, demo_listings.Listing(n, 0, 2)).paint for n in range(1, 40)}
+    assert len(drawn) == 39
+
+
+def test_contact_sheet_is_small_enough_for_git(rendered: Path) -> None:
+    data = (rendered / "contact_sheet.jpg").read_bytes()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape[1] <= 1400
+    assert len(data) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"seed": -1}, "demo.seed"),
+        ({"count": 1}, "demo.photos_per_model"),
+        ({"count": "many"}, "demo.photos_per_model"),
+    ],
+)
+def test_bad_params_end_in_one_clear_line(tmp_path: Path, change: dict, key: str) -> None:
+    result = render(tmp_path / "bad", **change)
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: params.yaml: " + key)
+    assert not (tmp_path / "bad" / "photos").exists()
+
+
+def test_every_module_is_a_dependency_of_the_stage() -> None:
+    stage = yaml.safe_load((DEMO / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["render"]
+    assert {dep for dep in stage["deps"] if "/" not in dep} == {p.name for p in DEMO.glob("*.py")}
+    given = yaml.safe_load((DEMO / "params.yaml").read_text(encoding="utf-8"))["demo"]
+    # `workers` changes no byte, so changing it must not run the stage again.
+    assert set(stage["params"]) == {f"demo.{key}" for key in given if key != "workers"}
