@@ -1,0 +1,92 @@
+"""The manifest: one line per usable photo, and the tables of what was left out and of labels."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from photos.tables import read_table
+from stage import StageError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A usable photo.
+
+    ``photo_id`` is the first 16 hex digits of the sha256 of the file's bytes. ``path`` is
+    relative to the photos folder. ``x1 … y2`` is the vehicle's box in pixels of the upright
+    photo (right and bottom exclusive), all ``None`` where no box is known.
+    """
+
+    photo_id: str
+    path: str
+    label: str
+    make: str
+    listing: str
+    split: str
+    x1: int | None
+    y1: int | None
+    x2: int | None
+    y2: int | None
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        return None if self.x1 is None else (self.x1, self.y1, self.x2, self.y2)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An input row that is not in the manifest: ``reason`` is a code, ``detail`` is for people."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class: its name and its make. The order of a list of them is the model's output order."""
+
+    label: str
+    make: str
+
+
+def read_manifest(file: Path) -> list[Photo]:
+    """Reads a manifest, in its order (by ``photo_id``).
+
+    Raises:
+        StageError: there is none.
+
+    """
+    if not file.is_file():
+        raise StageError(f"{file}: not found; run dvc repro")
+    return [
+        Photo(**{**row, **{side: _pixel(row[side]) for side in ("x1", "y1", "x2", "y2")}})
+        for row in read_table(file)
+    ]
+
+
+def _pixel(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def write_labels(file: Path, labels: Iterable[Label]) -> None:
+    """Writes the classes in model-output order as a JSON list of objects."""
+    rows = [{"label": label.label, "make": label.make} for label in labels]
+    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_labels(file: Path) -> list[Label]:
+    """Reads the classes in model-output order.
+
+    Raises:
+        StageError: the file is missing or holds something else.
+
+    """
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return [Label(label=str(row["label"]), make=str(row["make"])) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StageError(f"{file}: not a list of labels ({error}); run dvc repro") from None

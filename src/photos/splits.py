@@ -1,0 +1,96 @@
+"""Which photos train, which choose thresholds, which test: whole groups, never parts of one."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from photos.manifest import SPLITS
+
+
+def assign(
+    groups: Sequence[str],
+    labels: Sequence[str],
+    subsets: Sequence[str],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    method: str,
+) -> list[str]:
+    """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
+
+    Args:
+        groups: a key per photo; photos of one listing have the same.
+        labels: the class of each photo. A group counts for the class of most of its photos.
+        subsets: a given split per photo, or ``""``; all photos of a group have the same.
+        val: the share of a class's photos wanted in val; with a given ``train`` subset and no
+            given ``val``, the share of that subset.
+        test: the share of a class's photos wanted in test, where none is given.
+        seed: changes which groups go where.
+        method: ``stratified`` meets the shares in every class as nearly as whole groups allow;
+            ``stable`` decides each group by its key alone, so that more photos move none.
+
+    Every class keeps at least one group in train. The result depends on the groups' contents,
+    not on their order.
+
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    by_class: dict[str, list[str]] = defaultdict(list)
+    given: dict[str, str] = {}
+    for group, indices in members.items():
+        counts = Counter(labels[index] for index in indices)
+        by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
+        given[group] = subsets[indices[0]]
+    val_is_given, test_is_given = "val" in given.values(), "test" in given.values()
+
+    chosen = dict(given)
+    for names in by_class.values():
+        names.sort(key=lambda name: (_unit(seed, name), name))
+        undecided = [name for name in names if given[name] != "test" and given[name] != "val"]
+        # What a subset column calls train may be carved for val, but never becomes test.
+        for pool, test_share in (
+            ([name for name in undecided if not given[name]], 0.0 if test_is_given else test),
+            ([name for name in undecided if given[name]], 0.0),
+        ):
+            val_share = 0.0 if val_is_given else val
+            if method == "stratified":
+                sizes = [len(members[name]) for name in pool]
+                splits = _fill(sizes, val=val_share, test=test_share)
+            else:
+                units = [_unit(seed, name) for name in pool]
+                splits = [_place(unit, val=val_share, test=test_share) for unit in units]
+            chosen.update(zip(pool, splits, strict=True))
+        if undecided and all(chosen[name] != "train" for name in undecided):
+            chosen[undecided[-1]] = "train"  # the last in hashed order is the last to leave train
+    return [chosen[group] for group in groups]
+
+
+def _unit(seed: int, name: str) -> float:
+    digest = hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _fill(sizes: Sequence[int], *, val: float, test: float) -> list[str]:
+    """Fills test, then val, in the given order; a group goes in while that brings it nearer."""
+    splits, at = ["train"] * len(sizes), 0
+    for split, share in (("test", test), ("val", val)):
+        want, have = share * sum(sizes), 0
+        while at < len(sizes) and abs(have + sizes[at] - want) < abs(have - want):
+            splits[at] = split
+            have += sizes[at]
+            at += 1
+    return splits
+
+
+def _place(unit: float, *, val: float, test: float) -> str:
+    return "test" if unit < test else "val" if unit < test + val else "train"
+
+
+def missing_classes(labels: Sequence[str], splits: Sequence[str]) -> dict[str, list[str]]:
+    """For each split, the classes that have no photo in it, sorted."""
+    present = {split: set() for split in SPLITS}
+    for label, split in zip(labels, splits, strict=True):
+        present[split].add(label)
+    return {split: sorted(set(labels) - present[split]) for split in SPLITS}

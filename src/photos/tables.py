@@ -1,0 +1,25 @@
+"""CSV files of dataclass rows, safe for any name that a file system or a label can hold."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import astuple, fields
+from pathlib import Path
+
+# File names need not be UTF-8: other bytes pass through, as in Python's own file names.
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+def write_table(file: Path, kind: type, rows: Iterable) -> None:
+    """Writes instances of the dataclass ``kind``, field names first; ``None`` becomes empty."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", **_TEXT) as handle:
+        # Text is always quoted: else Python 3.11 leaves a bare carriage return unprotected.
+        writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(field.name for field in fields(kind))
+        writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
+
+
+def read_table(file: Path) -> list[dict[str, str]]:
+    """Reads what :func:`write_table` wrote, every value as text."""
+    with file.open(**_TEXT) as handle:
+        return list(csv.DictReader(handle))

@@ -1,0 +1,143 @@
+"""photos, labels -> data/split/{manifest,quarantine}.csv, labels.json; metrics/split.json.
+
+Looks at every photo once, sets aside what cannot be used, and gives each listing one split.
+"""
+
+import json
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+import params
+from compute import ComputeParams, each
+from photos.inspect import Candidate, inspect, resolve
+from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
+from photos.source import DataParams, read_rows
+from photos.splits import assign, missing_classes
+from photos.tables import write_table
+from stage import StageError, progress, run
+
+OUT = Path("data/split")
+METRICS = Path("metrics/split.json")
+
+Share = Annotated[params.Float, Field(ge=0, lt=1)]
+
+
+class SplitParams(params.Section):
+    """Section ``split``."""
+
+    seed: Annotated[int, Field(ge=0)]
+    method: Literal["stratified", "stable"]
+    val: Annotated[params.Float, Field(gt=0, lt=1)]
+    test: Share
+    max_quarantined: Annotated[params.Float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _leaves_photos_for_training(self) -> "SplitParams":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val + test must stay below 1, found {self.val} + {self.test}")
+        return self
+
+
+def main() -> None:
+    data = params.load("data", DataParams)
+    split = params.load("split", SplitParams)
+    workers = params.load("compute", ComputeParams).workers
+
+    root = Path(data.photos)
+    rows = read_rows(photos=root, labels=Path(data.labels))
+    looked_at = each(partial(inspect, root), rows, workers=workers)
+    inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
+    candidates, rejected = resolve(inspected)
+    check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
+
+    splits = assign(
+        [photo.group for photo in candidates],
+        [photo.row.label for photo in candidates],
+        [photo.subset for photo in candidates],
+        val=split.val,
+        test=split.test,
+        seed=split.seed,
+        method=split.method,
+    )
+    candidates, splits, untrained = drop_untrained(candidates, splits)
+    rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
+    manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
+    labels = list_labels(manifest)
+    missing = missing_classes([photo.label for photo in manifest], splits)
+    for name in ("val", "test"):
+        if missing[name]:
+            print(f"note: no {name} photos of {len(missing[name])} classes: {missing[name][:5]}")
+
+    write_table(OUT / "manifest.csv", Photo, manifest)
+    write_table(OUT / "quarantine.csv", Rejected, rejected)
+    write_labels(OUT / "labels.json", labels)
+    report = {
+        "input": len(rows),
+        "kept": len(manifest),
+        "quarantined": len(rejected),
+        "reasons": dict(sorted(Counter(row.reason for row in rejected).items())),
+        "classes": len(labels),
+        "groups": len({photo.group for photo in candidates}),
+        **{name: splits.count(name) for name in SPLITS},
+        "classes_without_val": len(missing["val"]),
+        "classes_without_test": len(missing["test"]),
+    }
+    METRICS.parent.mkdir(exist_ok=True)
+    METRICS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def drop_untrained(
+    candidates: list[Candidate], splits: list[str]
+) -> tuple[list[Candidate], list[str], list[Rejected]]:
+    """Sets aside classes that a subset column or mixed listings leave no training photo."""
+    placed = list(zip(candidates, splits, strict=True))
+    learnt = {photo.row.label for photo, split in placed if split == "train"}
+    if len(learnt) < 2:
+        raise StageError(
+            f"data.labels: {len(learnt)} classes have usable training photos, at least 2 are needed"
+        )
+    kept = [(photo, split) for photo, split in placed if photo.row.label in learnt]
+    untrained = [
+        Rejected(photo.row.path, "no-training-photo", "its class has no training photo")
+        for photo in candidates
+        if photo.row.label not in learnt
+    ]
+    return [photo for photo, _ in kept], [split for _, split in kept], untrained
+
+
+def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:
+    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable."""
+    if len(rejected) / total > allowed:
+        reasons = Counter(row.reason for row in rejected).most_common()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        raise StageError(
+            f"{len(rejected)} of {total} photos cannot be used ({counts}), e.g. "
+            f"{rejected[0].path!r}: {rejected[0].detail}; split.max_quarantined allows {allowed}"
+        )
+
+
+def to_photo(candidate: Candidate, split: str) -> Photo:
+    """The manifest line of a candidate; a row that names no make has its label's first word."""
+    row = candidate.row
+    box = row.box or (None, None, None, None)
+    make = row.make or (row.label.split() or [row.label])[0]
+    return Photo(candidate.photo_id, row.path, row.label, make, row.listing, split, *box)
+
+
+def list_labels(manifest: list[Photo]) -> list[Label]:
+    """The classes in model-output order: by name; a class has the make of most of its photos."""
+    makes: dict[str, Counter] = {}
+    for photo in manifest:
+        makes.setdefault(photo.label, Counter())[photo.make] += 1
+    return [
+        Label(label, min(counts, key=lambda make: (-counts[make], make)))
+        for label, counts in sorted(makes.items())
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
