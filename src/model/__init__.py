@@ -1,0 +1,1 @@
+"""From arrays to a network: backbones, weights, feeding, fitting, saving. Knows only shards."""

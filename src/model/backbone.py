@@ -1,0 +1,105 @@
+"""Residual networks in Keras, 18 to 152 layers deep, and the classifier on top.
+
+Architecture: He et al. 2015, arXiv:1512.03385. The three deep ones have the layers and layer names
+of ``keras.applications`` (stride on the first 1 x 1 convolution of a stage, biases in the
+convolutions), so that the weights published for those fit.
+"""
+
+import keras
+from keras import layers
+
+BLOCKS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
+}
+"""Residual blocks in each of the four stages, ``conv2`` to ``conv5``."""
+
+MEAN = (123.68, 116.779, 103.939)
+VARIANCE = (58.393**2, 57.12**2, 57.375**2)
+"""Mean and variance of ImageNet's red, green and blue, for pixels in [0, 255]."""
+
+
+def build_backbone(name: str, *, shape: tuple[int, int]) -> keras.Model:
+    """A residual network without a head.
+
+    Args:
+        name: a key of ``BLOCKS``.
+        shape: height and width of the input.
+
+    Returns:
+        A model from RGB pixels in [0, 255], float32 ``(n, height, width, 3)``, to features
+        ``(n, 512)`` (``resnet18``) or ``(n, 2048)``. Normalisation is its first layer.
+
+    """
+    inputs = keras.Input((*shape, 3), name="pixels")
+    x = layers.Normalization(mean=MEAN, variance=VARIANCE, name="normalise")(inputs)
+    deep = name != "resnet18"
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
+    x = _convolve(x, 64, 7, strides=2, padding="valid", use_bias=deep, name="conv1")
+    x = layers.ReLU(name="conv1_relu")(x)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
+    block = _bottleneck_block if deep else _basic_block
+    for stage, count in enumerate(BLOCKS[name], start=2):
+        for number in range(1, count + 1):
+            strides = 2 if stage > 2 and number == 1 else 1
+            filters = 64 * 2 ** (stage - 2)
+            x = block(x, filters, strides, first=number == 1, name=f"conv{stage}_block{number}")
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def build_classifier(backbone: keras.Model, *, classes: int, dropout: float) -> keras.Model:
+    """Puts dropout and a dense layer on a backbone: pixels in, logits ``(n, classes)`` out."""
+    x = layers.Dropout(dropout, name="dropout")(backbone.output)
+    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return keras.Model(backbone.input, logits, name="vehicle")
+
+
+def _convolve(x, filters, size, *, name, strides=1, padding="same", use_bias, last=False):
+    """Convolution and batch normalisation; the ``last`` of a block starts as zero.
+
+    So every block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+    """
+    x = layers.Conv2D(
+        filters,
+        size,
+        strides=strides,
+        padding=padding,
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    # Statistics over some ten steps instead of Keras's hundred: fine-tuning is short.
+    return layers.BatchNormalization(
+        epsilon=1.001e-5,
+        momentum=0.9,
+        gamma_initializer="zeros" if last else "ones",
+        name=f"{name}_bn",
+    )(x)
+
+
+def _basic_block(x, filters, strides, *, first, name):
+    shortcut = x
+    if first and strides > 1:
+        shortcut = _convolve(x, filters, 1, strides=strides, use_bias=False, name=f"{name}_0")
+    x = _convolve(x, filters, 3, strides=strides, use_bias=False, name=f"{name}_1")
+    x = layers.ReLU(name=f"{name}_1_relu")(x)
+    x = _convolve(x, filters, 3, use_bias=False, name=f"{name}_2", last=True)
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _bottleneck_block(x, filters, strides, *, first, name):
+    shortcut = x
+    if first:
+        shortcut = _convolve(x, 4 * filters, 1, strides=strides, use_bias=True, name=f"{name}_0")
+    x = _convolve(x, filters, 1, strides=strides, use_bias=True, name=f"{name}_1")
+    x = layers.ReLU(name=f"{name}_1_relu")(x)
+    x = _convolve(x, filters, 3, use_bias=True, name=f"{name}_2")
+    x = layers.ReLU(name=f"{name}_2_relu")(x)
+    x = _convolve(x, 4 * filters, 1, use_bias=True, name=f"{name}_3", last=True)
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.ReLU(name=f"{name}_out")(x)

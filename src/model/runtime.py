@@ -1,0 +1,41 @@
+"""Starts Keras: which backend, how many threads, which seed; keeps its start-up chatter quiet."""
+
+import importlib
+import os
+import sys
+import tempfile
+from types import ModuleType
+
+
+def start(*, threads: int, seed: int = 0) -> None:
+    """Prepares and imports Keras; call it before anything that imports Keras.
+
+    The backend is ``KERAS_BACKEND`` (default ``tensorflow``). ``threads`` is fixed because another
+    number of threads sums in another order and so gives other bits.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    import_quietly("keras").utils.set_random_seed(seed)
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Imports a module while holding back what native code prints to standard error.
+
+    What it printed is shown when the import fails.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            return importlib.import_module(name)
+        except BaseException:
+            chatter.seek(0)
+            os.write(saved, chatter.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

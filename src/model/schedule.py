@@ -1,0 +1,33 @@
+"""The learning rate of every step: linear warm-up, then half a cosine down to zero."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("vehicle")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Goyal et al. 2017 (arXiv:1706.02677) for the warm-up, Loshchilov & Hutter 2017
+    (arXiv:1608.03983) for the cosine.
+
+    Args:
+        peak: the highest learning rate.
+        steps: steps in all; the rate reaches zero after the last.
+        warmup_steps: steps until the peak.
+
+    """
+
+    def __init__(self, peak: float, steps: int, warmup_steps: int):
+        super().__init__()
+        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warm = self.peak * (step + 1) / max(1, self.warmup_steps)
+        through = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        cosine = self.peak * 0.5 * (1 + ops.cos(math.pi * ops.clip(through, 0.0, 1.0)))
+        return ops.where(step < self.warmup_steps, warm, cosine)
+
+    def get_config(self) -> dict:
+        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}

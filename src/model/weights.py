@@ -1,0 +1,110 @@
+"""Pretrained weights for a backbone: Keras's published ImageNet files, or a file of one's own."""
+
+import os
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from model.backbone import VARIANCE
+from stage import StageError
+
+BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+
+PUBLISHED = {
+    # sha256 of the files as they are mirrored with Git LFS; the sizes are those that Keras reports.
+    "resnet50": "66c8b43daff3fcc15bc4f30e3d2a167e21a14d9c9598a5394e5516471f4af504",
+    "resnet152": "a4cdce05b519d72205245c6f7ffd368180c7065d46c7a6bfc27902f0278c828a",
+    # Keras itself publishes md5 sums only, and no sha256 of this file is known to us.
+    "resnet101": "88cf7a10940856eca736dc7b7e228a21",
+}
+"""Checksum of each published file (without its ImageNet head)."""
+
+
+def load_pretrained(backbone: keras.Model, weights: str) -> None:
+    """Fills ``backbone`` (from :func:`model.backbone.build_backbone`) with pretrained weights.
+
+    Args:
+        weights: ``none`` leaves it as it is; ``imagenet`` downloads Keras's file once into
+            Keras's own folder and checks its checksum; anything else is a file: a ``.keras``
+            model trained here, a ``.weights.h5`` of this backbone, or an ``.h5`` in the layout
+            of ``keras.applications``.
+
+    Raises:
+        StageError: the file cannot be had, fails its checksum, or fits another network.
+
+    """
+    if weights == "none":
+        return
+    file = download(backbone.name) if weights == "imagenet" else Path(weights)
+    if not file.is_file():
+        raise StageError(f"model.weights: no file {file}; put it there, or set none or imagenet")
+    try:
+        if file.suffix == ".keras":
+            _copy_by_name(keras.models.load_model(file, compile=False, safe_mode=True), backbone)
+        elif _has_applications_layout(file):
+            _load_applications(file, backbone)
+        else:
+            backbone.load_weights(file)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StageError(
+            f"model.weights: {file} does not hold weights of {backbone.name}: {error}"
+        ) from None
+
+
+def download(name: str) -> Path:
+    """Keras's published weights of a backbone, downloaded unless they are there already."""
+    file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    checksum = PUBLISHED[name]
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    home.mkdir(parents=True, exist_ok=True)  # else Keras silently goes to /tmp/.keras
+    try:
+        return Path(
+            keras.utils.get_file(
+                file,
+                origin=BASE_URL + file,
+                cache_dir=home,
+                cache_subdir="models",
+                file_hash=checksum,
+            )
+        )
+    except Exception as error:  # get_file raises bare Exception when the network fails
+        raise StageError(
+            f"model.weights: could not get {BASE_URL + file} ({error}); on a machine without "
+            f"network, put {file} with checksum {checksum} into {home / 'models'}"
+        ) from None
+
+
+def _has_applications_layout(file: Path) -> bool:
+    with h5py.File(file) as content:
+        return "layer_names" in content.attrs
+
+
+def _load_applications(file: Path, backbone: keras.Model) -> None:
+    """Loads a ``keras.applications`` file, made for blue-green-red input with means taken off.
+
+    Ours takes red-green-blue divided by the standard deviation as well: turning round and scaling
+    the kernels of the first convolution makes the two networks equal.
+    """
+    makers = {
+        "resnet50": keras.applications.ResNet50,
+        "resnet101": keras.applications.ResNet101,
+        "resnet152": keras.applications.ResNet152,
+    }
+    if backbone.name not in makers:
+        raise ValueError(f"keras.applications has no {backbone.name}")
+    shape = backbone.input_shape[1:]
+    theirs = makers[backbone.name](include_top=False, weights=None, input_shape=shape)
+    theirs.load_weights(file)
+    _copy_by_name(theirs, backbone)
+    first = backbone.get_layer("conv1_conv")
+    kernel, bias = first.get_weights()
+    deviation = np.sqrt(np.float32(VARIANCE))
+    first.set_weights([kernel[:, :, ::-1] * deviation[:, None], bias])
+
+
+def _copy_by_name(source: keras.Model, backbone: keras.Model) -> None:
+    for layer in backbone.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())

@@ -1,0 +1,1 @@
+"""From predictions to numbers: metrics, calibration, tables. Knows arrays only."""
