@@ -1,0 +1,31 @@
+"""Fixtures that several rooms share; nothing here imports a deep-learning library."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, settings
+
+import photos.decode  # noqa: F401  # before anything imports cv2: it sets OpenCV's pixel limit
+from tiny_project import Project
+
+# The same examples on every run: a red test is somebody's change, not somebody's bad luck.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A DVC-less project in a folder of its own, which is the current one during the test."""
+    monkeypatch.chdir(tmp_path)
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples of a property test, which overwrite each other's files."""
+    return tmp_path_factory.mktemp("examples")

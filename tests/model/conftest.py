@@ -1,0 +1,5 @@
+"""Starts Keras once for all tests of networks."""
+
+from model.runtime import start
+
+start(threads=1)

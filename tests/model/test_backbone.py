@@ -1,0 +1,110 @@
+"""The networks against Keras's own, and the heads on top of them."""
+
+import keras
+import numpy as np
+import pytest
+
+from model.backbone import build_backbone, build_classifier
+from model.fitting import head_of
+from model.weights import load_pretrained
+from stage import StageError
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "features"),
+    [
+        ("resnet18", 18, 512),
+        ("resnet50", 50, 2048),
+        ("resnet101", 101, 2048),
+        ("resnet152", 152, 2048),
+    ],
+)
+def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features: int):
+    backbone = build_backbone(name, shape=(32, 48))
+    weighted = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    on_shortcuts = [layer for layer in weighted if layer.name.endswith("_0_conv")]
+    assert len(weighted) - len(on_shortcuts) + 1 == layers  # and the fully connected layer
+    assert backbone.output_shape == (None, features)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory):
+    """A file in the layout of ``keras.applications``, with random weights, and its network."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    h5py = pytest.importorskip("h5py")
+    keras.utils.set_random_seed(0)
+    network = keras.applications.ResNet50(
+        include_top=False, weights=None, pooling="avg", input_shape=(64, 64, 3)
+    )
+    for layer in network.layers:  # other statistics than 0 and 1, so that their order counts
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = len(layer.get_weights()[0])
+            layer.set_weights([np.random.default_rng(1).uniform(0.5, 1.5, size) for _ in range(4)])
+    file = tmp_path_factory.mktemp("published") / "notop.h5"
+    with h5py.File(file, "w") as content:
+        save_weights_to_hdf5_group(content, network)
+    return file, network
+
+
+def test_published_weights_give_the_features_that_keras_gives(published):
+    file, theirs = published
+    ours = build_backbone("resnet50", shape=(64, 64))
+    load_pretrained(ours, str(file))
+    expected = theirs(keras.applications.resnet.preprocess_input(PIXELS.copy()), training=False)
+    features = ours(PIXELS, training=False)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_weights_of_ones_own_are_taken_over(tmp_path, ending: str):
+    keras.utils.set_random_seed(1)
+    trained = build_backbone("resnet18", shape=(32, 32))
+    file = tmp_path / f"own{ending}"
+    if ending == ".keras":
+        build_classifier(trained, classes=3, dropout=0.0).save(file)
+    else:
+        trained.save_weights(file)
+    keras.utils.set_random_seed(2)
+    fresh = build_backbone("resnet18", shape=(48, 48))  # another input size does not matter
+    load_pretrained(fresh, str(file))
+    for ours, theirs in zip(fresh.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_of_another_network_are_refused(published, tmp_path):
+    file, _ = published
+    with pytest.raises(StageError, match=r"model\.weights: .* does not hold weights of resnet18"):
+        load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
+    own = tmp_path / "own.keras"
+    build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0).save(own)
+    with pytest.raises(StageError, match="does not hold weights of resnet50"):
+        load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(own))
+
+
+@pytest.mark.parametrize("name", ["gone.keras", "broken.keras", "broken.h5", "broken.weights.h5"])
+def test_a_missing_or_broken_weights_file_is_one_clear_error(tmp_path, name: str):
+    file = tmp_path / name
+    if name.startswith("broken"):
+        file.write_bytes(b"not a network")
+    with pytest.raises(StageError, match=r"model\.weights: "):
+        load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
+
+
+def test_a_head_trains_the_layers_of_its_network():
+    network = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=3, dropout=0.0)
+    head = head_of(network)
+    head.get_layer("logits").set_weights([np.full((512, 3), 2.0), np.array([0.0, 1.0, 2.0])])
+    np.testing.assert_array_equal(network.get_layer("logits").bias, [0, 1, 2])
+    assert head(np.zeros((1, 512))).shape == (1, 3)
+
+
+def test_a_new_residual_block_starts_as_the_identity():
+    network = build_backbone("resnet18", shape=(32, 32))
+    block = keras.Model(network.input, network.get_layer("conv2_block1_out").output)
+    before = keras.Model(network.input, network.get_layer("pool1_pool").output)
+    np.testing.assert_array_equal(block(PIXELS[:, :32, :32]), before(PIXELS[:, :32, :32]))

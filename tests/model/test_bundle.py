@@ -1,0 +1,96 @@
+"""Saving and loading what prediction needs."""
+
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from model.backbone import build_backbone, build_classifier
+from model.bundle import load_bundle, save_bundle
+from photos.manifest import Label
+from stage import StageError
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+LABELS = [Label("Audi One", "Audi"), Label("Škoda Two", "Škoda")]
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0.1)
+
+
+@pytest.fixture
+def preparation(tmp_path: Path) -> Path:
+    file = tmp_path / "preprocess.json"
+    file.write_text('{"size": 32}')
+    return file
+
+
+def test_a_bundle_predicts_what_the_network_did(network, preparation: Path, tmp_path: Path):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    assert sorted(file.name for file in (tmp_path / "vehicle").iterdir()) == [
+        "labels.json",
+        "model.keras",
+        "preprocess.json",
+    ]
+    loaded, labels = load_bundle(tmp_path / "vehicle")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(loaded.predict_on_batch(pixels), network.predict_on_batch(pixels))
+    assert labels == LABELS
+    assert not loaded.compiled
+
+
+def test_two_saves_are_the_same_bytes(network, preparation: Path, tmp_path: Path):
+    save_bundle(tmp_path / "one", network, labels=LABELS, preparation=preparation)
+    time.sleep(2.1)  # zip times have a grain of two seconds
+    save_bundle(tmp_path / "two", network, labels=LABELS, preparation=preparation)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_a_saved_bundle_replaces_the_old_one_whole(network, preparation: Path, tmp_path: Path):
+    (tmp_path / "vehicle").mkdir()
+    (tmp_path / "vehicle/stale.txt").write_text("of an earlier run")
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    assert not (tmp_path / "vehicle/stale.txt").exists()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["preprocess.json", "vehicle"]
+
+
+def test_labels_of_another_model_are_refused(network, preparation: Path, tmp_path: Path):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS[:1], preparation=preparation)
+    with pytest.raises(StageError, match=r"2 outputs, labels\.json names 1"):
+        load_bundle(tmp_path / "vehicle")
+
+
+def test_a_model_that_carries_code_is_refused(network, preparation: Path, tmp_path: Path):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Lambda(lambda x: x[:, 0, 0, :2], output_shape=(2,))(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "vehicle/model.keras")
+    with pytest.raises(StageError, match="cannot be loaded"):
+        load_bundle(tmp_path / "vehicle")
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "cut"])
+def test_a_damaged_bundle_is_one_clear_error(network, preparation, tmp_path: Path, damage: str):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    file = tmp_path / "vehicle/model.keras"
+    content = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(b"garbage" if damage == "garbage" else content[: len(content) // 2])
+    with pytest.raises(StageError, match=r"model\.keras: cannot be loaded"):
+        load_bundle(tmp_path / "vehicle")
+
+
+def test_the_canonical_file_holds_no_date(network, preparation: Path, tmp_path: Path):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    with zipfile.ZipFile(tmp_path / "vehicle/model.keras") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert "date_saved" not in json.loads(archive.read("metadata.json"))

@@ -1,0 +1,257 @@
+"""The first look at each photo, and what becomes of photos that are there twice."""
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from photos.inspect import Inspected, inspect, resolve
+from photos.prepare import CropParams, Preparation
+from photos.source import Row, read_rows
+from split import to_photo
+from tiny_photos import encode, photo_bytes, picture, with_orientation
+
+ENDINGS = (".jpg", ".png", ".webp")
+PREPARATION = Preparation(size=32, fit="pad", crop=CropParams(method="box", margin=0.05))
+
+
+def look(folder: Path, data: bytes, **said) -> Inspected:
+    (folder / "photo").write_bytes(data)
+    return inspect(folder, Row("photo", "Audi", **said))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_good_photo_is_known_by_its_bytes(ending: str, tmp_path: Path) -> None:
+    data = photo_bytes(ending=ending)
+    found = look(tmp_path, data)
+    assert found.fault is None
+    assert found.photo_id == hashlib.sha256(data).hexdigest()[:16]
+
+
+def test_a_row_with_a_fault_is_not_opened(tmp_path: Path) -> None:
+    row = Row("../secret", "Audi", fault=("outside", "leaves"))
+    assert inspect(tmp_path, row) == Inspected(row, fault=("outside", "leaves"))
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ((0, 0, 64, 48), None),
+        ((-10, -10, 500, 500), None),
+        ((63, 47, 64, 48), None),
+        ((64, 0, 80, 48), "bad-box"),
+        ((0, 48, 64, 60), "bad-box"),
+        ((-20, 0, 0, 48), "bad-box"),
+        ((-20, -20, -1, -1), "bad-box"),
+    ],
+)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_box_must_touch_the_photo(
+    box: tuple, reason: str | None, ending: str, tmp_path: Path
+) -> None:
+    fault = look(tmp_path, photo_bytes(ending=ending), box=box).fault
+    assert (fault and fault[0]) == reason
+
+
+def test_a_box_is_measured_on_the_upright_photo(tmp_path: Path) -> None:
+    turned = with_orientation(photo_bytes(height=48, width=160), 6)  # upright: 160 high, 48 wide
+    assert look(tmp_path, turned, box=(0, 100, 48, 150)).fault is None
+    assert look(tmp_path, turned, box=(100, 0, 150, 48)).fault[0] == "bad-box"
+
+
+@pytest.mark.parametrize("side", [9, 12, 15])
+def test_a_tiny_jpeg_is_set_aside_at_the_first_look(side: int, tmp_path: Path) -> None:
+    found = look(tmp_path, encode(picture(height=40, width=side)))
+    assert found.fault is not None
+    assert found.fault[0] == "too-small"
+
+
+@settings(max_examples=100)
+@given(
+    ending=st.sampled_from(ENDINGS),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+    cut=st.floats(0, 1) | st.just(1.0),
+    early=st.booleans(),
+)
+def test_a_damaged_photo_is_accepted_or_set_aside_and_never_stops_the_work(
+    ending: str, changes: list[tuple[float, int]], cut: float, early: bool, folder: Path
+) -> None:
+    data = bytearray(photo_bytes(3, ending, height=20, width=24))
+    reach = 0.1 if early else 1.0  # the header is where damage does most
+    for place, value in changes:
+        data[int(place * reach * (len(data) - 1))] = value
+    data = bytes(data[: int(cut * len(data))])
+    found = look(folder, data)
+    if found.fault:
+        reason, detail = found.fault
+        assert reason
+        assert detail
+    else:
+        # What split lets through, preprocess must be able to use.
+        assert PREPARATION.prepare(data).shape == (32, 32, 3)
+
+
+sides = st.floats(-200, 300) | st.integers(-3, 105).map(float) | st.floats(allow_nan=False)
+
+
+@settings(max_examples=100)
+@given(
+    ending=st.sampled_from([".jpg", ".png"]),
+    corners=st.tuples(sides, sides, sides, sides).filter(
+        lambda box: box[0] < box[2] and box[1] < box[3] and max(map(abs, box)) < float("inf")
+    ),
+)
+@example(ending=".jpg", corners=(101.0, 10.0, 103.0, 30.0))
+@example(ending=".jpg", corners=(10.1, 10.0, 10.4, 30.0))
+@example(ending=".png", corners=(99.6, 10.0, 120.0, 30.0))
+@example(ending=".png", corners=(-1e308, -1e308, 1e308, 1e308))
+def test_a_box_that_passes_the_first_look_can_be_cut_out(
+    ending: str, corners: tuple, folder: Path
+) -> None:
+    data = photo_bytes(5, ending, height=60, width=100)
+    (folder / "photo").write_bytes(data)
+    line = ",".join(map(repr, corners))
+    (folder / "labels.csv").write_text(f"path,label,x1,y1,x2,y2\nphoto,Audi,{line}\n")
+    (row,) = read_rows(photos=folder, labels=folder / "labels.csv")
+    found = inspect(folder, row)
+    if found.fault:
+        assert found.fault[0] == "bad-box"
+        return
+    (candidate,), _ = resolve([found])
+    # As the manifest hands it on: in whole pixels.
+    assert PREPARATION.prepare(data, to_photo(candidate, "train").box).shape == (32, 32, 3)
+
+
+def seen(path: str, content: str, label: str = "Audi", **said) -> Inspected:
+    return Inspected(Row(path, label, **said), photo_id=content * 16)
+
+
+def test_of_identical_photos_the_first_path_stays() -> None:
+    kept, left = resolve([seen("c", "1"), seen("a", "1"), seen("b", "1"), seen("d", "2")])
+    assert [photo.row.path for photo in kept] == ["a", "d"]
+    assert [(row.path, row.reason) for row in left] == [("b", "duplicate"), ("c", "duplicate")]
+    assert "same bytes as a" in left[0].detail
+
+
+def test_identical_photos_under_two_labels_are_both_set_aside() -> None:
+    kept, left = resolve([seen("a", "1"), seen("b", "1", "Seat"), seen("c", "2")])
+    assert [photo.row.path for photo in kept] == ["c"]
+    assert [(row.path, row.reason) for row in left] == [
+        ("a", "label-conflict"),
+        ("b", "label-conflict"),
+    ]
+    assert "Audi" in left[0].detail
+    assert "Seat" in left[0].detail
+
+
+def test_photos_of_one_listing_belong_together() -> None:
+    kept, _ = resolve([seen("a", "1", listing="x"), seen("b", "2", listing="x"), seen("c", "3")])
+    first, second, third = (photo.group for photo in kept)
+    assert first == second != third
+
+
+def test_a_photo_without_a_listing_stands_alone() -> None:
+    kept, _ = resolve([seen("a", "1"), seen("b", "2")])
+    assert kept[0].group != kept[1].group
+
+
+def test_a_shared_photo_joins_listings_into_one_chain() -> None:
+    # Sold again under a new listing: x and y share photo 1, y and z share photo 2.
+    rows = [
+        seen("a", "1", listing="x"),
+        seen("b", "1", listing="y"),
+        seen("c", "2", listing="y"),
+        seen("d", "2", listing="z"),
+        seen("e", "3", listing="z"),
+        seen("f", "4", listing="x"),
+        seen("g", "5", listing="other"),
+    ]
+    kept, _ = resolve(rows)
+    groups = {photo.row.path: photo.group for photo in kept}
+    assert len({groups[path] for path in "acef"}) == 1
+    assert groups["g"] != groups["a"]
+
+
+def test_a_copy_without_a_listing_joins_the_listing_of_the_other() -> None:
+    rows = [seen("a", "1"), seen("b", "1", listing="x"), seen("c", "2", listing="x")]
+    kept, _ = resolve(rows)
+    assert len({photo.group for photo in kept}) == 1
+
+
+def test_a_listing_named_like_a_photo_is_another_group() -> None:
+    kept, _ = resolve([seen("a", "1"), seen("b", "2", listing="1" * 16)])
+    assert kept[0].group != kept[1].group
+
+
+@pytest.mark.parametrize(
+    ("subsets", "stays"), [(("train", "test"), "b"), (("val", "train"), "a"), (("", "val"), "b")]
+)
+def test_of_a_listing_in_two_subsets_only_the_stricter_stays(
+    subsets: tuple[str, str], stays: str
+) -> None:
+    kept, left = resolve(
+        [
+            seen("a", "1", listing="x", subset=subsets[0]),
+            seen("b", "2", listing="x", subset=subsets[1]),
+        ]
+    )
+    assert [photo.row.path for photo in kept] == [stays]
+    assert [row.reason for row in left] == ["subset-leak"]
+
+
+def test_a_photo_given_to_train_and_test_is_a_test_photo() -> None:
+    kept, left = resolve([seen("a", "1", subset="train"), seen("b", "1", subset="test")])
+    assert [(photo.row.path, photo.subset) for photo in kept] == [("a", "test")]
+    assert [(row.path, row.reason) for row in left] == [("b", "duplicate")]
+
+
+@st.composite
+def looked_at(draw) -> list[Inspected]:
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from("0123456789"),  # content
+                st.sampled_from(["", "", "x", "y", "z"]),  # listing
+                st.sampled_from(["", "", "train", "val", "test"]),
+                st.integers(0, 9),  # 0: the wrong label
+                st.integers(0, 9),  # 0: a fault
+            ),
+            max_size=20,
+        )
+    )
+    return [
+        Inspected(
+            Row(
+                f"{number:02d}",
+                "Seat" if wrong == 0 else f"Audi {content}",
+                listing=listing,
+                subset=subset,
+            ),
+            **({"fault": ("empty", "zero bytes")} if fault == 0 else {"photo_id": content * 16}),
+        )
+        for number, (content, listing, subset, wrong, fault) in enumerate(rows)
+    ]
+
+
+@settings(max_examples=100)
+@given(rows=looked_at(), random=st.randoms(use_true_random=False))
+def test_no_photo_vanishes_and_no_group_falls_apart(rows: list[Inspected], random) -> None:
+    kept, left = resolve(rows)
+    paths = [photo.row.path for photo in kept] + [row.path for row in left]
+    assert sorted(paths) == [item.row.path for item in rows]
+    assert [photo.photo_id for photo in kept] == sorted({photo.photo_id for photo in kept})
+
+    subsets, groups_of = defaultdict(set), defaultdict(set)
+    for photo in kept:
+        subsets[photo.group].add(photo.subset)
+        if photo.row.listing:
+            groups_of[photo.row.listing].add(photo.group)
+    assert all(len(names) == 1 for names in subsets.values())
+    assert all(len(names) == 1 for names in groups_of.values())
+
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert resolve(shuffled) == (kept, left)

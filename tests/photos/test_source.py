@@ -1,0 +1,215 @@
+"""Reading what is said of each photo, from CSV files as people really save them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from photos.source import Row, read_rows
+from stage import StageError
+
+PLAIN = "path,label,listing\na.jpg,Audi A4,1\nb.jpg,Citroën C3,\n"
+ROWS = [Row("a.jpg", "Audi A4", listing="1"), Row("b.jpg", "Citroën C3")]
+
+
+def read(folder: Path, content: str | bytes) -> list[Row]:
+    photos = folder / "photos"
+    photos.mkdir(exist_ok=True)
+    labels = folder / "labels.csv"
+    labels.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_rows(photos=photos, labels=labels)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        PLAIN.rstrip("\n"),
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),
+        PLAIN.encode("utf-8-sig"),
+        PLAIN.replace("path,label,listing", " Path , LABEL,Listing"),
+        PLAIN.replace("\nb", "\n\n\nb") + "\n\n",
+        'path,label,listing\n"a.jpg","Audi A4","1"\n"b.jpg","Citroën C3",""\n',
+        PLAIN.replace("a.jpg", "./a.jpg").replace("b.jpg", " x//..\\b.jpg "),
+    ],
+    ids=[
+        "plain",
+        "no last newline",
+        "semicolons",
+        "tabs",
+        "Windows line ends",
+        "as Excel saves it",
+        "byte order mark",
+        "header in capitals",
+        "blank lines",
+        "quoted",
+        "roundabout paths",
+    ],
+)
+def test_a_csv_says_the_same_however_it_was_saved(content: str | bytes, tmp_path: Path) -> None:
+    assert read(tmp_path, content) == ROWS
+
+
+def test_columns_may_stand_in_any_order_beside_others(tmp_path: Path) -> None:
+    content = "price,label,path\n9000,Audi A4,a.jpg\n"
+    assert read(tmp_path, content) == [Row("a.jpg", "Audi A4")]
+
+
+def test_the_reference_layout_is_understood(tmp_path: Path) -> None:
+    content = "img_file,class,subset\n1.jpg,Audi A4,train\n2.jpg,Audi A4,test\n"
+    assert read(tmp_path, content) == [
+        Row("1.jpg", "Audi A4", subset="train"),
+        Row("2.jpg", "Audi A4", subset="test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("train", "train"), ("Test", "test"), ("valid", "val"), ("validation", "val"), ("", "")],
+)
+def test_a_subset_may_have_its_usual_names(written: str, meant: str, tmp_path: Path) -> None:
+    (row,) = read(tmp_path, f"path,label,subset\na.jpg,Audi,{written}\n")
+    assert (row.subset, row.fault) == (meant, None)
+
+
+def test_a_box_is_read_as_four_numbers(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "path,label,x1,y1,x2,y2\na.jpg,Audi,1,2.0,30,4e1\n")
+    assert row.box == (1, 2, 30, 40)
+
+
+def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "path,label,x1,y1,x2,y2\na.jpg,Audi,,,,\n")
+    assert (row.box, row.fault) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (",Audi,,,,,", "bad-row"),
+        ("a.jpg,,,,,,", "bad-row"),
+        ("a.jpg,  ,,,,,", "bad-row"),
+        ("a.jpg,Audi", "bad-row"),
+        ("a.jpg,Audi,,,,,,,", "bad-row"),
+        ("a.jpg,Audi,holdout,,,,", "bad-row"),
+        ("/etc/passwd,Audi,,,,,", "outside"),
+        ("../a.jpg,Audi,,,,,", "outside"),
+        ("x/../../a.jpg,Audi,,,,,", "outside"),
+        ("..\\a.jpg,Audi,,,,,", "outside"),
+        ("..,Audi,,,,,", "outside"),
+        ("a\0.jpg,Audi,,,,,", "outside"),
+        ("good.jpg,Audi,,,,,", "duplicate-row"),
+        ("./good.jpg,Audi,,,,,", "duplicate-row"),
+        ("a.jpg,Audi,,1,2,3,", "bad-box"),
+        ("a.jpg,Audi,,1,2,3,wide", "bad-box"),
+        ("a.jpg,Audi,,30,2,3,40", "bad-box"),
+        ("a.jpg,Audi,,1,2,1,40", "bad-box"),
+        ("a.jpg,Audi,,nan,2,3,40", "bad-box"),
+        ("a.jpg,Audi,,1,2,inf,40", "bad-box"),
+    ],
+)
+def test_a_faulty_row_is_kept_with_its_reason(line: str, reason: str, tmp_path: Path) -> None:
+    header = "path,label,subset,x1,y1,x2,y2\n"
+    good, bad = read(tmp_path, f"{header}good.jpg,Audi,,,,,\n{line}\n")
+    assert good.fault is None
+    assert bad.fault is not None
+    assert bad.fault[0] == reason
+    assert bad.fault[1]
+
+
+@pytest.mark.parametrize("name", ["..jpg", "...", "..a/b.jpg", "a..b.jpg"])
+def test_dots_in_a_name_do_not_lead_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    (row,) = read(tmp_path, f"path,label\n{name},Audi\n")
+    assert (row.path, row.fault) == (name, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["no column path", "found: nothing"]),
+        (b"photo,kind\n1.jpg,Audi\n", ["no column path", "img_file", "found: photo, kind"]),
+        (b"path,make\n1.jpg,Audi\n", ["no column label or class", "found: path, make"]),
+        (b"path,label\n", ["names no photo"]),
+        ("path,label\na.jpg,Citroën\n".encode("latin-1"), ["not UTF-8", "save it as UTF-8"]),
+        (PLAIN.encode("utf-16"), ["not UTF-8"]),
+        (b"path,label\n" + b"a" * 200_000 + b",Audi\n", ["line 2"]),
+    ],
+)
+def test_an_unusable_csv_is_refused_with_what_was_found(
+    content: bytes, words: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(StageError) as refused:
+        read(tmp_path, content)
+    assert "labels.csv" in str(refused.value)
+    assert all(word in str(refused.value) for word in words)
+
+
+def test_a_missing_csv_or_photos_folder_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"data\.photos: no folder"):
+        read_rows(photos=tmp_path / "none", labels=tmp_path / "labels.csv")
+    with pytest.raises(StageError, match=r"data\.labels: no file"):
+        read_rows(photos=tmp_path, labels=tmp_path / "labels.csv")
+
+
+@settings(max_examples=100)
+@given(
+    content=st.text(st.sampled_from('ab.,;"\n\r\t\\/ 0é\0-e'), max_size=60) | st.binary(max_size=60)
+)
+@example(content="a,b,1,2,3,1_0\n")
+@example(content='a,"b\n\nc,')
+def test_whatever_stands_in_a_csv_it_is_read_or_refused(content: str | bytes, folder: Path) -> None:
+    content = content if isinstance(content, bytes) else content.encode()
+    try:
+        rows = read(folder, b"path,label,x1,y1,x2,y2\n" + content)
+    except StageError:
+        return
+    assert rows
+    assert all(row.fault or (row.path and row.label) for row in rows)
+
+
+def in_folders(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def test_a_folder_for_each_class_names_its_photos(tmp_path: Path) -> None:
+    in_folders(tmp_path, "Seat Ibiza/z.jpg", "Audi A4/2.png", "Audi A4/2012/1.webp")
+    assert read_rows(photos=tmp_path, labels=tmp_path) == [
+        Row("Audi A4/2.png", "Audi A4"),
+        Row("Audi A4/2012/1.webp", "Audi A4"),
+        Row("Seat Ibiza/z.jpg", "Seat Ibiza"),
+    ]
+
+
+def test_what_a_file_manager_leaves_behind_is_no_photo(tmp_path: Path) -> None:
+    in_folders(tmp_path, "Audi/1.jpg", "Audi/.DS_Store", ".cache/1.jpg", "notes.txt")
+    assert read_rows(photos=tmp_path, labels=tmp_path) == [Row("Audi/1.jpg", "Audi")]
+
+
+def test_the_photos_folder_may_be_written_in_two_ways(tmp_path: Path) -> None:
+    in_folders(tmp_path, "Audi/1.jpg")
+    assert read_rows(photos=tmp_path, labels=tmp_path / "Audi" / "..")
+
+
+def test_an_empty_class_folder_is_refused_by_name(tmp_path: Path) -> None:
+    in_folders(tmp_path, "Audi/1.jpg")
+    (tmp_path / "Seat").mkdir()
+    with pytest.raises(StageError, match=r"Seat is empty; add photos or remove the folder"):
+        read_rows(photos=tmp_path, labels=tmp_path)
+
+
+def test_a_folder_of_loose_photos_is_refused(tmp_path: Path) -> None:
+    in_folders(tmp_path, "1.jpg")
+    with pytest.raises(StageError, match="no class folders"):
+        read_rows(photos=tmp_path, labels=tmp_path)
+
+
+def test_another_folder_than_the_photos_is_no_source_of_labels(tmp_path: Path) -> None:
+    in_folders(tmp_path, "photos/Audi/1.jpg", "labels/Audi/1.jpg")
+    with pytest.raises(StageError, match=r"data\.labels: .* is a folder"):
+        read_rows(photos=tmp_path / "photos", labels=tmp_path / "labels")

@@ -1,0 +1,216 @@
+"""Splits of whole groups: what holds for any photos, whatever the method."""
+
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from photos.splits import assign, missing_classes
+
+METHODS = ("stratified", "stable")
+
+
+def split(groups, labels, subsets=None, *, val=0.2, test=0.2, seed=0, method="stratified"):
+    subsets = [""] * len(groups) if subsets is None else subsets
+    return assign(groups, labels, subsets, val=val, test=test, seed=seed, method=method)
+
+
+@st.composite
+def collections(draw, *, given_subsets: bool = False):
+    """Groups of 1 to 4 photos of one class each, as listings are; maybe with given subsets."""
+    subsets = ["", "train", "val", "test"] if given_subsets else [""]
+    described = draw(
+        st.lists(
+            st.tuples(st.sampled_from("ABC"), st.integers(1, 4), st.sampled_from(subsets)),
+            min_size=1,
+            max_size=25,
+        )
+    )
+    return [
+        (f"group {number}", label, subset)
+        for number, (label, size, subset) in enumerate(described)
+        for _ in range(size)
+    ]
+
+
+methods = st.sampled_from(METHODS)
+seeds = st.integers(0, 2**32)
+shares = st.sampled_from([0.05, 0.1, 0.2, 0.34, 0.45])
+
+
+@settings(max_examples=100)
+@given(photos=collections(given_subsets=True), method=methods, seed=seeds, val=shares, test=shares)
+def test_every_photo_gets_one_split_and_no_group_two(photos, method, seed, val, test) -> None:
+    groups, labels, subsets = zip(*photos, strict=True)
+    splits = split(groups, labels, subsets, val=val, test=test, seed=seed, method=method)
+    assert len(splits) == len(photos)
+    assert set(splits) <= {"train", "val", "test"}
+    by_group = defaultdict(set)
+    for group, name in zip(groups, splits, strict=True):
+        by_group[group].add(name)
+    assert all(len(names) == 1 for names in by_group.values())
+
+
+@settings(max_examples=60)
+@given(
+    photos=collections(given_subsets=True),
+    method=methods,
+    seed=seeds,
+    random=st.randoms(use_true_random=False),
+)
+def test_the_order_of_the_rows_does_not_matter(photos, method, seed, random) -> None:
+    def split_of_groups() -> dict[str, str]:
+        groups, labels, subsets = zip(*photos, strict=True)
+        splits = split(groups, labels, subsets, seed=seed, method=method)
+        return dict(zip(groups, splits, strict=True))
+
+    first = split_of_groups()
+    random.shuffle(photos)
+    assert split_of_groups() == first
+
+
+@settings(max_examples=100)
+@given(photos=collections(given_subsets=True), method=methods, seed=seeds, val=shares, test=shares)
+def test_given_subsets_are_honoured(photos, method, seed, val, test) -> None:
+    groups, labels, subsets = zip(*photos, strict=True)
+    splits = split(groups, labels, subsets, val=val, test=test, seed=seed, method=method)
+    for subset, name in zip(subsets, splits, strict=True):
+        if subset in ("val", "test"):
+            assert name == subset
+        if subset == "train":
+            assert name in ("train", "val")
+        # Where somebody chose test photos (or val photos), we choose no further ones.
+        if "test" in subsets and subset != "test":
+            assert name != "test"
+        if "val" in subsets and subset != "val":
+            assert name != "val"
+
+
+@settings(max_examples=100)
+@given(photos=collections(given_subsets=True), method=methods, seed=seeds, val=shares, test=shares)
+def test_every_class_that_may_train_keeps_a_training_photo(photos, method, seed, val, test) -> None:
+    groups, labels, subsets = zip(*photos, strict=True)
+    splits = split(groups, labels, subsets, val=val, test=test, seed=seed, method=method)
+    may_train = {label for _, label, subset in photos if subset in ("", "train")}
+    train = {label for label, name in zip(labels, splits, strict=True) if name == "train"}
+    assert train == may_train
+
+
+@settings(max_examples=100)
+@given(photos=collections(), seed=seeds, val=shares, test=shares)
+def test_stratified_meets_the_shares_of_each_class_within_one_group(
+    photos, seed, val, test
+) -> None:
+    groups, labels, _ = zip(*photos, strict=True)
+    splits = split(groups, labels, val=val, test=test, seed=seed)
+    for label in set(labels):
+        of_class = [
+            (group, name)
+            for group, other, name in zip(groups, labels, splits, strict=True)
+            if other == label
+        ]
+        # A class with a single training group may owe it to the rule that each class trains.
+        if len({group for group, name in of_class if name == "train"}) < 2:
+            continue
+        largest = max(Counter(group for group, _ in of_class).values())
+        for share, wanted in (("val", val), ("test", test)):
+            have = sum(name == share for _, name in of_class)
+            assert abs(have - wanted * len(of_class)) <= largest
+
+
+def test_stratified_is_exact_where_groups_allow() -> None:
+    groups = [str(number) for number in range(40)]
+    labels = ["Audi"] * 20 + ["Seat"] * 20
+    counts = Counter(zip(labels, split(groups, labels, val=0.15, test=0.2), strict=True))
+    assert counts == {
+        (label, name): count
+        for label in ("Audi", "Seat")
+        for name, count in (("train", 13), ("val", 3), ("test", 4))
+    }
+
+
+@settings(max_examples=100)
+@given(photos=collections(), further=collections(), seed=seeds, val=shares, test=shares)
+def test_stable_moves_no_group_when_photos_are_added_but_one_that_stood_in_for_its_class(
+    photos, further, seed, val, test
+) -> None:
+    # The one exception: a class whose groups all hash to val and test lends its last one to
+    # train; once the class has another, that one may go where it hashes to. Nothing ever moves
+    # from val or test into train.
+    further = [(f"new {group}", label, subset) for group, label, subset in further]
+    options = {"val": val, "test": test, "seed": seed, "method": "stable"}
+    groups, labels, subsets = zip(*photos, strict=True)
+    before = dict(zip(groups, split(groups, labels, subsets, **options), strict=True))
+    groups, labels, subsets = zip(*photos, *further, strict=True)
+    after = dict(zip(groups, split(groups, labels, subsets, **options), strict=True))
+    old_groups = {(group, label) for group, label, _ in photos}
+    training = Counter(label for group, label in old_groups if before[group] == "train")
+    for group, label, _ in photos:
+        if before[group] != "train" or training[label] > 1:
+            assert after[group] == before[group]
+
+
+def test_stable_comes_near_the_shares_among_many_groups() -> None:
+    groups = [f"listing {number}" for number in range(2000)]
+    counts = Counter(split(groups, ["Audi"] * 2000, val=0.1, test=0.2, method="stable"))
+    assert abs(counts["test"] - 400) < 72  # four standard deviations of 17.9
+    assert abs(counts["val"] - 200) < 54  # of 13.4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_another_seed_gives_another_split_and_the_same_seed_the_same(method: str) -> None:
+    groups = [str(number) for number in range(60)]
+    labels = ["Audi"] * 60
+    first = split(groups, labels, seed=1, method=method)
+    assert split(groups, labels, seed=1, method=method) == first
+    assert split(groups, labels, seed=2, method=method) != first
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_train_subset_lends_photos_to_val_but_none_to_test(method: str) -> None:
+    groups = [str(number) for number in range(100)]
+    subsets = ["train"] * 80 + ["test"] * 20
+    splits = split(groups, ["Audi"] * 100, subsets, val=0.25, test=0.4, method=method)
+    assert splits[80:] == ["test"] * 20
+    counts = Counter(splits[:80])
+    assert set(counts) == {"train", "val"}
+    assert counts["val"] == 20 if method == "stratified" else 8 < counts["val"] < 32
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_test_share_there_are_no_test_photos(method: str) -> None:
+    groups = [str(number) for number in range(50)]
+    assert "test" not in split(groups, ["Audi"] * 50, test=0.0, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_one_listing_trains(method: str, seed: int) -> None:
+    splits = split(["x"] * 5, ["Audi"] * 5, val=0.45, test=0.45, seed=seed, method=method)
+    assert splits == ["train"] * 5
+
+
+def test_a_listing_of_two_classes_stays_together() -> None:
+    groups = ["x", "x", "x"] + [str(number) for number in range(20)]
+    labels = ["Audi", "Audi", "Seat"] + ["Audi", "Seat"] * 10
+    for seed in range(10):
+        assert len(set(split(groups, labels, seed=seed)[:3])) == 1
+
+
+def test_a_listing_name_of_any_bytes_is_a_name() -> None:
+    names = ["ü", "\udcff", "", "a\0b", "日本"]
+    assert set(split(names, ["Audi"] * 5, method="stable")) <= {"train", "val", "test"}
+
+
+def test_no_photos_give_no_splits() -> None:
+    assert split([], []) == []
+
+
+def test_the_classes_missing_from_each_split_are_named() -> None:
+    labels = ["Seat", "Audi", "Audi", "BMW"]
+    assert missing_classes(labels, ["train", "train", "val", "train"]) == {
+        "train": [],
+        "val": ["BMW", "Seat"],
+        "test": ["Audi", "BMW", "Seat"],
+    }

@@ -1,0 +1,101 @@
+"""Temperature scaling: the temperature is the best one, and confidence comes to mean accuracy."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from scoring.calibration import HIGHEST, LOWEST, fit_temperature, to_probabilities
+
+
+def binary(gap: float, *, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that favour class 0 by ``gap`` everywhere, and how often that is right."""
+    logits = np.tile([gap, 0.0], (right + wrong, 1))
+    return logits, np.array([0] * right + [1] * wrong)
+
+
+@pytest.mark.parametrize(
+    ("gap", "right", "wrong"), [(2.0, 3, 1), (10.0, 3, 1), (0.5, 9, 1), (4.0, 60, 40)]
+)
+def test_the_temperature_worked_out_by_hand(gap: float, right: int, wrong: int) -> None:
+    # Every photo is given the odds exp(gap / t) : 1; the loss is least when these are the odds
+    # of being right, right : wrong. So t = gap / log(right / wrong).
+    temperature = fit_temperature(*binary(gap, right=right, wrong=wrong))
+    assert temperature == pytest.approx(gap / np.log(right / wrong), rel=1e-5)
+
+
+def test_confidence_after_scaling_is_the_accuracy() -> None:
+    logits, targets = binary(8.0, right=7, wrong=3)
+    confidence = to_probabilities(logits, fit_temperature(logits, targets)).max(axis=1)
+    assert confidence == pytest.approx(0.7, abs=1e-5)
+
+
+def test_a_network_that_is_always_right_gets_the_lowest_temperature() -> None:
+    # 1 - p vanishes in the last digits of the loss, so anything near the bound is as good.
+    logits, targets = binary(0.1, right=5, wrong=0)
+    assert LOWEST <= fit_temperature(logits, targets) < 1.01 * LOWEST
+
+
+def test_a_network_that_is_worse_than_chance_gets_the_highest_temperature() -> None:
+    temperature = fit_temperature(*binary(5.0, right=1, wrong=4))
+    assert 0.99 * HIGHEST < temperature <= HIGHEST
+
+
+def test_probabilities_worked_out_by_hand() -> None:
+    logits = np.log([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0]])
+    np.testing.assert_allclose(
+        to_probabilities(logits, 1.0), [[1 / 8, 2 / 8, 5 / 8], [1 / 3] * 3], rtol=0, atol=1e-9
+    )
+    # At half the temperature the odds are squared: 1 : 4 : 25.
+    np.testing.assert_allclose(
+        to_probabilities(logits, 0.5)[0], [1 / 30, 4 / 30, 25 / 30], rtol=0, atol=1e-9
+    )
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    logits = np.array([[3e4, -3e4, 0.0], [-3e4, 0.0, 3e4]], np.float32)
+    probabilities = to_probabilities(logits, LOWEST)
+    np.testing.assert_allclose(probabilities, [[1, 0, 0], [0, 0, 1]], atol=1e-9)
+    assert np.isfinite(fit_temperature(logits, np.array([0, 1])))
+
+
+def test_single_precision_logits_give_double_precision_probabilities() -> None:
+    assert to_probabilities(np.zeros((2, 3), np.float32), 1.0).dtype == np.float64
+
+
+logits_and_targets = st.builds(
+    lambda seed, photos, classes, spread: (
+        np.random.default_rng(seed).normal(0, spread, (photos, classes)),
+        np.random.default_rng(seed + 1).integers(0, classes, photos),
+    ),
+    st.integers(0, 10**6),
+    st.integers(2, 40),
+    st.integers(2, 8),
+    st.sampled_from([0.1, 1.0, 10.0]),
+)
+
+
+@settings(max_examples=60)
+@given(made=logits_and_targets)
+def test_no_other_temperature_has_a_lower_loss(made) -> None:
+    logits, targets = made
+
+    def loss(temperature: float) -> float:
+        return log_loss(
+            targets, to_probabilities(logits, temperature), labels=range(logits.shape[1])
+        )
+
+    temperature = fit_temperature(logits, targets)
+    assert LOWEST <= temperature <= HIGHEST
+    least = min(loss(other) for other in [1.0, *np.geomspace(LOWEST, HIGHEST, 25)])
+    assert loss(temperature) <= least + 1e-5
+
+
+@settings(max_examples=60)
+@given(made=logits_and_targets, temperature=st.floats(LOWEST, HIGHEST))
+def test_scaling_changes_no_prediction_and_rows_sum_to_one(made, temperature: float) -> None:
+    logits, _ = made
+    probabilities = to_probabilities(logits, temperature)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))

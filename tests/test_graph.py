@@ -1,0 +1,162 @@
+"""What reruns when, in a real Git + DVC clone whose stages only note their inputs.
+
+Each command is replaced by one that writes a digest of the stage's deps and params to its outs,
+so that any change goes all the way down and a test costs a second. What the real stages do is
+tested in ``test_uses.py``.
+"""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import wiring
+from clone import Clone, stages_run
+from tiny_photos import photo_bytes
+
+pytestmark = pytest.mark.xdist_group("graph")
+
+NOTER = """
+import hashlib, pathlib, sys, yaml
+stage = yaml.safe_load(open("dvc.yaml"))["stages"][sys.argv[1]]
+params = yaml.safe_load(open("params.yaml"))
+digest = hashlib.sha256()
+for dep in stage["deps"]:
+    dep = dep.replace("${data.photos}", params["data"]["photos"])
+    path = pathlib.Path(dep.replace("${data.labels}", params["data"]["labels"]))
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        digest.update(file.read_bytes() if file.is_file() else b"")
+for name in stage["params"]:
+    section, _, key = name.partition(".")
+    digest.update(repr(params[section][key] if key else params[section]).encode())
+for out in [*stage["outs"], *stage.get("metrics", [])]:
+    out = pathlib.Path(out if isinstance(out, str) else next(iter(out)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix:
+        out.write_text('{"digest": "%s"}' % digest.hexdigest())
+    else:
+        out.mkdir()
+        for name in ("digest", "manifest.csv", "labels.json"):
+            (out / name).write_text(digest.hexdigest())
+"""
+
+ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate"]
+NONE: list[str] = []
+TRAIN = ["train", "evaluate"]
+NETWORK = ["embed", "train", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone with noting stages that has been reproduced once."""
+    clone = Clone(tmp_path_factory.mktemp("graph"))
+    document = yaml.safe_load((clone.root / "dvc.yaml").read_text())
+    for name, stage in document["stages"].items():
+        stage["cmd"] = f"python note.py {name}"
+    (clone.root / "dvc.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    (clone.root / "note.py").write_text(NOTER)
+    assert clone.repro() == ALL
+    clone.commit("reproduced")
+    return clone
+
+
+@pytest.fixture
+def clean(graph: Clone, tmp_path: Path) -> Clone:
+    """A copy of the reproduced clone, cache included."""
+    return graph.copy_to(tmp_path / "copy")
+
+
+def touch(path: str):
+    """Appends a line to a file of the clone."""
+
+    def change(clone: Clone) -> None:
+        with (clone.root / path).open("a") as handle:
+            handle.write("\n# changed\n")
+
+    return change
+
+
+def param(section: str, key: str, value: object):
+    return lambda clone: clone.set(**{section: {key: value}})
+
+
+def add_photo(clone: Clone) -> None:
+    (clone.root / "data/tiny/photos/new.jpg").write_bytes(photo_bytes(99))
+
+
+def relabel(clone: Clone) -> None:
+    rows = clone.labels()
+    clone.write_labels([(rows[0][0], "Seat One", *rows[0][2:]), *rows[1:]])
+
+
+def add_weights(clone: Clone) -> None:
+    (clone.root / "models/pretrained/own.keras").write_bytes(b"weights")
+
+
+CHANGES = {
+    "nothing": (lambda _: None, NONE),
+    "data.labels": (relabel, ALL),
+    "a new photo": (add_photo, ALL),
+    "split": (param("split", "seed", 1), ALL),
+    "preprocess": (param("preprocess", "fit", "stretch"), ALL[1:]),
+    "preprocess.crop": (param("preprocess", "crop", {"margin": 0.2}), ALL[1:]),
+    "augment": (param("augment", "rotation", 3), ALL[2:]),
+    "model": (param("model", "backbone", "resnet50"), NETWORK),
+    "model.threads": (param("model", "threads", 3), NETWORK),
+    "weights of one's own": (add_weights, NETWORK),
+    "train": (param("train", "lr", 0.01), TRAIN),
+    "evaluate": (param("evaluate", "confused_pairs", 3), ["evaluate"]),
+    "compute": (param("compute", "workers", 2), NONE),
+    "the split algorithm": (touch("src/photos/splits.py"), ALL),
+    "the resizing code": (touch("src/photos/prepare.py"), ALL),
+    "the warp": (touch("src/photos/warp.py"), ALL[2:]),
+    "the training loop": (touch("src/model/fitting.py"), TRAIN),
+    "the metrics": (touch("src/scoring/metrics.py"), ["evaluate"]),
+    "the README": (touch("README.md"), NONE),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_reruns_exactly_the_stages_behind_it(clean: Clone, change: str):
+    apply, expected = CHANGES[change]
+    apply(clean)
+    assert clean.repro() == expected
+
+
+def test_photos_elsewhere_never_render_the_demo(clean: Clone):
+    assert "data/demo/dvc.yaml:render" not in clean.dvc("repro", "--force").stdout
+    assert not (clean.root / "data/demo/photos").exists()
+
+
+def test_the_demo_is_rendered_when_the_params_point_at_it(clean: Clone):
+    clean.set(data={"photos": "data/demo/photos", "labels": "data/demo/labels.csv"})
+    dry = clean.dvc("repro", "--dry", check=False)  # nothing renders, so split then lacks photos
+    assert stages_run(dry.stdout) == ["data/demo/dvc.yaml:render"]
+
+
+def test_a_folder_per_class_is_named_twice(clean: Clone):
+    rows = clean.labels()
+    for path, label, *_ in rows:
+        file = clean.root / "data/classes" / label / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((clean.root / "data/tiny/photos" / path).read_bytes())
+    clean.set(data={"photos": "data/classes", "labels": "data/classes"})
+    assert clean.repro() == ALL
+    assert clean.repro() == NONE
+
+
+def test_the_table_covers_every_section_of_params():
+    sections = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    assert set(sections) - {"data"} <= set(CHANGES)
+
+
+def test_every_out_is_one_that_a_fresh_clone_lacks_or_git_holds():
+    ignored = (Path(wiring.ROOT) / ".gitignore").read_text().splitlines()
+    for stage in wiring.stages().values():
+        for out in [*stage["outs"], *stage.get("metrics", [])]:
+            if isinstance(out, str):  # cached by DVC, so Git must not see it
+                assert any(
+                    f"/{out}/".startswith(rule.rstrip("*"))
+                    for rule in ignored
+                    if rule.startswith("/")
+                ), out

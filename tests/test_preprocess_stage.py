@@ -1,0 +1,171 @@
+"""The preprocess stage: every photo of the manifest becomes pixels in the shard of its content."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from photos.prepare import Preparation
+from photos.shards import list_shards, read_shard, shard_file, shard_of
+from tiny_photos import photo_bytes
+from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    """Eight photos, split."""
+    project.with_good_photos().split()
+    return project
+
+
+def shards(project: Project) -> dict[str, dict[str, np.ndarray]]:
+    """For each split, the pixels of each photo id."""
+    return {
+        name: {
+            sample.photo_id: np.array(image)
+            for file in list_shards(project.root / "data/processed" / name)
+            for image, sample in zip(*read_shard(file), strict=True)
+        }
+        for name in SPLITS
+    }
+
+
+def test_every_photo_of_the_manifest_is_in_its_split_and_shard(ready: Project) -> None:
+    assert ready.preprocess() == {"photos": 8, "cropped_to_box": 0, "height": 32, "width": 32}
+    for row in ready.manifest():
+        file = shard_file(Path("data/processed") / row["split"], shard_of(row["photo_id"], 3))
+        _, samples = read_shard(file)
+        (sample,) = [sample for sample in samples if sample.photo_id == row["photo_id"]]
+        assert (sample.label, sample.listing, sample.copy) == (row["label"], row["listing"], 0)
+    assert sum(len(photos) for photos in shards(ready).values()) == 8
+
+
+def test_pixels_are_those_that_prediction_will_see(ready: Project) -> None:
+    # The one promise that keeps training and prediction alike: preprocess.json says it all.
+    ready.preprocess()
+    contents = {(Path("data/processed") / name / "preprocess.json").read_bytes() for name in SPLITS}
+    (content,) = contents
+    preparation = Preparation.model_validate_json(content)
+    found = shards(ready)
+    for row in ready.manifest():
+        data = (ready.photos / row["path"]).read_bytes()
+        np.testing.assert_array_equal(
+            found[row["split"]][row["photo_id"]], preparation.prepare(data)
+        )
+
+
+def test_size_is_height_and_width(ready: Project) -> None:
+    ready.set(preprocess={"size": [32, 48]})
+    report = ready.preprocess()
+    assert (report["height"], report["width"]) == (32, 48)
+    assert all(
+        image.shape == (32, 48, 3) and image.dtype == np.uint8
+        for photos in shards(ready).values()
+        for image in photos.values()
+    )
+
+
+def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
+    project.with_good_photos()
+    rows = [(*GOOD[0], 10, 10, 40, 40), *((*row, "", "", "", "") for row in GOOD[1:])]
+    project.label(rows, "path,label,x1,y1,x2,y2")
+    project.split()
+    assert project.preprocess()["cropped_to_box"] == 1
+    cut = shards(project)
+    project.set(preprocess={"crop": {"method": "none", "margin": 0.05}})
+    assert project.preprocess()["cropped_to_box"] == 0
+    whole = shards(project)
+    changed = [
+        photo_id
+        for name in SPLITS
+        for photo_id in cut[name]
+        if (cut[name][photo_id] != whole[name][photo_id]).any()
+    ]
+    assert changed == [row["photo_id"] for row in project.manifest() if row["path"] == GOOD[0][0]]
+
+
+def test_a_new_photo_changes_one_shard(ready: Project) -> None:
+    ready.set(split={"method": "stable"}, preprocess={"shards": 8})
+    ready.split()
+    ready.preprocess()
+    before = ready.digests("data/processed")
+    ready.label([*GOOD, (ready.add("new.jpg"), "Audi")])
+    ready.split()
+    ready.preprocess()
+    after = ready.digests("data/processed")
+    changed = {Path(name).with_suffix("") for name in after if after[name] != before.get(name)}
+    assert len(changed) == 1
+    assert not before.keys() - after.keys()
+
+
+def test_photos_that_left_the_manifest_leave_the_shards(ready: Project) -> None:
+    ready.preprocess()
+    ready.label([row for row in GOOD if row[0] != "audi-1.jpg"])
+    ready.split()
+    ready.preprocess()
+    ids = {photo_id for photos in shards(ready).values() for photo_id in photos}
+    assert ids == {row["photo_id"] for row in ready.manifest()}
+    assert len(ids) == 7
+
+
+def test_a_split_without_photos_is_an_empty_folder_with_its_note(ready: Project) -> None:
+    ready.set(split={"test": 0})
+    ready.split()
+    ready.preprocess()
+    assert [file.name for file in Path("data/processed/test").iterdir()] == ["preprocess.json"]
+
+
+def test_running_twice_changes_no_byte_however_many_workers_there_are(ready: Project) -> None:
+    ready.preprocess()
+    before = ready.digests("data", "metrics")
+    for workers in (1, 3):
+        ready.set(compute={"workers": workers})
+        ready.preprocess()
+        assert ready.digests("data", "metrics") == before
+
+
+def test_the_input_is_left_as_it_was(ready: Project) -> None:
+    before = ready.digests("photos", "data/split")
+    ready.preprocess()
+    assert ready.digests("photos", "data/split") == before
+
+
+def test_a_bare_clone_without_a_metrics_folder_will_do(ready: Project) -> None:
+    # Split's results may have come from the DVC cache.
+    Path("metrics/split.json").unlink()
+    Path("metrics").rmdir()
+    assert ready.preprocess()["photos"] == 8
+
+
+def test_a_photo_deleted_since_split_is_one_clear_line(ready: Project) -> None:
+    (ready.photos / "audi-2.jpg").unlink()
+    result = run_script("preprocess.py", cwd=ready.root)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: audi-2.jpg: missing")
+    assert "split" in result.stderr
+
+
+def test_a_photo_damaged_since_split_is_one_clear_line(ready: Project) -> None:
+    (ready.photos / "audi-2.jpg").write_bytes(photo_bytes()[:300])
+    assert "audi-2.jpg: truncated" in refusal(ready.preprocess)
+
+
+def test_without_a_manifest_one_line_says_what_to_run(project: Project) -> None:
+    result = run_script("preprocess.py", cwd=project.root)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "manifest.csv" in result.stderr
+
+
+def test_metrics_are_flat_numbers(ready: Project) -> None:
+    ready.preprocess()
+    report = json.loads(Path("metrics/preprocess.json").read_text())
+    assert all(type(value) is int for value in report.values())
+
+
+def test_preprocess_starts_without_a_deep_learning_library() -> None:
+    assert not heavy_modules_after("import preprocess")

@@ -1,0 +1,60 @@
+"""The graph on photographs of real cars, where they lie beside the repository."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clone import ROOT, Clone
+
+CARS = Path(os.environ.get("STANFORD_CARS", ROOT.parent / "shared/stanford_cars"))
+CLASSES = 8
+
+pytestmark = [
+    pytest.mark.xdist_group("uses"),
+    pytest.mark.skipif(not CARS.is_dir(), reason=f"no photos in {CARS} (set STANFORD_CARS)"),
+]
+
+
+def test_eight_classes_of_real_cars_in_the_reference_layout(tmp_path: Path):
+    clone = Clone(tmp_path)
+    with (CARS / "car_dataset_labels.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    chosen = sorted({row["class"] for row in rows})[:CLASSES]
+    rows = [row for row in rows if row["class"] in chosen]
+    folder = clone.root / "data/cars"
+    (folder / "car_ims").mkdir(parents=True)
+    for row in rows:
+        shutil.copyfile(CARS / "car_ims" / row["img_file"], folder / "car_ims" / row["img_file"])
+    with (folder / "labels.csv").open("w", newline="") as handle:
+        table = csv.DictWriter(handle, ["img_file", "class", "subset"])
+        table.writeheader()
+        table.writerows(rows)
+    clone.set(
+        data={"photos": "data/cars/car_ims", "labels": "data/cars/labels.csv"},
+        preprocess={"size": 48},
+        train={"finetune_epochs": 2},
+        model={"threads": 2},
+    )
+    clone.repro()
+
+    report = json.loads((clone.root / "metrics/split.json").read_text())
+    assert report["input"] == len(rows)
+    assert report["kept"] + report["quarantined"] == len(rows)
+    assert report["reasons"].keys() <= {"duplicate", "label-conflict", "subset-leak"}
+    assert report["classes"] == CLASSES
+    given = {row["img_file"]: row["subset"] for row in rows}
+    with (clone.root / "data/split/manifest.csv").open(newline="") as handle:
+        for photo in csv.DictReader(handle):
+            wanted = {"test"} if given[photo["path"]] == "test" else {"train", "val"}
+            assert photo["split"] in wanted
+    assert json.loads((clone.root / "data/split/labels.json").read_text())[0] == {
+        "label": chosen[0],
+        "make": chosen[0].split()[0],
+    }
+    metrics = json.loads((clone.root / "metrics/evaluate.json").read_text())
+    assert metrics["test_classes"] == metrics["classes"] == CLASSES
+    assert metrics["log_loss"] < 4

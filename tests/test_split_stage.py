@@ -1,0 +1,415 @@
+"""The split stage on real files: nothing stops it that one bad photo can cause, nothing is lost."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from photos.manifest import Rejected
+from split import check_quarantine
+from stage import StageError
+from tiny_photos import encode, photo_bytes, picture
+from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
+
+
+def test_good_photos_are_all_kept(project: Project) -> None:
+    report = project.with_good_photos().split()
+    assert (report["input"], report["kept"], report["quarantined"]) == (8, 8, 0)
+    assert (report["classes"], report["groups"]) == (2, 8)
+    assert {(row["path"], row["label"]) for row in project.manifest()} == set(GOOD)
+
+
+def test_the_manifest_is_sorted_by_the_hash_of_each_photo(project: Project) -> None:
+    project.with_good_photos().split()
+    rows = project.manifest()
+    assert [row["photo_id"] for row in rows] == sorted(row["photo_id"] for row in rows)
+    for row in rows:
+        data = (project.photos / row["path"]).read_bytes()
+        assert row["photo_id"] == hashlib.sha256(data).hexdigest()[:16]
+
+
+def test_every_split_gets_photos_of_every_class(project: Project) -> None:
+    report = project.with_good_photos().split()
+    assert report["classes_without_val"] == report["classes_without_test"] == 0
+    assert {(row["label"], row["split"]) for row in project.manifest()} == {
+        (label, name) for label in ("Audi", "Seat") for name in ("train", "val", "test")
+    }
+
+
+def test_labels_stand_in_order_with_the_make_of_most_of_their_photos(project: Project) -> None:
+    rows = [
+        (project.add("1.jpg"), "Passat", "VW"),
+        (project.add("2.jpg"), "Passat", "VW"),
+        (project.add("3.jpg"), "Passat", "Volkswagen"),
+        (project.add("4.jpg"), "Audi A4", ""),
+        (project.add("5.jpg"), "Émeraude", "Facel"),
+    ]
+    project.label(rows, "path,label,make")
+    project.split()
+    assert project.labels() == [
+        {"label": "Audi A4", "make": "Audi"},
+        {"label": "Passat", "make": "VW"},
+        {"label": "Émeraude", "make": "Facel"},
+    ]
+
+
+def test_boxes_are_handed_on_in_whole_pixels(project: Project) -> None:
+    project.with_good_photos()
+    boxes = [(1, 2, 30.4, 39.6), *[("", "", "", "")] * 7]
+    project.label(
+        [(*row, *box) for row, box in zip(GOOD, boxes, strict=True)], "path,label,x1,y1,x2,y2"
+    )
+    project.split()
+    boxed = {
+        row["path"]: [row[side] for side in ("x1", "y1", "x2", "y2")] for row in project.manifest()
+    }
+    x1, y1, x2, y2 = map(int, boxed[GOOD[0][0]])
+    assert (x1, y1) == (1, 2)
+    assert x2 in (30, 31)
+    assert y2 in (39, 40)
+    assert boxed[GOOD[1][0]] == [""] * 4
+
+
+def test_the_reference_layout_keeps_its_test_photos_and_lends_val_from_train(
+    project: Project,
+) -> None:
+    rows = [
+        (project.add(f"{number:06d}.jpg"), label, "test" if number % 4 == 0 else "train")
+        for number, label in enumerate(["Audi TTS Coupe 2012", "Acura TL Sedan 2012"] * 12)
+    ]
+    project.label(rows, "img_file,class,subset")
+    report = project.split()
+    assert report["kept"] == 24
+    for path, _, subset in rows:
+        name = project.splits()[path]
+        assert (name == "test") == (subset == "test")
+    assert report["val"] > 0
+    assert [label["make"] for label in project.labels()] == ["Acura", "Audi"]
+
+
+def test_a_folder_for_each_class_is_enough(project: Project) -> None:
+    project.set(data={"photos": "photos", "labels": "photos"})
+    for label in ("Seat Ibiza", "Audi A4"):
+        for number in range(4):
+            project.add(f"{label}/{number}.jpg")
+    report = project.split()
+    assert report["kept"] == 8
+    assert [label["label"] for label in project.labels()] == ["Audi A4", "Seat Ibiza"]
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda data: b"\xef\xbb\xbf" + data,
+        lambda data: data.replace(b",", b";"),
+        lambda data: data.replace(b"\r\n", b"\n"),
+        lambda data: b"\xef\xbb\xbf" + data.replace(b",", b";"),
+    ],
+    ids=["byte order mark", "semicolons", "Unix line ends", "as Excel saves it"],
+)
+def test_a_csv_gives_the_same_split_however_it_was_saved(
+    rewrite: Callable[[bytes], bytes], project: Project
+) -> None:
+    project.with_good_photos().split()
+    before = project.digests("data", "metrics")
+    labels = project.root / "labels.csv"
+    assert b"\r\n" in labels.read_bytes()
+    labels.write_bytes(rewrite(labels.read_bytes()))
+    project.split()
+    assert project.digests("data", "metrics") == before
+
+
+def test_the_order_of_the_rows_does_not_matter(project: Project) -> None:
+    project.with_good_photos().split()
+    before = project.digests("data", "metrics")
+    project.label(reversed(GOOD))
+    project.split()
+    assert project.digests("data", "metrics") == before
+
+
+def listed(project: Project, path: str, data: bytes | None) -> str:
+    if data is not None:
+        project.add(path, data)
+    project.label([*GOOD, (path, "Audi")])
+    return path
+
+
+def boxed(project: Project, box: str, data: bytes) -> str:
+    project.add("bad.jpg", data)
+    rows = [(*row, "", "", "", "") for row in GOOD]
+    project.label([*rows, ("bad.jpg", "Audi", *box.split())], "path,label,x1,y1,x2,y2")
+    return "bad.jpg"
+
+
+def link(project: Project) -> str:
+    (project.photos / "bad.jpg").symlink_to("audi-1.jpg")
+    return listed(project, "bad.jpg", None)
+
+
+def way_out(project: Project) -> str:
+    outside = project.root / "private"
+    outside.mkdir()
+    (outside / "bad.jpg").write_bytes(photo_bytes(99))
+    (project.photos / "out").symlink_to(outside)
+    return listed(project, "out/bad.jpg", None)
+
+
+def folder(project: Project) -> str:
+    (project.photos / "bad.jpg").mkdir()
+    return listed(project, "bad.jpg", None)
+
+
+BAD = {
+    "missing": (lambda p: listed(p, "none.jpg", None), "missing"),
+    "long name": (lambda p: listed(p, "a" * 300 + ".jpg", None), "unreadable"),
+    "parent folder": (lambda p: listed(p, "../labels.csv", None), "outside"),
+    "absolute path": (lambda p: listed(p, "/etc/hostname", None), "outside"),
+    "linked folder": (way_out, "outside"),
+    "link": (link, "not-a-file"),
+    "folder": (folder, "not-a-file"),
+    "empty": (lambda p: listed(p, "bad.jpg", b""), "empty"),
+    "web page": (lambda p: listed(p, "bad.jpg", b"<html>404</html>"), "unknown-format"),
+    "half JPEG": (lambda p: listed(p, "bad.jpg", photo_bytes(9)[:500]), "truncated"),
+    "half PNG": (lambda p: listed(p, "bad.png", photo_bytes(9, ".png")[:500]), "truncated"),
+    "half WebP": (lambda p: listed(p, "bad.webp", photo_bytes(9, ".webp")[:500]), "truncated"),
+    "tiny JPEG": (
+        lambda p: listed(p, "bad.jpg", encode(picture(9, height=12, width=12))),
+        "too-small",
+    ),
+    "tiny PNG": (
+        lambda p: listed(p, "bad.png", encode(picture(9, height=12, width=12), ".png")),
+        "too-small",
+    ),
+    "box without numbers": (lambda p: boxed(p, "1 2 x 4", photo_bytes(9)), "bad-box"),
+    "box beside": (lambda p: boxed(p, "70 2 90 40", photo_bytes(9)), "bad-box"),
+    "box just beside": (
+        lambda p: boxed(p, "101 2 103 40", photo_bytes(9, height=60, width=100)),
+        "bad-box",
+    ),
+    "endless box": (lambda p: boxed(p, "-1e308 2 1e308 40", photo_bytes(9, ".png")), None),
+    "hair-thin box": (lambda p: boxed(p, "10.1 2 10.4 40", photo_bytes(9)), None),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_photo_is_set_aside_with_its_reason_and_stops_nothing(
+    kind: str, project: Project
+) -> None:
+    make, reason = BAD[kind]
+    path = make(project.with_good_photos())
+    project.split()
+    set_aside = project.quarantine()
+    if reason:
+        assert set_aside == [(path, reason)]
+    else:  # usable or not is a matter of taste, as long as all stages agree
+        assert set_aside in ([], [(path, "bad-box")])
+    assert {row["path"] for row in project.manifest()} >= {path for path, _ in GOOD}
+    # What split kept, preprocess can use.
+    assert project.preprocess()["photos"] == len(project.manifest())
+
+
+def test_every_quarantined_row_says_why_in_words(project: Project) -> None:
+    project.with_good_photos(("none.jpg", "Audi"), ("", "Audi"))
+    project.split()
+    lines = Path("data/split/quarantine.csv").read_text().splitlines()
+    assert list(csv.reader(lines)) == [
+        ["path", "reason", "detail"],
+        ["", "bad-row", "no path"],
+        ["none.jpg", "missing", "no such file"],
+    ]
+
+
+def test_a_pipe_among_the_photos_does_not_hang_the_stage(project: Project) -> None:
+    project.with_good_photos(("pipe.jpg", "Audi"))
+    os.mkfifo(project.photos / "pipe.jpg")
+    result = run_script("split.py", cwd=project.root)
+    assert result.returncode == 0, result.stderr
+    assert project.quarantine() == [("pipe.jpg", "not-a-file")]
+
+
+@pytest.mark.parametrize("name", [b"\xff.jpg", b"Icon\r", b"two\nlines.jpg", b'a "b", c.jpg'])
+def test_a_file_name_of_any_bytes_is_kept_or_set_aside(name: bytes, project: Project) -> None:
+    project.set(data={"photos": "photos", "labels": "photos"})
+    for label in ("Audi", "Seat"):
+        for number in range(4):
+            project.add(f"{label}/{number}.jpg")
+    project.add(os.fsdecode(b"Audi/" + name))
+    report = project.split()
+    assert report["input"] == 9
+    assert project.preprocess()["photos"] == report["kept"]
+
+
+def test_of_identical_photos_one_is_kept(project: Project) -> None:
+    project.with_good_photos()
+    project.add("another.jpg", (project.photos / "audi-2.jpg").read_bytes())
+    project.label([*GOOD, ("another.jpg", "Audi")])
+    project.split()
+    assert project.quarantine() == [("audi-2.jpg", "duplicate")]
+
+
+def test_identical_photos_under_two_labels_are_both_set_aside(project: Project) -> None:
+    project.with_good_photos()
+    project.add("another.jpg", (project.photos / "audi-2.jpg").read_bytes())
+    project.label([*GOOD, ("another.jpg", "Seat")])
+    project.split()
+    assert project.quarantine() == [
+        ("another.jpg", "label-conflict"),
+        ("audi-2.jpg", "label-conflict"),
+    ]
+
+
+def test_no_listing_stands_on_two_sides_of_a_split(project: Project) -> None:
+    rows = []
+    for number in range(24):
+        data = photo_bytes(number // 8) if number % 8 == 7 else None  # now and then a copy
+        path = project.add(f"{number}.jpg", data)
+        rows.append((path, "Audi" if number % 2 else "Seat", f"listing {number % 12 // 2}"))
+    project.label(rows, "path,label,listing")
+    for method in ("stratified", "stable"):
+        project.set(split={"method": method})
+        project.split()
+        sides: dict[str, set[str]] = {}
+        for row in project.manifest():
+            sides.setdefault(row["listing"], set()).add(row["split"])
+        assert all(len(names) == 1 for names in sides.values())
+
+
+def test_a_listing_given_to_train_and_test_leaves_only_its_test_photos(project: Project) -> None:
+    project.with_good_photos()
+    extra = [(*row, "", "") for row in GOOD[2:]]
+    subsets = [(*GOOD[0], "x", "train"), (*GOOD[1], "x", "test")]
+    project.label([*subsets, *extra], "path,label,listing,subset")
+    project.split()
+    assert project.quarantine() == [(GOOD[0][0], "subset-leak")]
+    assert project.splits()[GOOD[1][0]] == "test"
+
+
+def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: Project) -> None:
+    project.with_good_photos()
+    rows = [(*row, "") for row in GOOD]
+    project.add("rare.jpg")
+    project.label([*rows, ("rare.jpg", "Zastava", "test")], "path,label,subset")
+    project.split()
+    assert project.quarantine() == [("rare.jpg", "no-training-photo")]
+    assert [label["label"] for label in project.labels()] == ["Audi", "Seat"]
+
+
+@pytest.mark.parametrize("method", ["stratified", "stable"])
+def test_every_label_has_a_training_photo_even_if_listings_mix_labels(
+    method: str, project: Project
+) -> None:
+    # The only Zastava was photographed for a listing of two Audis.
+    project.with_good_photos()
+    rows = [(*row, "") for row in GOOD]
+    for name, label in (("x.jpg", "Audi"), ("y.jpg", "Audi"), ("z.jpg", "Zastava")):
+        rows.append((project.add(name), label, "mixed"))
+    project.label(rows, "path,label,listing")
+    for seed in range(8):
+        project.set(split={"seed": seed, "method": method, "val": 0.3, "test": 0.4})
+        project.split()
+        train = {row["label"] for row in project.manifest() if row["split"] == "train"}
+        assert {label["label"] for label in project.labels()} == train
+
+
+def test_stable_keeps_old_photos_where_they_are_when_new_ones_come(project: Project) -> None:
+    project.set(split={"method": "stable"})
+    project.with_good_photos().split()
+    before = project.splits()
+    training = [path for path, name in before.items() if name == "train"]
+    assert all(sum(path.startswith(label) for path in training) > 1 for label in ("audi", "seat"))
+    project.label([*GOOD, *((project.add(f"new-{number}.jpg"), "Audi") for number in range(6))])
+    project.split()
+    after = project.splits()
+    assert {path: after[path] for path in before} == before
+
+
+def test_too_many_bad_photos_stop_the_stage_with_counts_and_the_limit(project: Project) -> None:
+    project.set(split={"max_quarantined": 0.1})
+    project.with_good_photos(("none.jpg", "Audi"), ("../x.jpg", "Audi"))
+    result = run_script("split.py", cwd=project.root)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    for words in ("2 of 10 photos", "1 missing", "1 outside", "split.max_quarantined allows 0.1"):
+        assert words in result.stderr
+    assert not (project.root / "data/split").exists()
+
+
+@pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])
+def test_exactly_the_allowed_share_of_bad_photos_passes(
+    bad: int, total: int, allowed: float
+) -> None:
+    rejected = [Rejected(f"{number}.jpg", "empty", "zero bytes") for number in range(bad + 1)]
+    check_quarantine(total, rejected[:bad], allowed=allowed)
+    with pytest.raises(StageError, match="cannot be used"):
+        check_quarantine(total, rejected, allowed=allowed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: p.set(data={"photos": "elsewhere"}), ["data.photos", "elsewhere"]),
+        (lambda p: p.set(data={"labels": "none.csv"}), ["data.labels", "none.csv"]),
+        (lambda p: p.label(GOOD, "photo,kind"), ["no column path", "found: photo, kind"]),
+        (lambda p: p.label(GOOD, "path,kind"), ["no column label or class"]),
+        (lambda p: p.label([]), ["labels.csv names no photo"]),
+        (lambda p: (p.root / "labels.csv").write_bytes(b"path,label\n\xe9,x\n"), ["not UTF-8"]),
+        (lambda p: p.set(split={"val": 0.6, "test": 0.6}), ["split: val + test", "below 1"]),
+        (lambda p: p.label(GOOD[:4]), ["1 classes", "at least 2"]),
+        (lambda p: (p.root / "params.yaml").unlink(), ["params.yaml: not found"]),
+    ],
+)
+def test_input_that_a_person_must_mend_is_one_clear_line(
+    spoil: Callable[[Project], None], words: list[str], project: Project
+) -> None:
+    project.with_good_photos()
+    spoil(project)
+    text = refusal(project.split)
+    assert all(word in text for word in words)
+
+
+def test_an_empty_class_folder_is_one_clear_line(project: Project) -> None:
+    project.set(data={"photos": "photos", "labels": "photos"})
+    project.add("Audi/1.jpg")
+    (project.photos / "Seat").mkdir()
+    assert "class folder photos/Seat is empty" in refusal(project.split)
+
+
+def test_a_refusal_ends_the_script_with_status_one_and_no_traceback(project: Project) -> None:
+    result = run_script("split.py", cwd=project.root)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: data.labels: no file labels.csv")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_input_is_left_as_it_was(project: Project) -> None:
+    project.with_good_photos(("none.jpg", "Audi")).add("unlisted.jpg", b"junk")
+    before = project.digests("photos"), (project.root / "labels.csv").read_bytes()
+    project.split()
+    assert (project.digests("photos"), (project.root / "labels.csv").read_bytes()) == before
+
+
+def test_running_twice_changes_no_byte_however_many_workers_there_are(project: Project) -> None:
+    project.with_good_photos(("none.jpg", "Audi"), ("../x.jpg", "Audi")).split()
+    before = project.digests("data", "metrics")
+    for workers in (1, 3):
+        project.set(compute={"workers": workers})
+        project.split()
+        assert project.digests("data", "metrics") == before
+
+
+def test_metrics_are_finite_numbers_without_a_time_or_place(project: Project) -> None:
+    project.with_good_photos(("none.jpg", "Audi")).split()
+    report = json.loads((project.root / "metrics/split.json").read_text())
+    assert report["reasons"] == {"missing": 1}
+    assert all(type(value) is int for name, value in report.items() if name != "reasons")
+    assert not any(
+        str(project.root).encode() in file.read_bytes() for file in Path("data/split").iterdir()
+    )
+
+
+def test_split_starts_without_a_deep_learning_library() -> None:
+    assert not heavy_modules_after("import split")

@@ -1,0 +1,107 @@
+"""The three uses, for real: dvc repro, dvc exp run, dvc metrics diff, on a dozen tiny photos."""
+
+import json
+
+import pytest
+
+from clone import Clone, stages_run
+
+pytestmark = pytest.mark.xdist_group("uses")
+
+ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone whose graph has run once and was committed."""
+    clone = Clone(tmp_path_factory.mktemp("uses"))
+    assert clone.repro() == ALL
+    clone.commit("first model")
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced: Clone, tmp_path) -> Clone:
+    return reproduced.copy_to(tmp_path / "copy")
+
+
+def test_a_reproduced_graph_leaves_a_model_and_its_figures(clone: Clone):
+    metrics = json.loads((clone.root / "metrics/evaluate.json").read_text())
+    assert (
+        metrics["test_photos"]
+        == json.loads((clone.root / "metrics/split.json").read_text())["test"]
+    )
+    assert 0 <= metrics["top1"] <= metrics["top5"] == 1  # two classes, so both are among five
+    for name in ("model.keras", "labels.json", "preprocess.json"):
+        assert (clone.root / "models/vehicle" / name).is_file()
+    assert json.loads((clone.root / "models/calibration.json").read_text())["temperature"] > 0
+    assert "metrics/evaluate.json" in clone.dvc("metrics", "show").stdout
+
+
+def test_git_sees_nothing_that_dvc_keeps(clone: Clone):
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.repro() == []
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_forced_rebuild_changes_no_byte(clone: Clone):
+    lock = (clone.root / "dvc.lock").read_bytes()
+    assert clone.repro("--force") == ALL
+    assert (clone.root / "dvc.lock").read_bytes() == lock
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_an_experiment_reruns_what_its_param_touches_and_can_be_compared(clone: Clone):
+    run = clone.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
+    assert stages_run(run.stdout) == ["train", "evaluate"]
+    table = clone.dvc("exp", "show", "--csv").stdout.splitlines()
+    header = table[0].split(",")
+    assert {"top1", "macro_f1", "train.lr"} <= {name.split(":")[-1] for name in header}
+    assert any(line.split(",")[1] == "slower" or "slower" in line for line in table)
+    clone.commit("slower learning")
+    diff = clone.dvc("metrics", "diff", "--md", "--all", "HEAD~1", "HEAD").stdout
+    assert diff.startswith("| Path")
+    for name in ("top1", "macro_f1", "log_loss"):
+        assert any(f"| {name} " in line for line in diff.splitlines()), name
+    assert "train.lr" in clone.dvc("params", "diff", "HEAD~1", "HEAD").stdout
+    plots = clone.dvc("plots", "diff", "HEAD~1", "--json").stdout
+    for title in ("Loss", "Accuracy", "Confusion matrix", "F1 of each class"):
+        assert any(title in name for name in json.loads(plots)["data"]), title
+
+
+def test_a_bad_param_stops_with_one_line_and_leaves_the_outputs(clone: Clone):
+    before = (clone.root / "dvc.lock").read_bytes()
+    clone.set(train={"lr": -1})
+    failed = clone.dvc("repro", check=False)
+    assert failed.returncode != 0
+    lines = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == ["error: params.yaml: train.lr: input should be greater than 0, found -1"]
+    assert "Traceback" not in failed.stderr
+    assert (clone.root / "dvc.lock").read_bytes() == before
+
+
+def test_weights_none_with_nothing_to_fine_tune_is_refused(clone: Clone):
+    clone.set(train={"finetune_epochs": 0})
+    failed = clone.dvc("repro", check=False)
+    assert (
+        "error: params.yaml: train.finetune_epochs is 0 while model.weights is none"
+        in failed.stderr
+    )
+
+
+def test_pretrained_weights_train_the_head_on_kept_features(clone: Clone):
+    (clone.root / "models/vehicle/model.keras").rename(
+        clone.root / "models/pretrained/before.keras"
+    )
+    clone.set(
+        model={"weights": "models/pretrained/before.keras"},
+        train={"head_epochs": 2, "finetune_epochs": 0},
+    )
+    ran = clone.dvc("repro")
+    assert stages_run(ran.stdout) == ["embed", "train", "evaluate"]
+    assert "head 2/2" in ran.stdout
+    assert "network 1" not in ran.stdout
+    assert stages_run(clone.dvc("exp", "run", "-S", "train.lr=0.01").stdout) == [
+        "train",
+        "evaluate",
+    ]

@@ -1,0 +1,136 @@
+"""Two structural checks that DVC does not make: listed deps and params against real ones."""
+
+import copy
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import params
+import wiring
+from tiny_project import GOOD, Project
+
+STAGES = wiring.stages()
+DEPS = [
+    (name, dep) for name, stage in STAGES.items() for dep in sorted(wiring.listed_modules(stage))
+]
+
+
+def untracked_code(stages: dict[str, dict]) -> dict[str, set[str]]:
+    """For each stage, source files that are listed but not imported or the other way round."""
+    return {
+        name: wiring.listed_modules(stage) ^ wiring.imported_modules(wiring.script_of(stage))
+        for name, stage in stages.items()
+    }
+
+
+def test_every_stage_depends_on_exactly_the_code_that_it_imports():
+    assert untracked_code(STAGES) == {name: set() for name in STAGES}
+
+
+@pytest.mark.parametrize(("name", "dep"), DEPS)
+def test_a_forgotten_dependency_is_found(name: str, dep: str):
+    stages = copy.deepcopy(STAGES)
+    stages[name]["deps"].remove(dep)
+    assert untracked_code(stages)[name] == {dep}
+
+
+def test_the_demo_depends_on_exactly_the_code_that_it_imports():
+    demo = wiring.ROOT / "data/demo"
+    stage = wiring.stages((demo / "dvc.yaml").read_text())["render"]
+    listed = {(demo / dep).resolve() for dep in stage["deps"]}
+    assert listed == {*demo.glob("*.py"), wiring.SRC / "params.py", wiring.SRC / "stage.py"}
+
+
+def test_no_command_is_built_from_params():
+    assert all("$" not in stage["cmd"] for stage in STAGES.values())
+
+
+@pytest.fixture(scope="module")
+def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Runs the whole graph once, from pretrained weights, and notes which params each stage reads.
+
+    Compute's are left out: they change no result, and no stage may list them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("params")
+        patch.chdir(folder)
+        project = Project(folder).with_good_photos()
+        boxes = [(path, label, 8, 8, 56, 40) for path, label in GOOD]
+        project.label(boxes, header="path,label,x1,y1,x2,y2")
+        weights = "models/pretrained/tiny.keras"
+        values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+        values["data"] = {"photos": "photos", "labels": "labels.csv"}
+        values["split"] |= {"val": 0.25, "test": 0.25}
+        values["preprocess"] |= {"size": 32, "shards": 2}
+        values["augment"] |= {"copies": 1}
+        values["model"] |= {"backbone": "resnet18", "weights": weights}
+        values["train"] |= {"head_epochs": 1, "finetune_epochs": 1}
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        _save_tiny_network(Path(weights))
+
+        reads: set[str] = set()
+        sections: dict[int, tuple[str, params.Section]] = {}
+        load, plain = params.load, params.Section.__getattribute__
+
+        def traced_load(section: str, kind: type, **options):
+            value = load(section, kind, **options)
+            sections[id(value)] = (section, value)
+            return value
+
+        def traced(self, name: str):
+            if id(self) in sections and name in type(self).model_fields:
+                reads.add(f"{sections[id(self)][0]}.{name}")
+            return plain(self, name)
+
+        patch.setattr(params, "load", traced_load)
+        patch.setattr(params.Section, "__getattribute__", traced)
+        found = {}
+        for name in STAGES:
+            reads.clear()
+            importlib.import_module(name).main()
+            found[name] = {key for key in reads if not key.startswith("compute.")}
+        assert len(project.manifest()) == len(GOOD)
+        return found
+
+
+def _save_tiny_network(file: Path) -> None:
+    from model.runtime import start
+
+    start(threads=1)
+    from model.backbone import build_backbone, build_classifier
+
+    file.parent.mkdir(parents=True)
+    build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0).save(file)
+
+
+def untracked_params(stages: dict[str, dict], read: dict[str, set[str]]) -> dict[str, set[str]]:
+    """For each stage, params that are listed but not read or the other way round."""
+    values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    return {
+        name: wiring.listed_params(stage, values) ^ read[name] for name, stage in stages.items()
+    }
+
+
+@pytest.mark.xdist_group("keras")
+def test_every_stage_lists_exactly_the_params_that_it_reads(params_read: dict[str, set[str]]):
+    assert untracked_params(STAGES, params_read) == {name: set() for name in STAGES}
+
+
+@pytest.mark.xdist_group("keras")
+def test_a_forgotten_param_is_found(params_read: dict[str, set[str]]):
+    for name, stage in STAGES.items():
+        for entry in stage["params"]:
+            stages = copy.deepcopy(STAGES)
+            stages[name]["params"].remove(entry)
+            missed = untracked_params(stages, params_read)[name]
+            assert missed
+            assert all(key == entry or key.startswith(f"{entry}.") for key in missed)
+
+
+@pytest.mark.xdist_group("keras")
+def test_every_knob_of_params_yaml_is_read_by_some_stage(params_read: dict[str, set[str]]):
+    values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    knobs = {f"{section}.{key}" for section, keys in values.items() for key in keys}
+    assert knobs - set.union(*params_read.values()) == {"compute.workers"}
