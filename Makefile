@@ -8,7 +8,7 @@
 .PHONY: repro test lint format lock help
 .DEFAULT_GOAL := help
 
-ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
+ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
 repro test lint format lock help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
@@ -23,6 +23,7 @@ help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
 repro: .venv/ready
+	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 
 test: .venv/ready-dev

@@ -67,6 +67,7 @@ def main() -> None:
         "classes": len(names),
         "temperature": round(temperature, 6),
     }
+    METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
     shutil.rmtree(PLOTS, ignore_errors=True)
     PLOTS.mkdir(parents=True)

@@ -30,7 +30,7 @@ METRICS = Path("metrics/preprocess.json")
 class PreprocessParams(Preparation):
     """Section ``preprocess``."""
 
-    shards: Annotated[int, Field(ge=1, le=1000)]
+    shards: Annotated[int, Field(ge=1, le=128)]
 
 
 def main() -> None:

@@ -53,7 +53,6 @@ def main() -> None:
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     candidates, rejected = resolve(inspected)
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
-
     splits = assign(
         [photo.group for photo in candidates],
         [photo.row.label for photo in candidates],
@@ -65,8 +64,13 @@ def main() -> None:
     )
     candidates, splits, untrained = drop_untrained(candidates, splits)
     rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
+    check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
     labels = list_labels(manifest)
+    if len(labels) < 2:
+        raise StageError(
+            f"data.labels: {len(labels)} classes have usable training photos, at least 2 are needed"
+        )
     missing = missing_classes([photo.label for photo in manifest], splits)
     for name in ("val", "test"):
         if missing[name]:
@@ -96,10 +100,6 @@ def drop_untrained(
     """Sets aside classes that a subset column or mixed listings leave no training photo."""
     placed = list(zip(candidates, splits, strict=True))
     learnt = {photo.row.label for photo, split in placed if split == "train"}
-    if len(learnt) < 2:
-        raise StageError(
-            f"data.labels: {len(learnt)} classes have usable training photos, at least 2 are needed"
-        )
     kept = [(photo, split) for photo, split in placed if photo.row.label in learnt]
     untrained = [
         Rejected(photo.row.path, "no-training-photo", "its class has no training photo")

@@ -22,7 +22,7 @@ def run(main: Callable[[], None]) -> None:
     except StageError as error:
         sys.exit("error: " + " ".join(str(error).split()))
     except KeyboardInterrupt:
-        sys.exit("\nstopped: run the same command again to go on")
+        sys.exit("\nstopped: run the same command again to start this stage anew")
 
 
 def progress(items: Iterable[Item], *, total: int, label: str, unit: str) -> Iterator[Item]:

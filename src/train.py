@@ -6,7 +6,7 @@ Fits the head on cached features when the backbone is pretrained, then the whole
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ from model.runtime import start
 from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, run
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
 FEATURES = (Path("data/features/train"), Path("data/features/augmented"))
@@ -57,8 +60,6 @@ def main() -> None:
     check_epochs(model.weights, train)
 
     start(threads=model.threads, seed=train.seed)
-    from dvclive import Live
-
     from model.backbone import build_backbone, build_classifier
     from model.bundle import save_bundle
     from model.feed import ShardFeed
@@ -80,7 +81,7 @@ def main() -> None:
     network = build_classifier(backbone, classes=len(labels), dropout=train.dropout)
 
     shutil.rmtree(CURVES, ignore_errors=True)
-    with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
+    with open_log() as live:
         if model.weights != "none" and train.head_epochs:
             head = head_of(network)
             fit(
@@ -104,6 +105,20 @@ def main() -> None:
     save_bundle(BUNDLE, network, labels=labels, preparation=PHOTOS[0] / "preprocess.json")
 
 
+def open_log() -> "Live":
+    """DVCLive's log of curves, without its changes to ``dvc.yaml`` and to Git's references."""
+    from dvclive import Live
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise StageError(
+            f"DVCLive cannot use the Git repository ({error}); if it has no commit yet, make one: "
+            "git add --all && git commit -m start"
+        ) from None
+
+
 def check_epochs(weights: str, train: TrainParams) -> None:
     """Refuses a run in which nothing would be trained."""
     if weights == "none" and not train.finetune_epochs:
@@ -116,7 +131,7 @@ def check_epochs(weights: str, train: TrainParams) -> None:
 class Reporter:
     """Prints one line an epoch and hands its figures to DVCLive."""
 
-    def __init__(self, live, name: str, epochs: int, photos: int):
+    def __init__(self, live: "Live", name: str, epochs: int, photos: int):
         self._live, self._name, self._epochs, self._photos = live, name, epochs, photos
         self._epoch, self._start = 0, time.monotonic()
 

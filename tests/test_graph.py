@@ -5,6 +5,7 @@ so that any change goes all the way down and a test costs a second. What the rea
 tested in ``test_uses.py``.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,11 @@ def add_photo(clone: Clone) -> None:
     (clone.root / "data/tiny/photos/new.jpg").write_bytes(photo_bytes(99))
 
 
+def move_photos(clone: Clone) -> None:
+    shutil.copytree(clone.root / "data/tiny/photos", clone.root / "data/tiny/moved")
+    clone.set(data={"photos": "data/tiny/moved"})
+
+
 def relabel(clone: Clone) -> None:
     rows = clone.labels()
     clone.write_labels([(rows[0][0], "Seat One", *rows[0][2:]), *rows[1:]])
@@ -95,6 +101,7 @@ def add_weights(clone: Clone) -> None:
 
 CHANGES = {
     "nothing": (lambda _: None, NONE),
+    "data.photos": (move_photos, ALL),
     "data.labels": (relabel, ALL),
     "a new photo": (add_photo, ALL),
     "split": (param("split", "seed", 1), ALL),

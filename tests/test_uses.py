@@ -69,7 +69,7 @@ def test_an_experiment_reruns_what_its_param_touches_and_can_be_compared(clone: 
         assert any(title in name for name in json.loads(plots)["data"]), title
 
 
-def test_a_bad_param_stops_with_one_line_and_leaves_the_outputs(clone: Clone):
+def test_a_bad_param_stops_its_stage_with_one_line_and_leaves_the_lock(clone: Clone):
     before = (clone.root / "dvc.lock").read_bytes()
     clone.set(train={"lr": -1})
     failed = clone.dvc("repro", check=False)

@@ -49,6 +49,11 @@ def add_grain(image: np.ndarray, strength: float, rng: np.random.Generator) -> n
     return np.clip(image.astype(np.int16) + noise[..., None], 0, 255).astype(np.uint8)
 
 
+def expose(image: np.ndarray) -> float:
+    """The gain of a camera that meters the whole scene, so that dusk is dim but not black."""
+    return float(np.clip(0.42 * 255.0 / image.mean(), 0.9, 1.7))
+
+
 def grade(image: np.ndarray, gain: float, contrast: float) -> np.ndarray:
     """Brightness times `gain`, then an S-curve mixed in by `contrast` 0..1; BGR uint8."""
     level = np.clip(np.arange(256) / 255.0 * gain, 0.0, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 from bodies import outline
 from camera import frame_vehicle
 from catalogue import MODELS
-from finish import Dealer, add_grain, encode, grade, soften
+from finish import Dealer, add_grain, encode, expose, grade, soften
 from paints import draw_paint
 from scenes import KINDS, Scene, build_scene, draw_background
 from vehicles import (
@@ -81,11 +81,11 @@ def _azimuth(rng: np.random.Generator, index: int) -> float:
     side = 1.0 if rng.random() < 0.5 else -1.0
     view = rng.random()
     if index == 0 or view < 0.45:
-        degrees = rng.uniform(28, 55)
-    elif view < 0.65:
-        degrees = rng.uniform(78, 100)
+        degrees = rng.uniform(30, 52)
+    elif view < 0.55:
+        degrees = rng.uniform(82, 98)
     else:
-        degrees = rng.uniform(125, 150)
+        degrees = rng.uniform(128, 148)
     return float(np.deg2rad(side * degrees))
 
 
@@ -134,16 +134,18 @@ def _render_photo(
     camera = frame_vehicle(
         outline(vehicle.model),
         azimuth,
-        float(rng.uniform(1.45, 1.85)),
+        float(rng.uniform(1.5, 1.75)),
         float(rng.uniform(1.4, 2.0)),
         size,
         float(rng.uniform(0.84, 0.95) if portrait else rng.uniform(0.66, 0.90)),
         (float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.53, 0.60))),
     )
     image = compose(scene, camera, vehicle, size)
-    image = grade(image, float(rng.uniform(0.92, 1.14)), float(rng.uniform(0.15, 0.75)))
-    image = add_grain(image, float(rng.uniform(0.5, 4.0)), rng)
-    if rng.random() < 0.2:
+    image = grade(
+        image, expose(image) * float(rng.uniform(0.92, 1.14)), float(rng.uniform(0.15, 0.75))
+    )
+    image = add_grain(image, float(rng.uniform(0.5, 3.0)), rng)
+    if rng.random() < 0.1:
         image = soften(image, float(rng.uniform(0.55, 0.8)))
     if dealer is not None:
         dealer.stamp(image)

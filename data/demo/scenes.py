@@ -75,7 +75,7 @@ def _unit(x: float, y: float, z: float) -> tuple[float, float, float]:
 def _daylight(rng: np.random.Generator) -> Light:
     """Sun, overcast or dusk, from any direction."""
     turn = rng.uniform(-np.pi, np.pi)
-    weather = rng.choice(["sun", "overcast", "dusk"], p=[0.55, 0.30, 0.15])
+    weather = rng.choice(["sun", "overcast", "dusk"], p=[0.59, 0.34, 0.07])
     if weather == "sun":
         rise = rng.uniform(0.55, 1.1)
         power = rng.uniform(0.8, 1.25)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 
+from model.runtime import UNREADABLE
 from photos.manifest import Label, read_labels, write_labels
 from stage import StageError
 
@@ -76,7 +77,7 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     labels = read_labels(folder / "labels.json")
     try:
         network = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise StageError(f"{folder / 'model.keras'}: cannot be loaded ({error})") from None
     if network.output_shape[-1] != len(labels):
         raise StageError(

@@ -10,7 +10,7 @@ from photos.shards import Sample, list_shards, read_shard
 
 
 class ShardFeed(keras.utils.PyDataset):
-    """Batches of memory-mapped arrays with integer classes.
+    """Batches of memory-mapped arrays with the classes of their rows.
 
     Args:
         folders: shard folders; their rows are taken together.

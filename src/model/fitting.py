@@ -1,5 +1,6 @@
 """Fits a classifier with SGD: its head on cached features, then the whole network on photos."""
 
+import sys
 from collections.abc import Callable
 
 import keras
@@ -35,7 +36,7 @@ def fit(
     """Minimises cross-entropy by SGD with Nesterov momentum, warm-up and cosine decay.
 
     ``network`` maps the feeds' arrays to logits ``(n, classes)``. Weight decay is decoupled and
-    spares biases and normalisation (He et al. 2019, arXiv:1812.01187, section 4).
+    spares biases and normalisation (He et al. 2019, arXiv:1812.01187, section 3.1).
 
     Raises:
         StageError: the loss became infinite or not a number.
@@ -54,10 +55,10 @@ def fit(
     network.compile(optimizer, loss=loss, metrics=["accuracy"])
     network.fit(
         train,
-        validation_data=val,
+        validation_data=val if val.samples else None,
         epochs=epochs,
         shuffle=False,  # the feed has an order of its own
-        verbose=0,
+        verbose=int(sys.stdout.isatty()),  # a bar on a terminal, the report's lines in a log
         callbacks=[keras.callbacks.TerminateOnNaN(), _Reporter(report, schedule, len(train))],
     )
 

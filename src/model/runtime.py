@@ -4,7 +4,11 @@ import importlib
 import os
 import sys
 import tempfile
+import zipfile
 from types import ModuleType
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile)
+"""What Keras, h5py and zipfile raise for a model file that is damaged or holds something else."""
 
 
 def start(*, threads: int, seed: int = 0) -> None:

@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 
-@keras.saving.register_keras_serializable("vehicle")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Goyal et al. 2017 (arXiv:1706.02677) for the warm-up, Loshchilov & Hutter 2017
     (arXiv:1608.03983) for the cosine.
@@ -28,6 +27,3 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         through = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         cosine = self.peak * 0.5 * (1 + ops.cos(math.pi * ops.clip(through, 0.0, 1.0)))
         return ops.where(step < self.warmup_steps, warm, cosine)
-
-    def get_config(self) -> dict:
-        return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}

@@ -8,18 +8,18 @@ import keras
 import numpy as np
 
 from model.backbone import VARIANCE
+from model.runtime import UNREADABLE
 from stage import StageError
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
 
 PUBLISHED = {
-    # sha256 of the files as they are mirrored with Git LFS; the sizes are those that Keras reports.
     "resnet50": "66c8b43daff3fcc15bc4f30e3d2a167e21a14d9c9598a5394e5516471f4af504",
     "resnet152": "a4cdce05b519d72205245c6f7ffd368180c7065d46c7a6bfc27902f0278c828a",
-    # Keras itself publishes md5 sums only, and no sha256 of this file is known to us.
+    # An md5 sum, which is what Keras publishes: no sha256 of this file is known to us yet.
     "resnet101": "88cf7a10940856eca736dc7b7e228a21",
 }
-"""Checksum of each published file (without its ImageNet head)."""
+"""The sha256 (one: md5) of each published file, without its ImageNet head."""
 
 
 def load_pretrained(backbone: keras.Model, weights: str) -> None:
@@ -47,7 +47,7 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
             _load_applications(file, backbone)
         else:
             backbone.load_weights(file)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise StageError(
             f"model.weights: {file} does not hold weights of {backbone.name}: {error}"
         ) from None
@@ -58,8 +58,9 @@ def download(name: str) -> Path:
     file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     checksum = PUBLISHED[name]
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-    home.mkdir(parents=True, exist_ok=True)  # else Keras silently goes to /tmp/.keras
+    kind = "sha256" if len(checksum) == 64 else "md5"
     try:
+        home.mkdir(parents=True, exist_ok=True)  # Keras silently goes elsewhere without it
         return Path(
             keras.utils.get_file(
                 file,
@@ -72,7 +73,7 @@ def download(name: str) -> Path:
     except Exception as error:  # get_file raises bare Exception when the network fails
         raise StageError(
             f"model.weights: could not get {BASE_URL + file} ({error}); on a machine without "
-            f"network, put {file} with checksum {checksum} into {home / 'models'}"
+            f"network, put {file} with {kind} {checksum} into {home / 'models'}"
         ) from None
 
 

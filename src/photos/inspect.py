@@ -75,14 +75,14 @@ def resolve(inspected: Sequence[Inspected]) -> tuple[list[Candidate], list[Rejec
     for photo_id, rows in copies.items():
         rows.sort(key=lambda row: row.path)
         first = rows[0]
+        for row in rows:
+            groups.join(_key(photo_id, row), _key(photo_id, first))
         labels = sorted({row.label for row in rows})
         if len(labels) > 1:
             detail = f"the same bytes are labelled {' and '.join(labels)}"
             rejected += [Rejected(row.path, "label-conflict", detail) for row in rows]
             continue
         kept[photo_id] = first
-        for row in rows:
-            groups.join(_key(photo_id, row), _key(photo_id, first))
         rejected += [
             Rejected(row.path, "duplicate", f"same bytes as {first.path}") for row in rows[1:]
         ]

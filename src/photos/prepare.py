@@ -56,9 +56,9 @@ class Preparation(Section):
         use_box = box is not None and self.crop.method == "box"
         reduction = 1
         if header.format == "jpeg":
-            across = (
-                (box[2] - box[0], box[3] - box[1]) if use_box else (header.width, header.height)
-            )
+            across = (header.width, header.height)
+            if use_box:  # of which no more can be seen than the photo holds, whichever way it lies
+                across = [min(max(across), box[at + 2] - box[at]) for at in (0, 1)]
             reduction = self._reduction(across)
         image = decode(data, reduction=reduction)
         if use_box:

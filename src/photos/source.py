@@ -87,6 +87,11 @@ def _rows_from_folders(photos: Path) -> list[Row]:
     for folder in sorted(entry for entry in photos.iterdir() if entry.is_dir()):
         if folder.name.startswith("."):
             continue
+        if not folder.name.isprintable() or not folder.name.strip():
+            raise StageError(
+                f"data.photos: class folder {folder.name!r} has a name that cannot be a label; "
+                "rename it to readable UTF-8"
+            )
         found = sorted(
             file.relative_to(photos).as_posix()
             for file in folder.rglob("*")

@@ -65,7 +65,7 @@ def test_weights_are_downloaded_once(server: Server, checksum: str, tmp_path: Pa
 
 def test_a_file_with_another_checksum_is_refused(server: Server):
     assert server
-    with pytest.raises(StageError, match=f"{NAME} with checksum {weights.PUBLISHED['resnet50']}"):
+    with pytest.raises(StageError, match=f"{NAME} with sha256 {weights.PUBLISHED['resnet50']}"):
         weights.download("resnet50")  # the real checksum, which the pretend file does not have
 
 
@@ -77,7 +77,7 @@ def test_without_network_a_file_put_there_by_hand_is_used(
     with pytest.raises(StageError) as refused:
         weights.download("resnet50")
     text = str(refused.value)
-    assert f"put {NAME} with checksum {checksum} into {tmp_path / 'models'}" in text
+    assert f"put {NAME} with sha256 {checksum} into {tmp_path / 'models'}" in text
     (tmp_path / "models" / NAME).write_bytes(CONTENT)
     assert weights.download("resnet50").read_bytes() == CONTENT
 

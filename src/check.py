@@ -1,0 +1,36 @@
+"""Checks all of params.yaml at once, before a graph runs for an hour to find a typo at its end.
+
+Each stage checks its own section again: dvc repro and dvc exp run do not come by here.
+"""
+
+import augment
+import compute
+import evaluate
+import params
+import preprocess
+import split
+import train
+from model.section import ModelParams
+from photos.source import DataParams
+from stage import run
+
+KINDS = {
+    "data": DataParams,
+    "split": split.SplitParams,
+    "preprocess": preprocess.PreprocessParams,
+    "augment": augment.AugmentParams,
+    "model": ModelParams,
+    "train": train.TrainParams,
+    "evaluate": evaluate.EvaluateParams,
+    "compute": compute.ComputeParams,
+}
+"""The class of each section."""
+
+
+def main() -> None:
+    values = {name: params.load(name, kind) for name, kind in KINDS.items()}
+    train.check_epochs(values["model"].weights, values["train"])
+
+
+if __name__ == "__main__":
+    run(main)

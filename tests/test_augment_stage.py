@@ -1,0 +1,116 @@
+"""The augment stage: what copies hold, and that nothing but their keys decides it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import augment
+import wiring
+from photos.shards import Sample, read_shard, shard_file, write_shard
+from tiny_photos import picture
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+SHIPPED = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())["augment"]
+STILL = {
+    **SHIPPED,
+    **dict.fromkeys(("flip", "rotation", "shift", "brightness", "contrast"), 0),
+    **dict.fromkeys(("saturation", "hue", "blur", "erase"), 0),
+    "scale": [1, 1],
+}
+"""Every knob at the value that leaves a photo as it is."""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Augments some photos, given as seeds of pictures, and returns the copies by photo."""
+
+    def run(seeds=range(5), *, workers: int = 1, shards: int = 2, **knobs) -> dict:
+        folder = tmp_path / "-".join(map(str, (workers, shards, *seeds, *knobs.values())))
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(folder)
+        values = {"augment": {**SHIPPED, **knobs}, "compute": {"workers": workers}}
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        for number in range(shards):
+            chosen = [seed for seed in seeds if seed % shards == number]
+            if chosen:
+                images = np.stack([picture(seed, height=32, width=48) for seed in chosen])
+                rows = [Sample(f"{seed:016x}", 0, "Audi One", "L1") for seed in chosen]
+                write_shard(shard_file(Path("data/processed/train"), number), images, rows)
+        augment.main()
+        copies = {}
+        for file in sorted(Path("data/augmented").glob("*.npy")):
+            for image, sample in zip(*read_shard(file), strict=True):
+                assert (sample.label, sample.listing) == ("Audi One", "L1")
+                copies.setdefault(int(sample.photo_id, 16), {})[sample.copy] = np.array(image)
+        return copies
+
+    return run
+
+
+def equal(one: dict, other: dict) -> bool:
+    return all(np.array_equal(one[copy], other[copy]) for copy in one.keys() | other.keys())
+
+
+def test_every_photo_gets_its_copies_and_they_differ(run):
+    copies = run(copies=3)
+    assert {seed: sorted(found) for seed, found in copies.items()} == {
+        seed: [1, 2, 3] for seed in range(5)
+    }
+    for seed, found in copies.items():
+        pictures = [picture(seed, height=32, width=48), *found.values()]
+        assert len({image.tobytes() for image in pictures}) == 4
+
+
+def test_neither_workers_nor_shards_nor_neighbours_change_a_copy(run):
+    copies = run(copies=2)
+    for other in (run(copies=2, workers=3), run(copies=2, shards=1), run((3,), copies=2)):
+        for seed, found in other.items():
+            assert equal(found, copies[seed])
+
+
+def test_more_copies_leave_the_earlier_ones_as_they_were(run):
+    few, many = run(copies=1), run(copies=2)
+    assert all(np.array_equal(few[seed][1], many[seed][1]) for seed in few)
+
+
+def test_no_copies_leave_an_empty_folder(run):
+    assert run(copies=0) == {}
+    assert list(Path("data/augmented").iterdir()) == []
+
+
+def test_knobs_at_rest_leave_the_photo_as_it_is(run):
+    for seed, found in run(**STILL | {"copies": 1}).items():
+        difference = np.abs(found[1].astype(int) - picture(seed, height=32, width=48))
+        assert difference.max() <= 1  # keras-cv goes to hue and saturation and back
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        ("flip", 1.0),
+        ("rotation", 20),
+        ("scale", [0.5, 0.6]),
+        ("shift", 0.3),
+        ("brightness", 0.5),
+        ("contrast", 0.9),
+        ("saturation", 0.9),
+        ("hue", 0.5),
+        ("blur", 1.0),
+        ("erase", 0.5),
+        ("seed", 1),
+    ],
+)
+def test_every_knob_changes_the_copies(run, knob: str, value):
+    base = STILL if knob != "seed" else SHIPPED
+    still, moved = run(**{**base, "copies": 1}), run(**{**base, "copies": 1, knob: value})
+    changed = [not equal(still[seed], moved[seed]) for seed in still]
+    assert sum(changed) >= 4  # a draw may come out at rest
+
+
+def test_flipping_always_mirrors(run):
+    for seed, found in run(**{**STILL, "copies": 1, "flip": 1.0}).items():
+        mirrored = picture(seed, height=32, width=48)[:, ::-1].astype(int)
+        assert np.abs(found[1] - mirrored).max() <= 1

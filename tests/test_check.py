@@ -1,0 +1,53 @@
+"""The check of all params at once, which `make repro` runs before the graph."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import check
+import params
+import wiring
+from tiny_project import heavy_modules_after, refusal
+
+SHIPPED = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Writes the shipped params with some values changed into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**sections: dict) -> None:
+        values = {name: {**keys, **sections.get(name, {})} for name, keys in SHIPPED.items()}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+
+    return write
+
+
+def test_the_shipped_params_are_fine(write):
+    write()
+    check.main()
+
+
+def test_every_section_is_checked():
+    assert tuple(check.KINDS) == params.SECTIONS == tuple(SHIPPED)
+
+
+@pytest.mark.parametrize("section", SHIPPED)
+def test_a_misspelt_key_is_found_in_every_section(write, section: str):
+    write(**{section: {"typo": 1}})
+    assert f"{section}.typo: unknown key; allowed: " in refusal(check.main)
+
+
+def test_values_of_two_sections_that_contradict_are_found(write):
+    write(train={"finetune_epochs": 0})
+    assert "train.finetune_epochs is 0 while model.weights is none" in refusal(check.main)
+    write(model={"weights": "imagenet"})
+    assert "no imagenet weights for resnet18" in refusal(check.main)
+    write(split={"val": 0.5, "test": 0.5})
+    assert "val + test must stay below 1" in refusal(check.main)
+
+
+def test_the_check_needs_no_deep_learning_library():
+    assert not heavy_modules_after("import check")
