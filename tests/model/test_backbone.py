@@ -31,26 +31,6 @@ def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features
     assert backbone.output_shape == (None, features)
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory):
-    """A file in the layout of ``keras.applications``, with random weights, and its network."""
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
-    h5py = pytest.importorskip("h5py")
-    keras.utils.set_random_seed(0)
-    network = keras.applications.ResNet50(
-        include_top=False, weights=None, pooling="avg", input_shape=(64, 64, 3)
-    )
-    for layer in network.layers:  # other statistics than 0 and 1, so that their order counts
-        if isinstance(layer, keras.layers.BatchNormalization):
-            size = len(layer.get_weights()[0])
-            layer.set_weights([np.random.default_rng(1).uniform(0.5, 1.5, size) for _ in range(4)])
-    file = tmp_path_factory.mktemp("published") / "notop.h5"
-    with h5py.File(file, "w") as content:
-        save_weights_to_hdf5_group(content, network)
-    return file, network
-
-
 def test_published_weights_give_the_features_that_keras_gives(published):
     file, theirs = published
     ours = build_backbone("resnet50", shape=(64, 64))

@@ -3,12 +3,15 @@
 import functools
 import hashlib
 import http.server
+import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model import weights
+from model.backbone import build_backbone
 from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -80,6 +83,23 @@ def test_without_network_a_file_put_there_by_hand_is_used(
     assert f"put {NAME} with sha256 {checksum} into {tmp_path / 'models'}" in text
     (tmp_path / "models" / NAME).write_bytes(CONTENT)
     assert weights.download("resnet50").read_bytes() == CONTENT
+
+
+def test_imagenet_weights_go_from_the_server_into_the_network(
+    server: Server, published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file, theirs = published
+    shutil.copyfile(file, tmp_path / "served" / NAME)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setitem(weights.PUBLISHED, "resnet50", digest)
+    network = build_backbone("resnet50", shape=(64, 64))
+    weights.load_pretrained(network, "imagenet")
+    assert server.asked == [f"/{NAME}"]
+    layer = "conv5_block3_3_conv"
+    for ours, expected in zip(
+        network.get_layer(layer).get_weights(), theirs.get_layer(layer).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_a_server_without_the_file_is_one_clear_error(
