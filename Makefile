@@ -38,11 +38,12 @@ format: .venv/ready-dev
 	$(IN_VENV) ruff format .
 
 lock: .venv/ready-dev
-	cd "$(CURDIR)" && for name in requirements requirements-dev; do $(IN_VENV) uv pip compile --quiet \
+	cd "$(CURDIR)" && for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		$(UPGRADE) $$name.in -o $$name.txt || exit; done
 
+EXTRAS := requirements-dask requirements-jax requirements-ray requirements-s3
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 # The stamps are written last, so an installation that broke off is made anew.

@@ -16,12 +16,19 @@ from photos.tables import read_table, write_table
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies."""
+    """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies.
+
+    ``crop`` names how the background was cut away; ``width`` and ``height`` are the pixels of the
+    upright photo before that.
+    """
 
     photo_id: str
     copy: int
     label: str
     listing: str
+    crop: str = "none"
+    width: int = 0
+    height: int = 0
 
 
 def shard_of(photo_id: str, shards: int) -> int:
@@ -55,5 +62,6 @@ def list_shards(folder: Path) -> list[Path]:
 def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
     """A memory-mapped array and its rows; pixels are read when they are used."""
     rows = read_table(file.with_suffix(".csv"))
-    samples = [Sample(**{**row, "copy": int(row["copy"])}) for row in rows]
+    numbers = ("copy", "width", "height")
+    samples = [Sample(**{**row, **{name: int(row[name]) for name in numbers}}) for row in rows]
     return np.load(file, mmap_mode="r", allow_pickle=False), samples

@@ -1,0 +1,95 @@
+"""Times things side by side in one run, and records what came out.
+
+Machines are shared and noisy, so only ratios are compared: the cases of a benchmark take turns,
+five rounds after one to warm up, and medians count.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("dvc", "keras", "keras-cv", "numpy", "opencv-python", "scikit-learn", "tensorflow")
+
+
+class Ratio(NamedTuple):
+    """How many times better than what it is measured against; below 1 is a loss.
+
+    ``spread`` is the lowest and highest ratio of the rounds, ``bar`` what we mean to reach, and
+    ``note`` says why where it was not reached.
+    """
+
+    value: float
+    spread: tuple[float, float]
+    bar: float | None = None
+    note: str = ""
+
+
+def alternate(cases: Mapping[str, Callable[[], object]], *, rounds: int = 5) -> dict[str, list]:
+    """Seconds of each case in each of ``rounds`` rounds, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for turn in range(rounds + 1):
+        for name, case in cases.items():
+            start = time.perf_counter()
+            case()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def speedup(
+    ours: Sequence[float], theirs: Sequence[float], *, bar: float | None = None, note: str = ""
+) -> Ratio:
+    """How many times faster ``ours`` is than ``theirs``: seconds of the same rounds."""
+    rounds = [their / our for our, their in zip(ours, theirs, strict=True)]
+    value = statistics.median(theirs) / statistics.median(ours)
+    return Ratio(round(value, 3), (round(min(rounds), 3), round(max(rounds), 3)), bar, note)
+
+
+def record(
+    name: str,
+    *,
+    ratios: Mapping[str, Ratio] | None = None,
+    figures: Mapping[str, float | str] | None = None,
+) -> None:
+    """Prints what was measured and writes it to ``benchmarks/results/NAME.json``.
+
+    ``ratios`` may be compared between machines, ``figures`` (times, sizes, accuracies) say what
+    was seen on this one.
+    """
+    ratios, figures = ratios or {}, figures or {}
+    document = {
+        "benchmark": name,
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "command": " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "machine": machine(),
+        "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
+        "ratios": {key: ratio._asdict() for key, ratio in ratios.items()},
+        "figures": dict(figures),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    for key, ratio in ratios.items():
+        low, high = ratio.spread
+        bar = "" if ratio.bar is None else f", bar {ratio.bar:g}"
+        print(f"{name}: {key}: {ratio.value:.2f} times ({low:.2f} to {high:.2f}{bar})")
+    for key, figure in figures.items():
+        print(f"{name}: {key}: {figure}")
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    return {"processor": model, "cores": os.cpu_count() or 1, "python": platform.python_version()}
