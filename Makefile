@@ -1,16 +1,18 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
 # make lint    ruff, formatting included
+# make bench   measure side by side; NAME="reading workers" for some
+# make bench-check   measure again: which ratio fell by more than a fifth?
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+.PHONY: repro test lint format bench bench-check lock help
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+repro test lint format bench bench-check lock help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -36,6 +38,12 @@ lint: .venv/ready-dev
 format: .venv/ready-dev
 	$(IN_VENV) ruff check --fix .
 	$(IN_VENV) ruff format .
+
+bench: .venv/ready-dev
+	$(IN_VENV) python benchmarks/run.py $(NAME)
+
+bench-check: .venv/ready-dev
+	$(IN_VENV) python benchmarks/run.py --check $(NAME)
 
 lock: .venv/ready-dev
 	cd "$(CURDIR)" && for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \
