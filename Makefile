@@ -1,16 +1,17 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make lint    ruff, formatting included
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+.PHONY: repro test pr-report lint format lock help
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+repro test pr-report lint format lock help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -28,6 +29,10 @@ repro: .venv/ready
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
+
+export BASE ?= main
+pr-report: .venv/ready
+	@$(IN_VENV) python src/pr_report.py "$$BASE"
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
