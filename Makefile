@@ -1,5 +1,6 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
@@ -7,12 +8,14 @@
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format bench bench-check lock help
+TARGETS := repro test report pr-report check-photos serve train-distributed bench bench-check \
+	lint format lock help
+.PHONY: $(TARGETS)
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format bench bench-check lock help:
+$(TARGETS):
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -30,6 +33,10 @@ repro: .venv/ready
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
+
+export BASE ?= main
+pr-report: .venv/ready
+	@$(IN_VENV) python src/pr_report.py "$$BASE"
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
