@@ -107,6 +107,7 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("train.batch_size", False, "integer"),
         ("train.label_smoothing", 1, "less than 1"),
         ("evaluate.batch_size", 0, "greater than or equal to 1"),
+        ("evaluate.precision", 1, "less than 1"),
         ("evaluate.confused_pairs", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
     ],

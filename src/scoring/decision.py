@@ -7,13 +7,14 @@ any label is looked at, each order stopping at the first threshold that is not p
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 from scipy.stats import binom
 
 from params import Section
+from scoring.calibration import fit_temperature, to_probabilities
 
 CONFIDENCE = 0.95
 """How sure val has to be, at least, that the promise is kept."""
@@ -70,6 +71,35 @@ def _reaches(confidence: np.ndarray, threshold: float | None) -> np.ndarray:
     return confidence >= (math.inf if threshold is None else threshold)
 
 
+def calibrate(
+    logits: np.ndarray, targets: np.ndarray, make_of: np.ndarray, *, precision: float
+) -> Calibration:
+    """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
+
+    Args:
+        logits: float ``(n, classes)`` of photos that training did not learn from; ``n`` may be 0.
+        targets: int ``(n,)``. make_of: int ``(classes,)``.
+        precision: the promise of either threshold, in (0, 1).
+
+    """
+    temperature = fit_temperature(logits, targets) if len(targets) else 1.0
+    probabilities = to_probabilities(logits, temperature)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    threshold = prove_threshold(confidence, predicted == targets, precision=precision)
+    left = ~_reaches(confidence, threshold)
+    make_threshold = prove_threshold(
+        make_probability(probabilities, make_of)[left],
+        (make_of[predicted] == make_of[targets])[left],
+        precision=precision,
+    )
+    return Calibration(
+        temperature=temperature,
+        precision=precision,
+        threshold=threshold,
+        make_threshold=make_threshold,
+    )
+
+
 def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: float) -> float | None:
     """The lowest threshold for which photos prove ``precision``, or ``None``.
 
@@ -104,3 +134,26 @@ def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: flo
 def _fewest(precision: float, level: float) -> int:
     """How many photos without a mistake prove ``precision`` at ``level``."""
     return math.ceil(math.log(level) / math.log(precision))
+
+
+class Point(NamedTuple):
+    """What would come of a threshold: the share of photos that reach it, and how many are right."""
+
+    coverage: float
+    precision: float
+    threshold: float
+
+
+def precision_coverage(
+    confidence: np.ndarray, right: np.ndarray, *, points: int = 200
+) -> list[Point]:
+    """The precision at every coverage, the most confident photos first; ``points`` at most."""
+    order = np.argsort(-confidence, kind="stable")
+    ranked, share = confidence[order], np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    ends = np.flatnonzero(np.append(ranked[:-1] > ranked[1:], True))
+    if len(ends) > points:
+        ends = ends[np.linspace(0, len(ends) - 1, points).round().astype(int)]
+    return [
+        Point((end + 1) / len(order), float(share[end]), float(ranked[end]))
+        for end in ends.tolist()
+    ]
