@@ -1,16 +1,17 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make report  one page with all figures and pictures: report.html
 # make lint    ruff, formatting included
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+.PHONY: repro test report lint format lock help
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+repro test report lint format lock help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -28,6 +29,9 @@ repro: .venv/ready
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
+
+report: .venv/ready
+	$(IN_VENV) python src/report.py
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
