@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,9 @@ def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
     if not photos:
         figure.text(0.5, 0.5, "no such photo", ha="center", va="center")
     content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # draws a box
+        figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 
