@@ -1,5 +1,6 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make report  one page with all figures and pictures: report.html
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
@@ -34,6 +35,8 @@ repro: .venv/ready
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
 
+report: .venv/ready
+	$(IN_VENV) python src/report.py
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"

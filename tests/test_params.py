@@ -13,6 +13,7 @@ import params
 from augment import AugmentParams
 from compute import ComputeParams
 from evaluate import EvaluateParams
+from explain import ExplainParams
 from model.section import ModelParams
 from photos.source import DataParams
 from preprocess import PreprocessParams
@@ -29,6 +30,7 @@ KINDS = {
     "model": ModelParams,
     "train": TrainParams,
     "evaluate": EvaluateParams,
+    "explain": ExplainParams,
     "compute": ComputeParams,
 }
 
@@ -107,7 +109,10 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("train.batch_size", False, "integer"),
         ("train.label_smoothing", 1, "less than 1"),
         ("evaluate.batch_size", 0, "greater than or equal to 1"),
+        ("evaluate.precision", 1, "less than 1"),
         ("evaluate.confused_pairs", 0, "greater than or equal to 1"),
+        ("explain.photos", 0, "greater than or equal to 1"),
+        ("explain.batch_size", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
     ],
 )
