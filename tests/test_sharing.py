@@ -23,7 +23,7 @@ def branches(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  
     clone = graph.copy_to(tmp_path_factory.mktemp("branches") / "clone")
     clone.git("checkout", "--quiet", "-b", "mine")
     clone.set(evaluate={"confused_pairs": 3})
-    assert clone.repro() == ["evaluate"]
+    assert clone.repro() == ["evaluate", "explain"]
     clone.commit("mine")
     clone.git("checkout", "--quiet", "main")
     clone.set(train={"lr": 0.01})
@@ -41,7 +41,7 @@ def unmerged(clone: Clone, *command: str) -> set[str]:
     return set(clone.git("diff", "--name-only", "--diff-filter=U").split())
 
 
-@pytest.mark.parametrize(("way", "reruns"), [("merge", TRAIN), ("rebase", ["evaluate"])])
+@pytest.mark.parametrize(("way", "reruns"), [("merge", TRAIN), ("rebase", ["evaluate", "explain"])])
 def test_a_conflict_in_the_lock_is_settled_by_a_run(
     branches: Clone, way: str, reruns: list[str], tmp_path: Path
 ):
@@ -57,7 +57,7 @@ def test_a_conflict_in_the_lock_is_settled_by_a_run(
     assert clone.git("status", "--porcelain") == ""
     assert clone.repro() == NONE
     values = yaml.safe_load((clone.root / "params.yaml").read_text())
-    assert (values["train"]["lr"], values["evaluate"]["confused_pairs"]) == (0.01, 3)
+    assert (values["train"]["lr"], values["evaluate", "explain"]["confused_pairs"]) == (0.01, 3)
 
 
 def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
@@ -108,7 +108,7 @@ def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path)
 
 def test_a_corrupt_object_of_a_remote_is_refused(shared: Clone, tmp_path: Path):
     lock = yaml.safe_load((shared.root / "dvc.lock").read_text())
-    outs = {out["path"]: out["md5"] for out in lock["stages"]["evaluate"]["outs"]}
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["evaluate", "explain"]["outs"]}
     md5 = outs["models/calibration.json"]
     storage = shutil.copytree(shared.root.parent / "storage", tmp_path / "storage")
     held = storage / "files/md5" / md5[:2] / md5[2:]
