@@ -57,7 +57,7 @@ def test_a_conflict_in_the_lock_is_settled_by_a_run(
     assert clone.git("status", "--porcelain") == ""
     assert clone.repro() == NONE
     values = yaml.safe_load((clone.root / "params.yaml").read_text())
-    assert (values["train"]["lr"], values["evaluate", "explain"]["confused_pairs"]) == (0.01, 3)
+    assert (values["train"]["lr"], values["evaluate"]["confused_pairs"]) == (0.01, 3)
 
 
 def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
