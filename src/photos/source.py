@@ -6,6 +6,9 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from params import Section
 from stage import StageError
@@ -33,6 +36,7 @@ class DataParams(Section):
 
     photos: str
     labels: str
+    formats: Annotated[list[Literal["jpeg", "png", "webp", "bmp"]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
