@@ -21,6 +21,7 @@ MAX_CHUNKS = 65_536
 """Chunks of one PNG or WebP."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, no stuffed zero and no restart
+_OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDC, 0xDE, 0xDF} - {0xC4, 0xC8, 0xCC}
 _OTHERS = {
     b"GIF8": "GIF",
     b"II*\0": "TIFF",
@@ -122,9 +123,8 @@ def _read_jpeg(data: bytes) -> Header:
             if frame:
                 raise _damaged("the JPEG has two frames")
             frame = _Frame(marker, data[position + 4 : end])
-        elif marker in (0xDC, 0xDE, 0xDF) or (marker & 0xF0 == 0xC0 and marker not in (0xC4, 0xC8)):
-            if marker != 0xCC:
-                raise _unsupported("a lossless, arithmetic or hierarchical JPEG")
+        elif marker in _OTHER_CODINGS:
+            raise _unsupported("a lossless, arithmetic or hierarchical JPEG")
         position = end
         if marker != 0xDA:
             continue
@@ -152,14 +152,8 @@ def _read_jpeg(data: bytes) -> Header:
 
 
 def _read_png(data: bytes) -> Header:
-    view, size, position, chunks, header, has_pixels = (
-        memoryview(data),
-        len(data),
-        8,
-        0,
-        None,
-        False,
-    )
+    view, size = memoryview(data), len(data)
+    position, chunks, header, has_pixels = 8, 0, None, False
     while True:
         if position + 12 > size:
             raise _truncated("the PNG has no end chunk")
@@ -179,10 +173,9 @@ def _read_png(data: bytes) -> Header:
             raise PhotoError("damaged", f"the checksum of the PNG's {kind.decode()} chunk is wrong")
         if kind == b"acTL":
             raise _unsupported("an animated PNG")
-        elif kind == b"IDAT":
-            has_pixels = True
-        elif kind == b"IEND":
+        if kind == b"IEND":
             break
+        has_pixels = has_pixels or kind == b"IDAT"
         position, chunks = end, chunks + 1
         if chunks > MAX_CHUNKS:
             raise _unsupported(f"a PNG of more than {MAX_CHUNKS} chunks")
@@ -208,8 +201,7 @@ def _read_webp(data: bytes) -> Header:
         if kind == b"VP8X" and len(head) == 10 and not canvas and not frame:
             if head[0] & 2:
                 raise _unsupported("an animated WebP")
-            sides = int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:], "little") + 1
-            canvas = sides
+            canvas = tuple(1 + int.from_bytes(side, "little") for side in (head[4:7], head[7:]))
             _check_size(*canvas)
         elif kind in (b"VP8 ", b"VP8L"):
             if frame:
@@ -293,9 +285,8 @@ def read_header(data: bytes, *, formats: Collection[str] = FORMATS) -> Header:
         raise PhotoError("empty", "zero bytes")
     found = _recognise(data)
     if found not in formats:
-        names = (
-            name for start, name in _OTHERS.items() if data[:8].lower().startswith(start.lower())
-        )
+        start = data[:8].lower()
+        names = (name for magic, name in _OTHERS.items() if start.startswith(magic.lower()))
         looks = found.upper() or next(names, "")
         expected = " or ".join(name.upper() for name in formats)
         raise PhotoError(

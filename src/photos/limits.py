@@ -106,7 +106,7 @@ def limited_map(
 
 
 class _Worker:
-    """One process, what it has been sent and not yet answered, and when it was last seen to move."""
+    """One process, what it has yet to answer, and when it was last seen to move."""
 
     def __init__(self, function: Callable, seconds: float, megabytes: int):
         # A fork starts in 10 ms and shares what is imported; only Linux's is safe beside libraries
