@@ -218,7 +218,7 @@ def test_every_quarantined_row_says_why_in_words(project: Project) -> None:
     lines = Path("data/split/quarantine.csv").read_text().splitlines()
     assert list(csv.reader(lines)) == [
         ["path", "reason", "detail"],
-        ["", "bad-row", "no path"],
+        ["", "bad-row", "line 11: no path"],
         ["none.jpg", "missing", "no such file"],
     ]
 
