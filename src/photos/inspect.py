@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from photos.crop import cut
 from photos.decode import PhotoError, decode, read_bytes, read_header
 from photos.manifest import Rejected
-from photos.prepare import cut
 from photos.source import Row
 
 SUBSET_ORDER = ("test", "val", "train", "")
