@@ -1,11 +1,12 @@
-"""data/split/manifest.csv, photos -> data/processed/{train,val,test}; metrics/preprocess.json.
+"""data/split/manifest.csv, photos -> data/processed; metrics/preprocess.json.
 
-Decodes, crops and resizes every photo of the manifest and packs them into shards.
+Decodes, crops and resizes every photo of the manifest and packs them into the shards of train,
+val and test. crops.jpg beside them shows what was cut away.
 """
 
 import json
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +16,17 @@ from pydantic import Field
 
 import params
 from compute import ComputeParams, each
-from photos.decode import PhotoError, read_bytes
 from photos.manifest import SPLITS, Photo, read_manifest
+from photos.montage import montage
 from photos.prepare import Preparation
+from photos.preparing import prepare_photos
 from photos.shards import Sample, shard_file, shard_of, write_shard
 from photos.source import DataParams
-from stage import StageError, progress, run
+from stage import progress, run
 
 MANIFEST = Path("data/split/manifest.csv")
 OUT = Path("data/processed")
+MONTAGE = OUT / "crops.jpg"
 METRICS = Path("metrics/preprocess.json")
 
 
@@ -42,20 +45,24 @@ def main() -> None:
     tasks: dict[tuple[str, int], list[Photo]] = defaultdict(list)
     for photo in manifest:
         tasks[photo.split, shard_of(photo.photo_id, preprocess.shards)].append(photo)
-    contract = preprocess.model_dump_json(include=set(Preparation.model_fields), indent=1) + "\n"
+    preparation = with_detector(preprocess)
     for split in SPLITS:
         shutil.rmtree(OUT / split, ignore_errors=True)
         (OUT / split).mkdir(parents=True)
-        (OUT / split / "preprocess.json").write_text(contract)
+        preparation.save(OUT / split)
 
-    pack = partial(pack_shard, root=root, preparation=preprocess)
+    pack = partial(pack_shard, root=root, preparation=preparation)
     packed = each(lambda task: pack(task[0], task[1]), sorted(tasks.items()), workers=workers)
-    cropped = sum(progress(packed, total=len(tasks), label="preprocess", unit="shards"))
+    crops = sum(progress(packed, total=len(tasks), label="preprocess", unit="shards"), Counter())
+    # Test photos are for evaluate's eyes alone.
+    seen = [photo for photo in manifest if photo.split == "train"]
+    MONTAGE.write_bytes(montage(seen, root=root, preparation=preparation))
 
     height, width = preprocess.shape
     report = {
         "photos": len(manifest),
-        "cropped_to_box": cropped,
+        **{f"cropped_by_{method}": crops[method] for method in ("box", "detector", "grabcut")},
+        "not_cropped": crops["none"],
         "height": height,
         "width": width,
     }
@@ -63,22 +70,28 @@ def main() -> None:
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def with_detector(preprocess: Preparation) -> Preparation:
+    """Finds the detector's files; only a Keras preset starts Keras."""
+    if preprocess.crop.uses_detector and not preprocess.crop.detector.is_onnx:
+        from model.detector import attach
+
+        return attach(preprocess)
+    return preprocess
+
+
 def pack_shard(
     key: tuple[str, int], photos: list[Photo], *, root: Path, preparation: Preparation
-) -> int:
-    """Writes one shard of one split and returns how many of its photos were cropped to a box."""
+) -> Counter[str]:
+    """Writes one shard of one split and counts how its photos were cropped."""
     split, number = key
     images = np.empty((len(photos), *preparation.shape, 3), np.uint8)
-    for image, photo in zip(images, photos, strict=True):
-        try:
-            image[...] = preparation.prepare(read_bytes(root, photo.path), photo.box)
-        except PhotoError as error:
-            raise StageError(
-                f"{photo.path}: {error}; it was readable in split, run it again"
-            ) from None
-    samples = [Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos]
+    samples = []
+    for photo, result in prepare_photos(photos, root=root, preparation=preparation):
+        images[len(samples)] = result.image
+        about = (result.crop, result.width, result.height)
+        samples.append(Sample(photo.photo_id, 0, photo.label, photo.listing, *about))
     write_shard(shard_file(OUT / split, number), images, samples)
-    return sum(photo.box is not None and preparation.crop.method == "box" for photo in photos)
+    return Counter(sample.crop for sample in samples)
 
 
 if __name__ == "__main__":
