@@ -1,11 +1,12 @@
 """data/split/manifest.csv, photos -> data/processed/{train,val,test}; metrics/preprocess.json.
 
-Decodes, crops and resizes every photo of the manifest and packs them into shards.
+Decodes, crops and resizes every photo of the manifest and packs them into shards. Photos that
+earlier runs prepared in the same way are kept.
 """
 
 import json
-import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +15,15 @@ import numpy as np
 from pydantic import Field
 
 import params
-from compute import ComputeParams, each
+from compute import ComputeParams
+from fingerprint import fingerprint
 from photos.decode import PhotoError, read_bytes
+from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
 from photos.prepare import Preparation
-from photos.shards import Sample, shard_file, shard_of, write_shard
+from photos.shards import Sample, new_file, shard_file, shard_of
 from photos.source import DataParams
-from stage import StageError, progress, run
+from stage import StageError, run
 
 MANIFEST = Path("data/split/manifest.csv")
 OUT = Path("data/processed")
@@ -36,26 +39,33 @@ class PreprocessParams(Preparation):
 def main() -> None:
     preprocess = params.load("preprocess", PreprocessParams)
     root = Path(params.load("data", DataParams).photos)
-    workers = params.load("compute", ComputeParams).workers
+    compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    tasks: dict[tuple[str, int], list[Photo]] = defaultdict(list)
-    for photo in manifest:
-        tasks[photo.split, shard_of(photo.photo_id, preprocess.shards)].append(photo)
-    contract = preprocess.model_dump_json(include=set(Preparation.model_fields), indent=1) + "\n"
-    for split in SPLITS:
-        shutil.rmtree(OUT / split, ignore_errors=True)
-        (OUT / split).mkdir(parents=True)
-        (OUT / split / "preprocess.json").write_text(contract)
+    preparation = preprocess.narrow(Preparation)
+    contract = preparation.model_dump_json(indent=1) + "\n"
+    contracts = [OUT / split / "preprocess.json" for split in SPLITS]
+    made_by = fingerprint(
+        Path(__file__), libraries=("numpy", "opencv-python"), preparation=preparation.model_dump()
+    )
+    outcomes = update(
+        "preprocess",
+        plan(manifest, preprocess.shards),
+        partial(pack_shard, root=root, preparation=preparation, made_by=made_by),
+        made_by=made_by,
+        folders=[OUT / split for split in SPLITS],
+        others=contracts,
+        compute=compute,
+    )
+    for file in contracts:
+        with new_file(file) as partial_file:
+            partial_file.write_text(contract)
 
-    pack = partial(pack_shard, root=root, preparation=preprocess)
-    packed = each(lambda task: pack(task[0], task[1]), sorted(tasks.items()), workers=workers)
-    cropped = sum(progress(packed, total=len(tasks), label="preprocess", unit="shards"))
-
+    crops = sum((outcome.crops for outcome in outcomes), Counter())
     height, width = preprocess.shape
     report = {
         "photos": len(manifest),
-        "cropped_to_box": cropped,
+        "cropped_to_box": crops["box"],
         "height": height,
         "width": width,
     }
@@ -63,22 +73,39 @@ def main() -> None:
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def pack_shard(
-    key: tuple[str, int], photos: list[Photo], *, root: Path, preparation: Preparation
-) -> int:
-    """Writes one shard of one split and returns how many of its photos were cropped to a box."""
-    split, number = key
-    images = np.empty((len(photos), *preparation.shape, 3), np.uint8)
-    for image, photo in zip(images, photos, strict=True):
-        try:
-            image[...] = preparation.prepare(read_bytes(root, photo.path), photo.box)
-        except PhotoError as error:
-            raise StageError(
-                f"{photo.path}: {error}; it was readable in split, run it again"
-            ) from None
-    samples = [Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos]
-    write_shard(shard_file(OUT / split, number), images, samples)
-    return sum(photo.box is not None and preparation.crop.method == "box" for photo in photos)
+def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
+    """The shards of all splits, their rows in the order of the manifest."""
+    groups: dict[Path, list[Photo]] = defaultdict(list)
+    for photo in manifest:
+        groups[shard_file(OUT / photo.split, shard_of(photo.photo_id, shards))].append(photo)
+    return [
+        Shard(
+            file=file,
+            samples=[Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos],
+            # The id is a digest of the file, so that a photo's name and place do not matter.
+            keys=[f"{photo.photo_id} {photo.box}" for photo in photos],
+            source=photos,
+        )
+        for file, photos in sorted(groups.items())
+    ]
+
+
+def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: str) -> Outcome:
+    """Prepares those photos of one shard that were not prepared before."""
+
+    def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+        for place in places:
+            photo: Photo = shard.source[place]
+            try:
+                image = preparation.prepare(read_bytes(root, photo.path), photo.box)
+            except PhotoError as error:
+                raise StageError(
+                    f"{photo.path}: {error}; it was readable in split, run it again"
+                ) from None
+            cropped = photo.box is not None and preparation.crop.method == "box"
+            yield image, {"crop": "box" if cropped else "none"}
+
+    return refresh(shard, make, stage="preprocess", made_by=made_by)
 
 
 if __name__ == "__main__":

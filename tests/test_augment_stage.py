@@ -13,7 +13,8 @@ from tiny_photos import picture
 
 pytestmark = pytest.mark.xdist_group("keras")
 
-SHIPPED = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())["augment"]
+PARAMS = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+SHIPPED, COMPUTE = PARAMS["augment"], PARAMS["compute"]
 STILL = {
     **SHIPPED,
     **dict.fromkeys(("flip", "rotation", "shift", "brightness", "contrast"), 0),
@@ -31,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         folder = tmp_path / "-".join(map(str, (workers, shards, *seeds, *knobs.values())))
         (folder / "data").mkdir(parents=True, exist_ok=True)
         monkeypatch.chdir(folder)
-        values = {"augment": {**SHIPPED, **knobs}, "compute": {"workers": workers}}
+        values = {"augment": {**SHIPPED, **knobs}, "compute": {**COMPUTE, "workers": workers}}
         Path("params.yaml").write_text(yaml.safe_dump(values))
         for number in range(shards):
             chosen = [seed for seed in seeds if seed % shards == number]
