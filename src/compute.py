@@ -2,6 +2,7 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SRC = Path(__file__).parent
+PATIENCE = 20
+"""Seconds until a cluster that does not answer is given up."""
+
 BACKENDS = {"threads": "threading", "processes": "loky", "dask": "dask", "ray": "ray"}
 
 
@@ -32,8 +36,8 @@ class ComputeParams(Section):
     def _addresses_a_cluster(self) -> "ComputeParams":
         if self.address != "local" and self.executor not in ("dask", "ray"):
             raise ValueError(
-                f"address: expected local with executor {self.executor}, found {self.address!r}; "
-                "only dask and ray have clusters elsewhere"
+                f"found compute.address {self.address!r}, but executor {self.executor} works on "
+                "this machine; set compute.executor to dask or ray, or compute.address to local"
             )
         return self
 
@@ -66,18 +70,20 @@ def spread(
 
     """
     task = joblib.delayed(partial(_attempt, function, Path.cwd()))
-    with _executor(compute):
-        cores = joblib.cpu_count() if compute.executor in ("threads", "processes") else -1
-        options = {"n_jobs": compute.workers or cores, "batch_size": 1}
-        backend = BACKENDS[compute.executor]
-        if backend == "ray":  # gives its results at the end of a call, so calls are kept short
-            with joblib.Parallel(backend=backend, **options) as parallel:
+    cores = joblib.cpu_count() if compute.executor in ("threads", "processes") else -1
+    options = {"n_jobs": compute.workers or cores, "batch_size": 1}
+    with _executor(compute), joblib.parallel_config(backend=BACKENDS[compute.executor]):
+        if compute.executor == "ray":  # gives its results at the end of a call: calls stay short
+            with joblib.Parallel(**options) as parallel:
                 for start in range(0, len(items), 64):
-                    some = parallel(task(item) for item in items[start : start + 64])
-                    yield from map(_result, some)
+                    yield from map(_result, parallel(map(task, items[start : start + 64])))
         else:
-            parallel = joblib.Parallel(backend=backend, return_as="generator", **options)
-            yield from map(_result, parallel(task(item) for item in items))
+            results = joblib.Parallel(return_as="generator", **options)(map(task, items))
+            try:
+                yield from map(_result, results)
+            finally:
+                with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused
+                    results.close()
 
 
 def _attempt(
@@ -131,7 +137,7 @@ def _dask(compute: ComputeParams) -> Callable[[], None]:
     from distributed import Client, LocalCluster
 
     if compute.address != "local":
-        client = Client(compute.address)
+        client = Client(compute.address, timeout=PATIENCE)
         return client.close
     workers = compute.workers or joblib.cpu_count()
     cluster = LocalCluster(

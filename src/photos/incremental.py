@@ -107,7 +107,7 @@ def update(
     with new_file(SEEN / f"{stage}.json") as file:
         file.write_text(json.dumps(seen))
     print(
-        f"{stage}: {sum(one.made for one in outcomes):,} rows made and "
+        f"{stage}: {sum(one.made for one in outcomes):,} rows made, "
         f"{sum(one.kept for one in outcomes):,} kept, "
         f"{sum(one.rewritten for one in outcomes):,} of {len(shards):,} shards written anew",
         flush=True,
