@@ -32,6 +32,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    def narrow(self, kind: "type[SectionType]") -> "SectionType":
+        """The fields that a base class ``kind`` declares, as a ``kind``: what workers are sent."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
+
 
 def _number(value: Any) -> Any:
     # YAML 1.1 as PyYAML reads it takes 1e-4 (no dot) for a string; DVC takes it for a number.

@@ -1,12 +1,13 @@
 """data/split/manifest.csv, photos -> data/processed; metrics/preprocess.json.
 
 Decodes, crops and resizes every photo of the manifest and packs them into the shards of train,
-val and test. crops.jpg beside them shows what was cut away.
+val and test. Photos that earlier runs prepared in the same way are kept. crops.jpg beside the
+shards shows what was cut away.
 """
 
 import json
-import shutil
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +16,16 @@ import numpy as np
 from pydantic import Field
 
 import params
-from compute import ComputeParams, each
+from compute import ComputeParams
+from fingerprint import fingerprint
+from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
 from photos.prepare import Preparation
 from photos.preparing import prepare_photos
-from photos.shards import Sample, shard_file, shard_of, write_shard
+from photos.shards import Sample, shard_file, shard_of
 from photos.source import DataParams
-from stage import progress, run
+from stage import run
 
 MANIFEST = Path("data/split/manifest.csv")
 OUT = Path("data/processed")
@@ -39,25 +42,27 @@ class PreprocessParams(Preparation):
 def main() -> None:
     preprocess = params.load("preprocess", PreprocessParams)
     root = Path(params.load("data", DataParams).photos)
-    workers = params.load("compute", ComputeParams).workers
+    compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    tasks: dict[tuple[str, int], list[Photo]] = defaultdict(list)
-    for photo in manifest:
-        tasks[photo.split, shard_of(photo.photo_id, preprocess.shards)].append(photo)
-    preparation = with_detector(preprocess)
+    preparation, libraries = with_detector(preprocess.narrow(Preparation))
+    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.contract())
+    outcomes = update(
+        "preprocess",
+        plan(manifest, preprocess.shards),
+        partial(pack_shard, root=root, preparation=preparation, made_by=made_by),
+        made_by=made_by,
+        folders=[OUT / split for split in SPLITS],
+        compute=compute,
+    )
     for split in SPLITS:
-        shutil.rmtree(OUT / split, ignore_errors=True)
-        (OUT / split).mkdir(parents=True)
         preparation.save(OUT / split)
-
-    pack = partial(pack_shard, root=root, preparation=preparation)
-    packed = each(lambda task: pack(task[0], task[1]), sorted(tasks.items()), workers=workers)
-    crops = sum(progress(packed, total=len(tasks), label="preprocess", unit="shards"), Counter())
     # Test photos are for evaluate's eyes alone.
     seen = [photo for photo in manifest if photo.split == "train"]
+    MONTAGE.unlink(missing_ok=True)
     MONTAGE.write_bytes(montage(seen, root=root, preparation=preparation))
 
+    crops = sum((outcome.crops for outcome in outcomes), Counter())
     height, width = preprocess.shape
     report = {
         "photos": len(manifest),
@@ -70,28 +75,46 @@ def main() -> None:
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def with_detector(preprocess: Preparation) -> Preparation:
-    """Finds the detector's files; only a Keras preset starts Keras."""
-    if preprocess.crop.uses_detector and not preprocess.crop.detector.is_onnx:
+def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:
+    """Finds the detector's files, and names the libraries that decide pixels.
+
+    Only a Keras preset starts Keras.
+    """
+    libraries = ("numpy", "opencv-python")
+    if preparation.crop.uses_detector and not preparation.crop.detector.is_onnx:
         from model.detector import attach
 
-        return attach(preprocess)
-    return preprocess
+        return attach(preparation), (*libraries, "keras", "keras-cv", "tensorflow")
+    return preparation, libraries
 
 
-def pack_shard(
-    key: tuple[str, int], photos: list[Photo], *, root: Path, preparation: Preparation
-) -> Counter[str]:
-    """Writes one shard of one split and counts how its photos were cropped."""
-    split, number = key
-    images = np.empty((len(photos), *preparation.shape, 3), np.uint8)
-    samples = []
-    for photo, result in prepare_photos(photos, root=root, preparation=preparation):
-        images[len(samples)] = result.image
-        about = (result.crop, result.width, result.height)
-        samples.append(Sample(photo.photo_id, 0, photo.label, photo.listing, *about))
-    write_shard(shard_file(OUT / split, number), images, samples)
-    return Counter(sample.crop for sample in samples)
+def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
+    """The shards of all splits, their rows in the order of the manifest."""
+    groups: dict[Path, list[Photo]] = defaultdict(list)
+    for photo in manifest:
+        groups[shard_file(OUT / photo.split, shard_of(photo.photo_id, shards))].append(photo)
+    return [
+        Shard(
+            file=file,
+            samples=[Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos],
+            # The id is a digest of the file, so that a photo's name and place do not matter.
+            keys=[f"{photo.photo_id} {photo.box}" for photo in photos],
+            source=photos,
+        )
+        for file, photos in sorted(groups.items())
+    ]
+
+
+def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: str) -> Outcome:
+    """Prepares those photos of one shard that were not prepared before."""
+
+    def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+        photos: list[Photo] = [shard.source[place] for place in places]
+        for _, result in prepare_photos(photos, root=root, preparation=preparation):
+            facts = {"crop": result.crop, "width": result.width, "height": result.height}
+            yield result.image, facts
+
+    return refresh(shard, make, stage="preprocess", made_by=made_by)
 
 
 if __name__ == "__main__":

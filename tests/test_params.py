@@ -132,6 +132,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("explain.photos", 0, "greater than or equal to 1"),
         ("explain.batch_size", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
+        ("compute.executor", "spark", "'threads', 'processes', 'dask' or 'ray'"),
+        ("compute.address", None, "string"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_it_may_be(
@@ -180,6 +182,7 @@ def test_a_wrong_size_is_named_by_its_key_alone(tmp_path: Path) -> None:
             {"train.head_epochs": 0, "train.finetune_epochs": 0},
             ("head_epochs", "finetune_epochs"),
         ),
+        ("compute", {"compute.address": "tcp://10.0.0.1:8786"}, ("compute.address", "dask", "ray")),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(
