@@ -2,15 +2,16 @@
 # make test    set up .venv, then run the tests
 # make lint    ruff, formatting included
 # make lock    pin requirements anew
+# make check-photos PHOTOS=folder LABELS=file   before dvc add: is it safe, and what could not be used?
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+.PHONY: repro test lint format lock check-photos help
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+repro test lint format lock check-photos help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -25,6 +26,11 @@ help:
 repro: .venv/ready
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
+
+# Make hands PHOTOS and LABELS on in the environment, so that no name is ever read as a command.
+check-photos: .venv/ready
+	@test -n "$$PHOTOS" || { echo "error: make check-photos PHOTOS=folder LABELS=file" >&2; exit 1; }
+	@$(IN_VENV) python src/check_photos.py "$$PHOTOS" $${LABELS:+"$$LABELS"}
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
