@@ -74,9 +74,10 @@ class _Frame:
         if count not in (1, 3, 4):
             raise _unsupported(f"a JPEG of {count} colours, expected 1, 3 or 4")
         self.progressive = marker == 0xC2
-        # Of each component's 64 coefficients, how many low bits are still to come; 255: all.
-        whole = 255 if self.progressive else 1
-        self.missing = {segment[at]: bytearray([whole] * 64) for at in range(6, 6 + 3 * count, 3)}
+        # Of each colour's coefficients, how many low bits are still to come; 255: all. Only a
+        # progressive JPEG brings its 64 one by one.
+        parts = bytearray(b"\xff") * (64 if self.progressive else 1)
+        self.missing = {segment[at]: parts[:] for at in range(6, 6 + 3 * count, 3)}
         if len(self.missing) != count:
             raise _damaged("the JPEG names a colour twice")
         _check_size(self.width, self.height)
@@ -87,7 +88,7 @@ class _Frame:
             raise _damaged("a scan header of the JPEG is damaged")
         first, last, shift = segment[-3:]
         if not self.progressive:
-            first, last, shift = 0, 63, 0
+            first, last, shift = 0, 0, 0
         if last > 63 or first > last:
             raise _damaged("a scan header of the JPEG is damaged")
         for at in range(1, 1 + 2 * count, 2):

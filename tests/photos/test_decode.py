@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from tiny_photos import (
 )
 
 SRC = Path(__file__).resolve().parents[2] / "src"
+DOCS = SRC.parent / "docs"
 ENDINGS = (".jpg", ".png", ".webp")
 
 
@@ -356,3 +358,14 @@ def test_bad_files_leave_no_open_descriptors(tmp_path: Path) -> None:
         with pytest.raises(PhotoError):
             read_bytes(tmp_path, "folder")
     assert sum(1 for _ in Path("/dev/fd").iterdir()) == before
+
+
+def test_every_reason_is_explained_in_the_docs() -> None:
+    table = (DOCS / "photos.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
+    given = set()
+    for name in ("files", "containers", "decode", "limits", "source"):
+        code = (SRC / f"photos/{name}.py").read_text()
+        given |= set(re.findall(r"""(?:PhotoError|bad|fault=)\(\s*"([a-z-]+)",""", code))
+    assert len(given) > 15
+    assert given <= explained
