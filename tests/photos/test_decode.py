@@ -364,7 +364,7 @@ def test_every_reason_is_explained_in_the_docs() -> None:
     table = (DOCS / "photos.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
     given = set()
-    for name in ("files", "containers", "decode", "limits", "source"):
+    for name in ("files", "header", "containers", "decode", "limits", "source"):
         code = (SRC / f"photos/{name}.py").read_text()
         given |= set(re.findall(r"""(?:PhotoError|bad|fault=)\(\s*"([a-z-]+)",""", code))
     assert len(given) > 15
