@@ -6,6 +6,7 @@
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
 # make lock    pin requirements anew
+# make check-photos PHOTOS=folder LABELS=file   before dvc add: is it safe, and what could not be used?
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
@@ -31,6 +32,11 @@ help:
 repro: .venv/ready
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
+
+# Make hands PHOTOS and LABELS on in the environment, so that no name is ever read as a command.
+check-photos: .venv/ready
+	@test -n "$$PHOTOS" || { echo "error: make check-photos PHOTOS=folder LABELS=file" >&2; exit 1; }
+	@$(IN_VENV) python src/check_photos.py "$$PHOTOS" $${LABELS:+"$$LABELS"}
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
