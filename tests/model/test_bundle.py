@@ -46,6 +46,15 @@ def test_a_bundle_predicts_what_the_network_did(network, preparation: Path, tmp_
     assert not loaded.compiled
 
 
+def test_the_detector_of_the_shards_travels_with_the_bundle(
+    network, preparation: Path, tmp_path: Path
+):
+    # Or prediction could not crop as preprocess did.
+    (tmp_path / "detector.onnx").write_bytes(b"a detector")
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    assert (tmp_path / "vehicle/detector.onnx").read_bytes() == b"a detector"
+
+
 def test_two_saves_are_the_same_bytes(network, preparation: Path, tmp_path: Path):
     save_bundle(tmp_path / "one", network, labels=LABELS, preparation=preparation)
     time.sleep(2.1)  # zip times have a grain of two seconds
