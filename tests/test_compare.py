@@ -131,7 +131,7 @@ def test_a_revision_without_predictions_is_told(repository: History):
     ("data", "words"),
     [
         (b"", "no column photo_id"),
-        (b"\x89PNG\r\n\x1a\n\x00", "not a CSV file in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00", "no column photo_id"),
         (b"photo_id,listing,label\n1,2,3\n", "no column predicted"),
         (b"photo_id,listing,label,predicted\n", "holds no photo"),
         (b"photo_id,listing,label,predicted\n1,2,3\n", "line 2: another number of columns"),

@@ -159,6 +159,19 @@ def test_every_supported_python_is_tested():
     ]
 
 
+def test_the_commands_of_the_page_exist(dvc):
+    page = (ROOT / "docs/pull-requests.md").read_text()
+    lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
+    called = [part.replace("…", "x") for line in lines for part in line.split(" && ")]
+    found = [words for part in called for words in commands(part)]
+    assert len(found) > 12
+    assert [name for words in found for name in unknown(words, dvc)] == []
+    targets = re.findall(r"\bmake ([\w-]+)", page)
+    assert "pr-report" in targets
+    makefile = (ROOT / "Makefile").read_text()
+    assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
+
+
 FAKE_GH = """#!/bin/sh
 echo "$@" >> gh.log
 case "$*" in *--paginate*) cat earlier ;; esac

@@ -107,6 +107,13 @@ def test_the_same_report_comes_from_two_revisions(branches: History):
 
 
 @pytest.mark.usefixtures("branches")
+def test_the_documentation_shows_this_very_comment():
+    page = (SHIPPED.parent / "docs/pull-requests.md").read_text()
+    _, shown, *_ = page.split("\n---\n")
+    assert shown.strip() == report().strip()
+
+
+@pytest.mark.usefixtures("branches")
 def test_nothing_changed_is_said_shortly():
     text = report("slower")
     assert "No difference shown" in text
@@ -134,7 +141,7 @@ def test_results_that_were_not_committed_are_marked(branches: History):
 def test_a_branch_that_lacks_commits_of_its_base_is_told(branches: History):
     branches.git("checkout", "--quiet", "main")
     branches.commit("more on main")
-    assert "`main` has 1 commits that are not in here" in report("main", "slower")
+    assert "Commits of `main` that are not in here: 1. Merge it first" in report("main", "slower")
 
 
 def test_other_test_photos_are_not_compared_in_silence(branches: History):
@@ -153,6 +160,15 @@ def test_a_base_from_before_predictions_is_told(branches: History):
     text = report("HEAD")
     assert "No `metrics/predictions.csv` on the base." in text
     assert "| `top1` |" in text
+
+
+def test_a_label_may_hold_any_bytes(branches: History):
+    for name in ("outcome", "."):
+        file = branches.root / name / "metrics/predictions.csv"
+        file.write_bytes(file.read_bytes().replace(b"Seat Two", b"Seat \xff"))
+    branches.commit("bytes")
+    file.write_bytes(file.read_bytes().replace(b"Opel Three", b"Seat \xff"))
+    assert "| `Seat �` | 2 of 4 | 4 of 4 | +50 |" in report("HEAD")
 
 
 def outside_code(text: str) -> str:
@@ -240,6 +256,13 @@ def test_every_figure_of_evaluate_has_a_direction():
         ("log_loss", 0.6, 0.5, "▲ better"),
         ("ece", 0.01, 0.02, "▼ worse"),
         ("temperature", 1.0, 2.0, ""),
+        ("top1_low", 0.5, 0.6, ""),
+        ("log_loss_high", 0.5, 0.6, ""),
+        ("listing_accuracy", 0.5, 0.6, "▲ better"),
+        ("top1_short_side_under_200", 0.5, 0.6, "▲ better"),
+        ("photos_crop_box", 5, 6, ""),
+        ("auto_rate", 0.5, 0.4, "▼ worse"),
+        ("auto_threshold", 0.5, 0.4, ""),
         ("top1", 0.5, 0.5, ""),
         ("unheard of", 1, 2, ""),
     ],
