@@ -6,7 +6,7 @@ Each photo has a difficulty of which a part belongs to its listing, a part to th
 to one experiment's own luck with that listing and that photo; an experiment is right where the sum
 stays below a threshold. Equal thresholds: how often are equally good experiments called different
 (the promise: 5% at most)? Thresholds 5 points of top-1 apart: how often is that found, and how
-often does the 95% interval hold the planted difference? About three minutes for 2,000 pairs.
+often does the 95% interval hold the planted difference? About two minutes for 2,000 pairs.
 """
 
 import sys

@@ -107,7 +107,7 @@ def figures_part(base: Snapshot, head: Snapshot) -> str:
     header = ("figure", "before", "after", "difference", "")
     shown = [rows.pop(name) for name in HEADLINES if name in rows]
     if not shown and not rows:
-        return f"No `{path}` on either side.\n"
+        return f"No figures in `{path}` on either side.\n"
     text = table(header, shown) if shown else ""
     return text + (f"\n{folded('All other figures', table(header, rows.values()))}" if rows else "")
 

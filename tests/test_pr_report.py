@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 import pr_report
-from review import figures
+from review import figures, markdown
 from review.history import snapshot
 from tiny_history import History, predictions
 from tiny_project import refusal
@@ -122,6 +123,16 @@ def test_nothing_changed_is_said_shortly():
         assert absent not in text
 
 
+def test_a_dvc_experiment_is_reviewed_by_its_name(branches: History):
+    branches.git("checkout", "--quiet", "main")
+    branches.dvc("exp", "run", "--name", "quick", "-S", "train.lr=0.3")
+    branches.git("checkout", "--quiet", "--force", "main")
+    text = report("main", "quick")
+    assert "| `train.lr` | `0.4` | `0.3` |" in text
+    assert "| `evaluate` | params `train.lr` | the same |" in text
+    assert "No difference shown" in text
+
+
 def test_figures_that_this_code_did_not_make_are_marked(branches: History):
     with (branches.root / "src/stand_in.py").open("a") as handle:
         handle.write("# edited\n")
@@ -172,7 +183,9 @@ def test_a_label_may_hold_any_bytes(branches: History):
 
 
 def outside_code(text: str) -> str:
-    return re.sub(r"`[^`\n]*`", "", text)
+    """The comment as HTML, without what stands in code spans and without our own folds."""
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    return re.sub(r"<code>[^<]*</code>|</?details>|</?summary>", "", html)
 
 
 def test_no_name_of_others_becomes_markup(branches: History):
@@ -188,9 +201,21 @@ def test_no_name_of_others_becomes_markup(branches: History):
     text = report("HEAD", "@octocat<b>") + report("HEAD")
     assert "octocat" in text
     plain = outside_code(text)
-    for trap in ("octocat", "<img", "](http", "![", "#1", "\u202e", "example.org", "<b>"):
+    for trap in ("octocat", "<img", "<a", "](", "#1", "\u202e", "example.org", "<b>", "<h1"):
         assert trap not in plain, trap
-    assert all(line.count("|") in (3, 4, 5, 6) or "|" not in line for line in plain.splitlines())
+    # No name has ended its cell: every row has as many as its header.
+    for table in re.findall(r"<table>.*?</table>", plain, re.DOTALL):
+        rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        assert len({len(re.findall("<t[hd]>", row)) for row in rows}) == 1
+    assert "||" not in text
+
+
+@pytest.mark.parametrize(
+    "unsafe", [EVIL, "a`b", "`" * 5, "|", "\\|", "a\nb", "a\u2028b", " ", "\\"]
+)
+def test_any_text_stays_within_its_code_span(unsafe: str):
+    plain = outside_code(markdown.table(("a", "b"), [(markdown.code(unsafe), "end")]))
+    assert re.findall(r"<td>(.*?)</td>", plain) in (["", "end"], ["(empty)", "end"])
 
 
 def test_a_comment_always_fits_into_github(branches: History):

@@ -88,6 +88,13 @@ def shared(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  # 
     return clone
 
 
+def configure(clone: Clone, **options: object) -> None:
+    """Sets what ``dvc remote modify storage`` would, in no time."""
+    lines = "".join(f"    {key} = {value}\n" for key, value in options.items())
+    head = "[core]\n    analytics = false\n    remote = storage\n"
+    (clone.root / ".dvc/config").write_text(f"{head}['remote \"storage\"']\n{lines}")
+
+
 def colleague(clone: Clone, root: Path) -> Clone:
     """What a colleague gets: a Git clone without the cache, tiny photos being in Git."""
     clone.git("clone", "--quiet", str(clone.root), str(root))
@@ -117,12 +124,12 @@ def test_a_corrupt_object_of_a_remote_is_refused(shared: Clone, tmp_path: Path):
     held.write_text("corrupt")
     held.chmod(mode)
     other = colleague(shared, tmp_path / "other")
-    other.dvc("remote", "modify", "--local", "storage", "url", str(storage))
+    configure(other, url=storage, verify="true")
     pulled = other.dvc("pull", "models/calibration.json", check=False)
     assert pulled.returncode != 0
     assert not (other.root / "models/calibration.json").exists()
     # Without verify DVC believes the remote.
-    other.dvc("remote", "modify", "storage", "verify", "false")
+    configure(other, url=storage, verify="false")
     other.dvc("pull", "models/calibration.json")
     assert (other.root / "models/calibration.json").read_text() == "corrupt"
 
@@ -148,8 +155,7 @@ def s3(monkeypatch: pytest.MonkeyPatch):
 
 def test_s3_as_remote_hands_everything_over(shared: Clone, s3: str, tmp_path: Path):
     clone = shared.copy_to(tmp_path / "clone")
-    clone.dvc("remote", "modify", "storage", "url", "s3://photos/vehicles")
-    clone.dvc("remote", "modify", "storage", "endpointurl", s3)
+    configure(clone, url="s3://photos/vehicles", verify="true", endpointurl=s3)
     clone.commit("a bucket")
     clone.dvc("push")
     other = colleague(clone, tmp_path / "other")
