@@ -1,15 +1,19 @@
 """python src/compare.py: revisions, experiments and files in; a verdict out."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import compare
 from review import history
 from review.predictions import NotComparableError, pair, parse
+from stage import StageError
 from tiny_history import History, predictions, table
 from tiny_project import refusal, run_script
 
@@ -146,6 +150,13 @@ def test_a_revision_without_predictions_is_told(repository: History):
 )
 def test_a_file_that_evaluate_never_wrote_is_one_line(data: bytes, words: str):
     assert words in refusal(lambda: parse(data, "there"))
+
+
+@given(st.binary() | st.text(st.sampled_from('ab,"\r\n\0')).map(str.encode))
+def test_no_bytes_are_more_than_an_error_of_one_line(data: bytes):
+    for head in (b"", b"photo_id,listing,label,predicted\n"):
+        with contextlib.suppress(StageError):
+            parse(head + data, "there")
 
 
 def test_a_link_is_not_followed(repository: History, tmp_path: Path):

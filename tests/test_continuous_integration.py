@@ -203,6 +203,22 @@ def test_the_comment_is_written_once_and_then_written_anew(earlier: str, call: s
     assert second == call
 
 
+def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/ready").touch()
+    program = tmp_path / ".venv/bin/python"
+    program.write_text("#!/bin/sh\nprintf '<%s>' \"$@\"\n")
+    program.chmod(0o755)
+    base = '"; touch stolen; "$(touch stolen)$(shell touch stolen)`touch stolen`'
+    environment = {**os.environ, "BASE": base}
+    command = ["make", "--silent", "pr-report"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"<src/pr_report.py><{base}>"
+    assert not (tmp_path / "stolen").exists()
+
+
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small repository with our hooks, params and linter settings."""

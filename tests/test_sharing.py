@@ -23,7 +23,7 @@ def branches(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  
     clone = graph.copy_to(tmp_path_factory.mktemp("branches") / "clone")
     clone.git("checkout", "--quiet", "-b", "mine")
     clone.set(evaluate={"confused_pairs": 3})
-    assert clone.repro() == ["evaluate"]
+    assert "train" not in clone.repro()
     clone.commit("mine")
     clone.git("checkout", "--quiet", "main")
     clone.set(train={"lr": 0.01})
@@ -41,9 +41,9 @@ def unmerged(clone: Clone, *command: str) -> set[str]:
     return set(clone.git("diff", "--name-only", "--diff-filter=U").split())
 
 
-@pytest.mark.parametrize(("way", "reruns"), [("merge", TRAIN), ("rebase", ["evaluate"])])
+@pytest.mark.parametrize(("way", "trains"), [("merge", True), ("rebase", False)])
 def test_a_conflict_in_the_lock_is_settled_by_a_run(
-    branches: Clone, way: str, reruns: list[str], tmp_path: Path
+    branches: Clone, way: str, trains: bool, tmp_path: Path
 ):
     clone = branches.copy_to(tmp_path / "copy")
     files = unmerged(clone, way, "main")
@@ -51,7 +51,8 @@ def test_a_conflict_in_the_lock_is_settled_by_a_run(
     assert all(name == "dvc.lock" or name.startswith("metrics/") for name in files)
     assert "<<<<" not in (clone.root / "dvc.lock").read_text()
     # From here on as docs/pull-requests.md says.
-    assert clone.repro() == reruns
+    ran = clone.repro()
+    assert ("train" in ran, "evaluate" in ran) == (trains, True)
     clone.git("add", "dvc.lock", "metrics")
     clone.git("-c", "core.editor=true", way, "--continue")
     assert clone.git("status", "--porcelain") == ""
@@ -115,7 +116,7 @@ def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path)
 
 def test_a_corrupt_object_of_a_remote_is_refused(shared: Clone, tmp_path: Path):
     lock = yaml.safe_load((shared.root / "dvc.lock").read_text())
-    outs = {out["path"]: out["md5"] for out in lock["stages"]["evaluate"]["outs"]}
+    outs = {out["path"]: out["md5"] for made in lock["stages"].values() for out in made["outs"]}
     md5 = outs["models/calibration.json"]
     storage = shutil.copytree(shared.root.parent / "storage", tmp_path / "storage")
     held = storage / "files/md5" / md5[:2] / md5[2:]

@@ -41,11 +41,11 @@ def numbers(version: Snapshot, path: str) -> dict[str, Number]:
         return {}
     try:
         document = json.loads(data)
+        if isinstance(document, dict):
+            return dict(_flat(document, ""))
     except (ValueError, RecursionError) as error:
         raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
-    return dict(_flat(document, ""))
+    raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
 
 
 def _flat(document: dict, prefix: str):
