@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import pr_report
+from review.lock import flat
 from wiring import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -105,9 +106,9 @@ def test_a_careless_workflow_is_found(fault: str):
 
 
 def commands(text: str) -> list[list[str]]:
-    """The commands of a script of ours that call DVC, Python, pip or bash, as words."""
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-    return [words for words in lines if words and words[0] in ("dvc", "python", "pip", "bash")]
+    """The commands of a script that call DVC, Python, pip or bash, as words."""
+    called = re.findall(r"^ *(?:\w+=\S+ )*((?:dvc|python|pip|bash) .*)", text, re.MULTILINE)
+    return [shlex.split(command, comments=True) for command in called]
 
 
 def unknown(words: list[str], dvc) -> list[str]:
@@ -119,7 +120,9 @@ def unknown(words: list[str], dvc) -> list[str]:
             dvc.parse_args(words[1:])
         except Exception as error:  # DVC's parser raises its own exceptions
             return [f"{words}: {error}"]
-        return []
+        params = flat(yaml.safe_load((ROOT / "params.yaml").read_text()))
+        values = [words[place + 1] for place, word in enumerate(words) if word == "-S"]
+        return [value for value in values if value.partition("=")[0] not in params]
     files = [word for word in words[1:] if re.search(r"\.(py|txt)$|^\.ci/", word)]
     return [name for name in files if not (ROOT / name).is_file()]
 
@@ -142,7 +145,15 @@ def test_what_a_workflow_runs_exists(file: Path, dvc):
 
 
 @pytest.mark.parametrize(
-    "line", ["python src/gone.py", "dvc pul", "dvc pull --al", "pip install -r r.txt", "bash .ci/r"]
+    "line",
+    [
+        "python src/gone.py",
+        "dvc pul",
+        "dvc pull --al",
+        "pip install -r r.txt",
+        "bash .ci/r",
+        "dvc exp run -S train.learn=1",
+    ],
 )
 def test_a_command_that_does_not_exist_is_found(line: str, dvc):
     (words,) = commands(line)
@@ -159,17 +170,19 @@ def test_every_supported_python_is_tested():
     ]
 
 
-def test_the_commands_of_the_page_exist(dvc):
-    page = (ROOT / "docs/pull-requests.md").read_text()
-    lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
-    called = [part.replace("…", "x") for line in lines for part in line.split(" && ")]
-    found = [words for part in called for words in commands(part)]
-    assert len(found) > 12
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist(page: Path, dvc):
+    text = page.read_text().replace("\\\n", " ").replace(" && ", "\n    ").replace("…", "x")
+    blocks = re.findall(r"^```\w*\n.*?^```|^    [^\n]*", text, re.MULTILINE | re.DOTALL)
+    found = commands("\n".join(blocks))
     assert [name for words in found for name in unknown(words, dvc)] == []
-    targets = re.findall(r"\bmake ([\w-]+)", page)
-    assert "pr-report" in targets
+    targets = [words[0] for words in re.findall(r"(?:^    |`)make ([\w-]+)( [\w=]+)?", text, re.M)]
     makefile = (ROOT / "Makefile").read_text()
     assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
+    assert found or targets
 
 
 FAKE_GH = """#!/bin/sh
