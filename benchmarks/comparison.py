@@ -12,9 +12,9 @@ often does the 95% interval hold the planted difference? About two minutes for 2
 import sys
 from statistics import NormalDist
 
-import measure
 import numpy as np
 
+import measure
 from scoring.comparison import LEVEL, compare_top1
 
 SHARES = {"listing": 0.3, "photo": 0.3, "luck with the listing": 0.2, "luck with the photo": 0.2}

@@ -13,7 +13,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from stage import StageError
 
-SECTIONS = ("data", "split", "preprocess", "augment", "model", "train", "evaluate", "compute")
+SECTIONS = (
+    "data",
+    "split",
+    "preprocess",
+    "augment",
+    "model",
+    "train",
+    "evaluate",
+    "explain",
+    "compute",
+)
 """The sections that the graph's ``params.yaml`` may hold."""
 
 

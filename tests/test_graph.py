@@ -41,10 +41,10 @@ for out in [*stage["outs"], *stage.get("metrics", [])]:
             (out / name).write_text(digest.hexdigest())
 """
 
-ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate"]
+ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate", "explain"]
 NONE: list[str] = []
-TRAIN = ["train", "evaluate"]
-NETWORK = ["embed", "train", "evaluate"]
+TRAIN = ["train", "evaluate", "explain"]
+NETWORK = ["embed", *TRAIN]
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +112,15 @@ CHANGES = {
     "model.threads": (param("model", "threads", 3), NETWORK),
     "weights of one's own": (add_weights, NETWORK),
     "train": (param("train", "lr", 0.01), TRAIN),
-    "evaluate": (param("evaluate", "confused_pairs", 3), ["evaluate"]),
+    "evaluate": (param("evaluate", "confused_pairs", 3), TRAIN[1:]),
+    "explain": (param("explain", "photos", 3), ["explain"]),
     "compute": (param("compute", "workers", 2), NONE),
     "the split algorithm": (touch("src/photos/splits.py"), ALL),
     "the resizing code": (touch("src/photos/prepare.py"), ALL),
     "the warp": (touch("src/photos/warp.py"), ALL[2:]),
     "the training loop": (touch("src/model/fitting.py"), TRAIN),
-    "the metrics": (touch("src/scoring/metrics.py"), ["evaluate"]),
+    "the metrics": (touch("src/scoring/metrics.py"), TRAIN[1:]),
+    "the galleries": (touch("src/scoring/gallery.py"), ["explain"]),
     "the README": (touch("README.md"), NONE),
 }
 
