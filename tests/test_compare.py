@@ -17,6 +17,8 @@ from stage import StageError
 from tiny_history import History, predictions, table
 from tiny_project import refusal, run_script
 
+pytestmark = pytest.mark.xdist_group("review")
+
 BETTER = "better: top-1 0.4000 → 1.0000, +60.0 points"
 
 

@@ -17,6 +17,8 @@ from review.history import snapshot
 from tiny_history import History, predictions
 from tiny_project import refusal
 
+pytestmark = pytest.mark.xdist_group("review")
+
 SHIPPED = Path(__file__).resolve().parents[1] / "metrics"
 EVIL = "@octocat <img src=x onerror=1> [a](https://example.org) #1 | `x` ![b](c) \u202eltr\n# h"
 

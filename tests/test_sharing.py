@@ -14,7 +14,7 @@ import wiring
 from clone import Clone
 from test_graph import NONE, TRAIN, graph  # noqa: F401  # a fixture
 
-pytestmark = pytest.mark.xdist_group("graph")
+pytestmark = pytest.mark.xdist_group("sharing")
 
 
 @pytest.fixture(scope="module")
