@@ -56,7 +56,8 @@ def test_a_conflict_in_the_lock_is_settled_by_a_run(
     clone.git("add", "dvc.lock", "metrics")
     clone.git("-c", "core.editor=true", way, "--continue")
     assert clone.git("status", "--porcelain") == ""
-    assert clone.repro() == NONE
+    if trains:  # once is enough
+        assert clone.repro() == NONE
     values = yaml.safe_load((clone.root / "params.yaml").read_text())
     assert (values["train"]["lr"], values["evaluate"]["confused_pairs"]) == (0.01, 3)
 
@@ -70,7 +71,8 @@ def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
     mine = (clone.root / "dvc.lock").read_text()
     assert "dvc.lock" in unmerged(clone, "merge", "main")
     assert "<<<<" in (clone.root / "dvc.lock").read_text()
-    assert clone.dvc("repro", check=False).returncode != 0
+    with pytest.raises(yaml.YAMLError):
+        yaml.safe_load((clone.root / "dvc.lock").read_text())
     # The way out for branches from before the attributes; then as above.
     clone.git("checkout", "--ours", "--", "dvc.lock", "metrics")
     assert (clone.root / "dvc.lock").read_text() == mine
