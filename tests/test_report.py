@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 
 import evaluate
-import explain
 import report
 import stage
-import tiny_bundle
 from page.charts import Axis, Line, line_chart, matrix
 from photos.tables import write_table
 from scoring.gallery import Seen
@@ -31,23 +29,12 @@ DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("report")
-    tiny_bundle.write_project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        stage.run(evaluate.main)
-        stage.run(explain.main)
-    return root
+def page(evaluated: Path) -> str:
+    return report.render(evaluated)
 
 
-@pytest.fixture(scope="module")
-def page(project: Path) -> str:
-    return report.render(project)
-
-
-def test_figures_are_told_as_they_were_measured(project: Path, page: str):
-    figures = json.loads((project / "metrics/evaluate.json").read_text())
+def test_figures_are_told_as_they_were_measured(evaluated: Path, page: str):
+    figures = json.loads((evaluated / "metrics/evaluate.json").read_text())
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     for name in ("top1", "make_accuracy", "listing_accuracy", "auto_rate", "auto_precision"):
         assert f"{100 * figures[name]:.1f}%" in text, name
@@ -73,15 +60,15 @@ def test_the_page_needs_nothing_from_elsewhere(page: str):
     assert all(cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None for data in shown)
 
 
-def test_the_same_files_give_the_same_bytes(project: Path, page: str):
-    assert report.render(project) == page
+def test_the_same_files_give_the_same_bytes(evaluated: Path, page: str):
+    assert report.render(evaluated) == page
 
 
-def test_the_script_writes_the_page(project: Path, page: str, monkeypatch, capsys):
-    monkeypatch.chdir(project)
+def test_the_script_writes_the_page(evaluated: Path, page: str, monkeypatch, capsys):
+    monkeypatch.chdir(evaluated)
     monkeypatch.setattr("sys.argv", ["report.py"])
     stage.run(report.main)
-    written = (project / "report.html").read_text()
+    written = (evaluated / "report.html").read_text()
     assert written == page.encode("utf-8", "replace").decode()  # one path is no UTF-8
     assert "report.html" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["report.py", "nowhere/report.html"])
@@ -93,20 +80,20 @@ def test_before_a_run_it_says_what_to_run(tmp_path: Path):
     assert "metrics/evaluate.json: not found; run dvc repro" in text
 
 
-def test_without_galleries_it_says_how_to_get_them(project: Path, tmp_path: Path):
+def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Path):
     for name in ("metrics", "params.yaml"):
-        source = project / name
+        source = evaluated / name
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
     shutil.rmtree(tmp_path / "metrics/gallery")
     assert "dvc pull explain" in report.render(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def large(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 196 classes of 49 makes, with 72 noisy photos of 448 x 224 pixels."""
     root = tmp_path_factory.mktemp("large")
-    shutil.copytree(project / "metrics", root / "metrics")
-    shutil.copyfile(project / "params.yaml", root / "params.yaml")
+    shutil.copytree(evaluated / "metrics", root / "metrics")
+    shutil.copyfile(evaluated / "params.yaml", root / "params.yaml")
     names = [f"Manufacturer {n // 4} Model {n} Sedan Long Wheelbase 2012" for n in range(196)]
     makes = [f"Manufacturer {n}" for n in range(49)]
     random = np.random.default_rng(0)
