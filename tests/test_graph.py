@@ -132,6 +132,21 @@ def test_a_change_reruns_exactly_the_stages_behind_it(clean: Clone, change: str)
     assert clean.repro() == expected
 
 
+def test_a_stage_that_refuses_its_params_loses_nothing(clean: Clone):
+    # DVC removes a stage's outs before the stage can look at its params.
+    params = (clean.root / "params.yaml").read_text()
+    (clean.root / "note.py").write_text("raise SystemExit('error: refused')\n")
+    clean.set(train={"lr": -1})
+    assert clean.dvc("repro", check=False).returncode != 0
+    assert not (clean.root / "models/vehicle").exists()
+    # The data that DVC holds come back by themselves; so does the rest once the param is right.
+    clean.dvc("checkout", "dvc.yaml")
+    assert (clean.root / "models/vehicle/digest").exists()
+    (clean.root / "params.yaml").write_text(params)
+    assert clean.repro() == NONE
+    assert clean.git("status", "--porcelain") == " M note.py\n"
+
+
 def test_photos_elsewhere_never_render_the_demo(clean: Clone):
     assert "data/demo/dvc.yaml:render" not in clean.dvc("repro", "--force").stdout
     assert not (clean.root / "data/demo/photos").exists()

@@ -68,6 +68,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
     [
         ("data.photos", 3, "string"),
         ("data.labels", None, "string"),
+        ("data.formats", [], "at least 1 item"),
+        ("data.formats", ["tiff"], "'jpeg', 'png', 'webp' or 'bmp'"),
         ("split.seed", -1, "0"),
         ("split.seed", 1.5, "integer"),
         ("split.seed", "1", "integer"),
@@ -81,6 +83,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("split.test", math.inf, "finite"),
         ("split.max_quarantined", 1.01, "less than or equal to 1"),
         ("split.max_quarantined", -math.inf, "finite"),
+        ("split.photo_seconds", 0, "greater than 0"),
+        ("split.photo_megabytes", 1, "greater than or equal to 64"),
         ("preprocess.size", 16, "greater than or equal to 32"),
         ("preprocess.size", 4096, "less than or equal to 1024"),
         ("preprocess.size", True, "integer"),
@@ -260,9 +264,10 @@ def test_a_number_means_the_same_however_it_is_written(
     value: float, form: str, folder: Path
 ) -> None:
     text = form.format(value)
-    content = f"split: {{seed: 0, method: stable, val: 0.5, test: {text}, max_quarantined: 1}}\n"
+    section = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["split"]
+    del section["test"]
     file = folder / "params.yaml"
-    file.write_text(content)
+    file.write_text(f"{yaml.safe_dump({'split': section})}  test: {text}\n")
     assert params.load("split", SplitParams, path=file).test == float(text)
 
 
