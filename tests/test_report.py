@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import evaluate
 import report
 import stage
 from page.charts import Axis, Line, line_chart, matrix
-from photos.tables import write_table
+from photos.tables import read_table, write_table
 from scoring.gallery import Seen
 from tiny_bundle import LABELS
 from tiny_project import refusal
@@ -75,6 +76,31 @@ def test_the_script_writes_the_page(evaluated: Path, page: str, monkeypatch, cap
     assert "report.html" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["report.py", "nowhere/report.html"])
     assert "nowhere/report.html: cannot be written" in refusal(report.main)
+
+
+def test_it_says_what_changed_since_a_commit(evaluated: Path, tmp_path: Path, monkeypatch):
+    for name in ("metrics", "params.yaml"):
+        source = evaluated / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    author = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-qb", "main"], ["add", "--all"], [*author, "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], check=True)
+    rows = read_table(Path("metrics/predictions.csv"))
+    for row in rows:  # every photo is right now
+        row["predicted"] = row["label"]
+    evaluate.write_rows(
+        Path("metrics/predictions.csv"), list(rows[0]), [tuple(row.values()) for row in rows]
+    )
+    figures = json.loads(Path("metrics/evaluate.json").read_text())
+    Path("metrics/evaluate.json").write_text(json.dumps({**figures, "top1": 1.0}))
+    monkeypatch.setattr("sys.argv", ["report.py", "--base", "main"])
+    stage.run(report.main)
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", Path("report.html").read_text()))
+    assert "Since main better : top-1" in page
+    assert f"Top-1 {100 * figures['top1']:.1f}% 100.0%" in page
+    monkeypatch.setattr("sys.argv", ["report.py", "--base", "nowhere"])
+    assert "nowhere" in refusal(report.main)
 
 
 def test_before_a_run_it_says_what_to_run(tmp_path: Path):
