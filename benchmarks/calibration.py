@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
+
 from measure import record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,10 +57,10 @@ def run(seed: int) -> dict[str, float]:
         (root / "params.yaml").write_text(yaml.safe_dump(values))
         for command in (["git", "init", "-q"], ["git", "commit", "-q", "--allow-empty", "-m", "x"]):
             author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-            subprocess.run([command[0], *author, *command[1:]], cwd=root, check=True)  # noqa: S603
+            subprocess.run([command[0], *author, *command[1:]], cwd=root, check=True)
         for stage in STAGES:
             script = [sys.executable, f"src/{stage}.py"]
-            subprocess.run(script, cwd=root, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+            subprocess.run(script, cwd=root, check=True, stdout=subprocess.DEVNULL)
         found = json.loads((root / "metrics/evaluate.json").read_text())
         return {**found, "promise": values["evaluate"]["precision"]}
 

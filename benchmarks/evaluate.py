@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
 from measure import alternate, record, speedup
 
 ROOT = Path(__file__).resolve().parents[1]
