@@ -46,7 +46,10 @@ def compare_with(base: str) -> dict[str, object]:
             f"{base}: has no metrics/evaluate.json and predictions.csv to compare with"
         )
     word, text = verdict(told, predictions_of(snapshot(WORKSPACE)) or {})
-    return {"base": base, "verdict": word, "text": text, "figures": json.loads(figures)}
+    try:
+        return {"base": base, "verdict": word, "text": text, "figures": json.loads(figures)}
+    except ValueError as error:
+        raise StageError(f"{base}: metrics/evaluate.json is not JSON ({error})") from None
 
 
 def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
@@ -59,9 +62,15 @@ def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
         lstrip_blocks=True,
     )
     templates.filters["share"] = lambda value: f"{100 * float(value):.1f}%"
-    return templates.get_template("report.html").render(
-        **gather(root), comparison=comparison, environment=describe_environment()
-    )
+    try:
+        return templates.get_template("report.html").render(
+            **gather(root), comparison=comparison, environment=describe_environment()
+        )
+    except (KeyError, jinja2.UndefinedError) as error:
+        raise StageError(
+            f"metrics/: a figure or column is missing ({error}); another version of the code wrote "
+            "it: run dvc repro, then make report"
+        ) from None
 
 
 def describe_environment() -> dict[str, str]:

@@ -36,6 +36,12 @@ def page(evaluated: Path) -> str:
     return report.render(evaluated)
 
 
+def copy_of_page_inputs(source: Path, target: Path) -> None:
+    """All that the page is made of, to be changed."""
+    shutil.copytree(source / "metrics", target / "metrics")
+    shutil.copyfile(source / "params.yaml", target / "params.yaml")
+
+
 def test_figures_are_told_as_they_were_measured(evaluated: Path, page: str):
     figures = json.loads((evaluated / "metrics/evaluate.json").read_text())
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
@@ -79,9 +85,7 @@ def test_the_script_writes_the_page(evaluated: Path, page: str, monkeypatch, cap
 
 
 def test_it_says_what_changed_since_a_commit(evaluated: Path, tmp_path: Path, monkeypatch):
-    for name in ("metrics", "params.yaml"):
-        source = evaluated / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    copy_of_page_inputs(evaluated, tmp_path)
     monkeypatch.chdir(tmp_path)
     author = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
     for command in (["init", "-qb", "main"], ["add", "--all"], [*author, "commit", "-qm", "x"]):
@@ -108,10 +112,20 @@ def test_before_a_run_it_says_what_to_run(tmp_path: Path):
     assert "metrics/evaluate.json: not found; run dvc repro" in text
 
 
+@pytest.mark.parametrize("spoilt", ["metrics/plots/confusion.csv", "metrics/evaluate.json"])
+def test_metrics_of_another_version_are_one_line(evaluated: Path, tmp_path: Path, spoilt: str):
+    copy_of_page_inputs(evaluated, tmp_path)
+    file = tmp_path / spoilt
+    old = file.read_text().replace("photos", "number").replace("ece", "error")
+    file.write_text(old)
+    text = refusal(lambda: report.render(tmp_path))
+    assert "another version of the code wrote it: run dvc repro" in text
+    file.unlink()
+    assert f"{spoilt}: not found; run dvc repro" in refusal(lambda: report.render(tmp_path))
+
+
 def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Path):
-    for name in ("metrics", "params.yaml"):
-        source = evaluated / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    copy_of_page_inputs(evaluated, tmp_path)
     shutil.rmtree(tmp_path / "metrics/gallery")
     assert "dvc pull explain" in report.render(tmp_path)
 
@@ -120,8 +134,7 @@ def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Pa
 def large(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 196 classes of 49 makes, with 72 noisy photos of 448 x 224 pixels."""
     root = tmp_path_factory.mktemp("large")
-    shutil.copytree(evaluated / "metrics", root / "metrics")
-    shutil.copyfile(evaluated / "params.yaml", root / "params.yaml")
+    copy_of_page_inputs(evaluated, root)
     names = [f"Manufacturer {n // 4} Model {n} Sedan Long Wheelbase 2012" for n in range(196)]
     makes = [f"Manufacturer {n}" for n in range(49)]
     random = np.random.default_rng(0)

@@ -12,6 +12,7 @@ import yaml
 
 from page.charts import Axis, Line, LineChart, Matrix, Place, line_chart, matrix
 from photos.tables import read_table
+from scoring.pictures import HEADERS
 from stage import StageError
 
 HEADLINES = {
@@ -54,30 +55,33 @@ def read_json(file: Path) -> dict:
 
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{file}: not found; run dvc repro, then make report") from None
+        return json.loads(_present(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise StageError(f"{file}: not JSON ({error}); run dvc repro evaluate") from None
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """A table that a stage wrote.
+
+    Raises:
+        StageError: it is missing.
+
+    """
+    return read_table(_present(file))
+
+
+def _present(file: Path) -> Path:
+    if not file.is_file():
+        raise StageError(f"{file}: not found; run dvc repro, then make report")
+    return file
 
 
 def gather(root: Path) -> dict[str, object]:
     """Everything that the template names; sections without their files are empty."""
     metrics = root / "metrics"
     figures = read_json(metrics / "evaluate.json")
-    plots = {
-        name: read_table(metrics / "plots" / f"{name}.csv")
-        for name in (
-            "per_class",
-            "confusion",
-            "confusion_makes",
-            "confused_pairs",
-            "reliability",
-            "reliability_raw",
-            "precision_coverage",
-        )
-    }
-    predictions = read_table(metrics / "predictions.csv")
+    plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
+    predictions = read_rows(metrics / "predictions.csv")
     settings = dict(_flat(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))))
     return {
         "figures": figures,
