@@ -17,10 +17,10 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SRC))
 
-import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
-
-import cv2  # noqa: E402, I001
+import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+
+import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
 from measure import record, speedup  # noqa: E402
 
 ROUNDS = 8

@@ -36,7 +36,7 @@ for out in [*stage["outs"], *stage.get("metrics", [])]:
     if out.suffix:
         out.write_text('{"digest": "%s"}' % digest.hexdigest())
     else:
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         for name in ("digest", "manifest.csv", "labels.json"):
             (out / name).write_text(digest.hexdigest())
 """
@@ -178,9 +178,10 @@ def test_every_out_is_one_that_a_fresh_clone_lacks_or_git_holds():
     ignored = (Path(wiring.ROOT) / ".gitignore").read_text().splitlines()
     for stage in wiring.stages().values():
         for out in [*stage["outs"], *stage.get("metrics", [])]:
-            if isinstance(out, str):  # cached by DVC, so Git must not see it
+            path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
+            if options.get("cache", True):  # cached by DVC, so Git must not see it
                 assert any(
-                    f"/{out}/".startswith(rule.rstrip("*"))
+                    f"/{path}/".startswith(rule.rstrip("*"))
                     for rule in ignored
                     if rule.startswith("/")
-                ), out
+                ), path

@@ -92,8 +92,22 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("preprocess.size", [96, 8], "greater than or equal to 32"),
         ("preprocess.fit", "squeeze", "'stretch', 'pad' or 'crop'"),
         ("preprocess.shards", 0, "greater than or equal to 1"),
-        ("preprocess.crop.method", "detector", "'box' or 'none'"),
+        ("preprocess.crop.method", "sam", "'box', 'detector', 'grabcut' or 'none'"),
         ("preprocess.crop.margin", 2, "less than or equal to 1"),
+        ("preprocess.crop.fallback", "grabcut", "list"),
+        ("preprocess.crop.fallback", ["none"], "'box', 'detector' or 'grabcut'"),
+        ("preprocess.crop.fallback", ["grabcut", "box"], "each method once"),
+        ("preprocess.crop.fallback", ["grabcut", "grabcut"], "each method once"),
+        ("preprocess.crop.detector.path", "../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "models/detectors/../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "yolo_v8_x_coco", "yolo_v8_m_pascalvoc"),
+        ("preprocess.crop.detector.sha256", "66c8b43d", "pattern"),
+        ("preprocess.crop.detector.classes", [], "at least 1"),
+        ("preprocess.crop.detector.classes", [-1], "greater than or equal to 0"),
+        ("preprocess.crop.detector.classes", ["car"], "integer"),
+        ("preprocess.crop.detector.confidence", 0, "greater than 0"),
+        ("preprocess.crop.detector.confidence", 1, "less than 1"),
+        ("preprocess.crop.detector.size", 600, "multiple of 32"),
         ("augment.copies", 1.0, "integer"),
         ("augment.flip", 1.5, "less than or equal to 1"),
         ("augment.contrast", 1, "less than 1"),
@@ -118,6 +132,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("explain.photos", 0, "greater than or equal to 1"),
         ("explain.batch_size", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
+        ("compute.executor", "spark", "'threads', 'processes', 'dask' or 'ray'"),
+        ("compute.address", None, "string"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_it_may_be(
@@ -150,12 +166,23 @@ def test_a_wrong_size_is_named_by_its_key_alone(tmp_path: Path) -> None:
     ("section", "changes", "words"),
     [
         ("split", {"split.val": 0.5, "split.test": 0.5}, ("val", "test", "below 1")),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "none", "preprocess.crop.fallback": ["grabcut"]},
+            ("fallback", "method is none"),
+        ),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "detector", "preprocess.crop.detector": None},
+            ("detector", "missing"),
+        ),
         ("model", {"model.backbone": "resnet18", "model.weights": "imagenet"}, ("model.weights",)),
         (
             "train",
             {"train.head_epochs": 0, "train.finetune_epochs": 0},
             ("head_epochs", "finetune_epochs"),
         ),
+        ("compute", {"compute.address": "tcp://10.0.0.1:8786"}, ("compute.address", "dask", "ray")),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(
@@ -175,7 +202,7 @@ def test_an_unknown_key_is_refused_with_the_keys_there_are(section: str, tmp_pat
 def test_an_unknown_nested_key_is_refused_with_the_keys_beside_it(tmp_path: Path) -> None:
     text = refused(tmp_path, "preprocess", {"preprocess.crop.margins": 0.1})
     assert "preprocess.crop.margins: unknown key" in text
-    assert "method, margin" in text
+    assert "method, fallback, margin, detector" in text
 
 
 @pytest.mark.parametrize("key", ["split.seed", "preprocess.crop", "preprocess.crop.margin"])

@@ -36,7 +36,7 @@ PARAMS = {
         "crop": {"method": "box", "margin": 0.05},
         "shards": 3,
     },
-    "compute": {"workers": 1},
+    "compute": {"workers": 1, "executor": "threads", "address": "local"},
 }
 
 GOOD = [(f"{label.lower()}-{number}.jpg", label) for label in ("Audi", "Seat") for number in "1234"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from photos.crop import cut
 from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header
 from photos.limits import limited_map
 from photos.manifest import Rejected
-from photos.prepare import cut
 from photos.source import Row
 
 SUBSET_ORDER = ("test", "val", "train", "")
