@@ -1,6 +1,6 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
-# make report  one page with all figures and pictures: report.html
+# make report [BASE=main]    all figures and pictures on one page, compared with main: report.html
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
@@ -42,7 +42,8 @@ test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
 
 report: .venv/ready
-	$(IN_VENV) python src/report.py
+	@$(IN_VENV) python src/report.py $(if $(filter-out undefined file,$(origin BASE)),--base "$$BASE")
+
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
