@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 
 import keras
 
@@ -27,10 +27,8 @@ def join_hosts() -> tuple[int, int]:
     given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, NUMBER)}
     if not any(given.values()):
         return 0, 1
-    count, number = given[COUNT], given[NUMBER]
-    if not (
-        given[COORDINATOR] and count.isdigit() and number.isdigit() and int(number) < int(count)
-    ):
+    count, number = (int(given[name]) if given[name].isdigit() else -1 for name in (COUNT, NUMBER))
+    if not given[COORDINATOR] or not 0 <= number < count:
         found = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise StageError(
             f"several hosts: expected {COORDINATOR} as host:port and {NUMBER} below {COUNT}, "
@@ -46,17 +44,28 @@ def join_hosts() -> tuple[int, int]:
     return number, count
 
 
-def across_devices() -> AbstractContextManager:
+@contextlib.contextmanager
+def across_devices() -> Iterator[None]:
     """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
+        usual = keras.distribution.distribution()
         if jax.device_count() > 1:
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
-    elif backend == "tensorflow":
+            # Our feed already gives each process its part of a batch.
+            distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+            keras.distribution.set_distribution(distribution)
+        try:
+            yield
+        finally:  # what one process builds alone must not wait for the others
+            keras.distribution.set_distribution(usual)
+        return
+    if backend == "tensorflow":
         import tensorflow
 
         if len(tensorflow.config.list_physical_devices("GPU")) > 1:
-            return tensorflow.distribute.MirroredStrategy().scope()
-    return contextlib.nullcontext()
+            with tensorflow.distribute.MirroredStrategy().scope():
+                yield
+            return
+    yield

@@ -109,6 +109,7 @@ def fit(
             raw = values(watched) if recipe.ema else []
             if recipe.ema:
                 optimizer.finalize_variable_values(watched)
+                assign(watched, values(watched))  # JAX gives away buffers, so none may be shared
             if measure:
                 seen = measure.evaluate(val, return_dict=True, verbose=0)
                 figures["val_accuracy"] = float(seen["accuracy"])
