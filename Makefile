@@ -1,16 +1,17 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make lint    ruff, formatting included
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+.PHONY: repro test train-distributed lint format lock help
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+repro test train-distributed lint format lock help:
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -28,6 +29,11 @@ repro: .venv/ready
 
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
+
+train-distributed: .venv/ready-jax
+	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
+
+PROCESSES := 2
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
@@ -58,6 +64,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+.venv/ready-jax: .venv/ready requirements-jax.txt
+	$(INSTALL) requirements-jax.txt
 	@touch $@
 
 endif
