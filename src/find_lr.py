@@ -1,6 +1,6 @@
 """Draws the loss against the learning rate, and suggests a peak: python src/find_lr.py
 
-Trains on a few hundred batches with a rate that grows from tiny to absurd (Smith 2017,
+Trains on 150 batches (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
 arXiv:1506.01186) and writes metrics/find_lr.png. Changes neither models nor params.
 """
 

@@ -40,6 +40,11 @@ def main() -> None:
     from model.network import build_network
 
     part = host, hosts = join_hosts()
+    if train.batch_size % hosts:
+        raise StageError(
+            f"params.yaml: train.batch_size: {train.batch_size} rows cannot be shared equally "
+            f"by {hosts} processes; set a multiple of {hosts}"
+        )
     environment = describe(threads=model.threads, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
