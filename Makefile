@@ -2,6 +2,7 @@
 # make test    set up .venv, then run the tests
 # make report [BASE=main]    all figures and pictures on one page, compared with main: report.html
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
+# make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
@@ -47,6 +48,10 @@ report: .venv/ready
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
+train-distributed: .venv/ready-jax
+	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
+
+PROCESSES := 2
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
@@ -83,6 +88,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+.venv/ready-jax: .venv/ready requirements-jax.txt
+	$(INSTALL) requirements-jax.txt
 	@touch $@
 
 endif

@@ -25,9 +25,9 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "data/demo")]
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
-from measure import record  # noqa: E402
 
 from listings import draw_vehicle_for, generator, plan_listings  # noqa: E402
+from measure import record  # noqa: E402
 from photos import grabcut  # noqa: E402
 from photos.crop import overlap  # noqa: E402
 from photos.decode import decode  # noqa: E402

@@ -24,8 +24,6 @@ import numpy as np  # noqa: E402
 import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
 from measure import record, speedup  # noqa: E402
 
-import photos.decode as ours  # noqa: E402
-
 ROUNDS = 8
 FLAGS = {1: cv2.IMREAD_COLOR_RGB, 8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
