@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from photos import files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
 from tiny_photos import (
@@ -343,6 +344,19 @@ def test_what_is_no_plain_file_below_the_folder_gets_a_reason(
     root = tmp_path / "photos"
     root.mkdir()
     assert reason_of(read_bytes, root, make(root)) == reason
+
+
+@pytest.mark.parametrize("make", [make_link, make_way_out, make_loop])
+def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_CAN_OPEN_BESIDE", False)
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(b"x")
+    assert read_bytes(root, "a.jpg") == b"x"
+    assert reason_of(read_bytes, root, make(root)) == "link"
+    assert reason_of(read_bytes, root, "none.jpg") == "missing"
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
