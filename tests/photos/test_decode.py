@@ -7,13 +7,14 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from photos import files
+from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
 from tiny_photos import (
@@ -195,7 +196,12 @@ def test_only_what_is_said_of_a_photo_is_kept_from_the_terminal(capfd) -> None:
     stderr = ctypes.c_void_p.in_dll(library, "stderr")
     with pytest.raises(PhotoError):
         decode(damaged(1))
-    library.fputs(b"something else\n", stderr)
+    with complaints.listening() as heard:
+        library.fputs(b"of a photo\n", stderr)
+        other = threading.Thread(target=library.fputs, args=(b"something else\n", stderr))
+        other.start()
+        other.join()
+    assert b"".join(heard) == b"of a photo\n"
     print("python's own", file=sys.stderr)
     assert capfd.readouterr().err == "something else\npython's own\n"
 
