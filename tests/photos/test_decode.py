@@ -7,12 +7,14 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
 from tiny_photos import (
@@ -194,7 +196,12 @@ def test_only_what_is_said_of_a_photo_is_kept_from_the_terminal(capfd) -> None:
     stderr = ctypes.c_void_p.in_dll(library, "stderr")
     with pytest.raises(PhotoError):
         decode(damaged(1))
-    library.fputs(b"something else\n", stderr)
+    with complaints.listening() as heard:
+        library.fputs(b"of a photo\n", stderr)
+        other = threading.Thread(target=library.fputs, args=(b"something else\n", stderr))
+        other.start()
+        other.join()
+    assert b"".join(heard) == b"of a photo\n"
     print("python's own", file=sys.stderr)
     assert capfd.readouterr().err == "something else\npython's own\n"
 
@@ -343,6 +350,19 @@ def test_what_is_no_plain_file_below_the_folder_gets_a_reason(
     root = tmp_path / "photos"
     root.mkdir()
     assert reason_of(read_bytes, root, make(root)) == reason
+
+
+@pytest.mark.parametrize("make", [make_link, make_way_out, make_loop])
+def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_CAN_OPEN_BESIDE", False)
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(b"x")
+    assert read_bytes(root, "a.jpg") == b"x"
+    assert reason_of(read_bytes, root, make(root)) == "link"
+    assert reason_of(read_bytes, root, "none.jpg") == "missing"
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
