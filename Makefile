@@ -1,16 +1,22 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
+# make report  one page with all figures and pictures: report.html
+# make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make lint    ruff, formatting included
+# make bench   measure side by side; NAME="reading workers" for some
+# make bench-check   measure again: which ratio fell by more than a fifth?
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
-.PHONY: repro test lint format lock help
+TARGETS := repro test report pr-report check-photos serve train-distributed bench bench-check \
+	lint format lock help
+.PHONY: $(TARGETS)
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
-repro test lint format lock help:
+$(TARGETS):
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else
 
@@ -29,6 +35,12 @@ repro: .venv/ready
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
 
+report: .venv/ready
+	$(IN_VENV) python src/report.py
+export BASE ?= main
+pr-report: .venv/ready
+	@$(IN_VENV) python src/pr_report.py "$$BASE"
+
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
@@ -36,6 +48,12 @@ lint: .venv/ready-dev
 format: .venv/ready-dev
 	$(IN_VENV) ruff check --fix .
 	$(IN_VENV) ruff format .
+
+bench: .venv/ready-dev
+	$(IN_VENV) python benchmarks/run.py $(NAME)
+
+bench-check: .venv/ready-dev
+	$(IN_VENV) python benchmarks/run.py --check $(NAME)
 
 lock: .venv/ready-dev
 	cd "$(CURDIR)" && for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \

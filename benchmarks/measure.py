@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS_VARIABLE = "BENCHMARK_RESULTS"
+RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
 LIBRARIES = ("dvc", "keras", "keras-cv", "numpy", "opencv-python", "scikit-learn", "tensorflow")
 
 

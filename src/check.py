@@ -6,6 +6,7 @@ Each stage checks its own section again: dvc repro and dvc exp run do not come b
 import augment
 import compute
 import evaluate
+import explain
 import params
 import preprocess
 import split
@@ -22,6 +23,7 @@ KINDS = {
     "model": ModelParams,
     "train": train.TrainParams,
     "evaluate": evaluate.EvaluateParams,
+    "explain": explain.ExplainParams,
     "compute": compute.ComputeParams,
 }
 """The class of each section."""

@@ -1,29 +1,39 @@
-"""models/vehicle, data/processed/{val,test} -> metrics/evaluate.json, metrics/plots/, calibration.
+"""models/vehicle, data/processed/{val,test} -> metrics/evaluate.json and more, calibration.
 
-Fits the temperature on val, reports on test. The only stage that opens the test photos.
+Fits temperature and thresholds on val, reports on test; docs/evaluation.md explains each figure.
 """
 
 import csv
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 import params
+from model.calibration import write_calibration
 from model.runtime import start
 from model.section import ModelParams
-from scoring.calibration import fit_temperature, to_probabilities
-from scoring.metrics import ClassFigures, ConfusedPair, confused_pairs, per_class, summarise
-from stage import StageError, run
+from scoring.decision import calibrate
+from scoring.outcome import Outcome, make_numbers
+from scoring.pictures import HEADERS, plot_tables
+from scoring.predictions import Prediction, predictions
+from scoring.summary import by_photo, summarise
+from stage import StageError, progress, run
+
+if TYPE_CHECKING:
+    import keras
+
+    from model.feed import ShardFeed
 
 BUNDLE = Path("models/vehicle")
 VAL, TEST = Path("data/processed/val"), Path("data/processed/test")
 CALIBRATION = Path("models/calibration.json")
 METRICS = Path("metrics/evaluate.json")
+PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
 
 
@@ -31,6 +41,7 @@ class EvaluateParams(params.Section):
     """Section ``evaluate``."""
 
     batch_size: Annotated[int, Field(ge=1, le=4096)]
+    precision: Annotated[params.Float, Field(gt=0, lt=1)]
     confused_pairs: Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -41,7 +52,7 @@ def main() -> None:
     from model.feed import ShardFeed
 
     network, labels = load_bundle(BUNDLE)
-    names = [label.label for label in labels]
+    names, makes = [label.label for label in labels], [label.make for label in labels]
     classes = {name: index for index, name in enumerate(names)}
     val, test = (
         ShardFeed([folder], classes, batch_size=evaluate.batch_size) for folder in (VAL, TEST)
@@ -51,44 +62,50 @@ def main() -> None:
             "no test photos; raise split.test or name test photos in the subset column"
         )
 
-    temperature = 1.0
-    if val.samples:
-        temperature = fit_temperature(network.predict(val, verbose=0), val.targets)
-    probabilities = to_probabilities(network.predict(test, verbose=0), temperature)
-    predicted = probabilities.argmax(axis=1)
-    pairs = confused_pairs(test.targets, predicted, names)
-    figures = summarise(test.targets, probabilities)
+    calibration = calibrate(
+        look(network, val, "val"),
+        val.targets,
+        make_numbers(makes),
+        precision=evaluate.precision,
+    )
+    listings = np.array([sample.listing or sample.photo_id for sample in test.samples])
+    logits = look(network, test, "test")
+    outcome = Outcome(logits, test.targets, listings, names, makes, calibration)
+    sizes = [(sample.width, sample.height) for sample in test.samples]
+    figures = summarise(outcome)
+    figures |= by_photo(outcome.right, sizes, [sample.crop for sample in test.samples])
+    figures["val_photos"] = len(val.samples)
 
-    CALIBRATION.write_text(json.dumps({"temperature": temperature}) + "\n")
-    report = {name: round(value, 6) for name, value in figures.items()}
-    report |= {
-        "test_photos": len(test.samples),
-        "test_classes": len(np.unique(test.targets)),
-        "classes": len(names),
-        "temperature": round(temperature, 6),
-    }
+    write_calibration(CALIBRATION, calibration)
     METRICS.parent.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(report, indent=1) + "\n")
+    rounded = {name: round(value, 6) for name, value in figures.items()}
+    METRICS.write_text(json.dumps(rounded, indent=1) + "\n")
+    photos = [(sample.photo_id, sample.listing) for sample in test.samples]
+    write_rows(PREDICTIONS, Prediction._fields, predictions(outcome, photos))
     shutil.rmtree(PLOTS, ignore_errors=True)
     PLOTS.mkdir(parents=True)
-    write_rows(
-        PLOTS / "per_class.csv", ClassFigures._fields, per_class(test.targets, predicted, names)
-    )
-    write_rows(PLOTS / "confused_pairs.csv", ConfusedPair._fields, pairs[: evaluate.confused_pairs])
-    write_rows(
-        PLOTS / "confusion.csv",
-        ("actual", "predicted"),
-        [(names[a], names[p]) for a, p in zip(test.targets, predicted, strict=True)],
-    )
+    tables = plot_tables(outcome, pairs=evaluate.confused_pairs)
+    for name, header in HEADERS.items():
+        write_rows(PLOTS / f"{name}.csv", header, tables[name])
     print(f"evaluate: top-1 {figures['top1']:.4f} on {len(test.samples)} test photos")
-    for pair in pairs[:3]:
+    for pair in tables["confused_pairs"][:3]:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
 
 
-def write_rows(file: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
-    """Writes a small CSV; figures are rounded to six digits."""
-    with file.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
+def look(network: "keras.Model", feed: "ShardFeed", name: str) -> np.ndarray:
+    """Logits of all photos of a feed, float32 ``(n, classes)``; ``n`` may be 0."""
+    from model.scores import batches_of_logits
+
+    batches = progress(
+        batches_of_logits(network, feed), total=len(feed), label=name, unit="batches"
+    )
+    return np.concatenate([np.empty((0, network.output_shape[-1]), np.float32), *batches])
+
+
+def write_rows(file: Path, header: Sequence[str], rows: Sequence[NamedTuple]) -> None:
+    """Writes a small CSV; figures are rounded to six digits, text is quoted."""
+    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(header)
         for row in rows:
             writer.writerow(round(cell, 6) if isinstance(cell, float) else cell for cell in row)

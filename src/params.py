@@ -6,14 +6,24 @@ a misspelt key is an error rather than a knob that changes nothing.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from stage import StageError
 
-SECTIONS = ("data", "split", "preprocess", "augment", "model", "train", "evaluate", "compute")
+SECTIONS = (
+    "data",
+    "split",
+    "preprocess",
+    "augment",
+    "model",
+    "train",
+    "evaluate",
+    "explain",
+    "compute",
+)
 """The sections that the graph's ``params.yaml`` may hold."""
 
 
@@ -102,7 +112,8 @@ def _locate(
             continue  # pydantic's name for one of the types that a value may have
         keys.append(str(part))
         owner = kind or owner
-        kind = field.annotation if field and _is_section(field.annotation) else None
+        types = (field.annotation, *get_args(field.annotation)) if field else ()
+        kind = next((kind for kind in types if _is_section(kind)), None)
     return ".".join(keys), owner
 
 

@@ -1,7 +1,8 @@
-"""data/split/manifest.csv, photos -> data/processed/{train,val,test}; metrics/preprocess.json.
+"""data/split/manifest.csv, photos -> data/processed; metrics/preprocess.json.
 
-Decodes, crops and resizes every photo of the manifest and packs them into shards. Photos that
-earlier runs prepared in the same way are kept.
+Decodes, crops and resizes every photo of the manifest and packs them into the shards of train,
+val and test. Photos that earlier runs prepared in the same way are kept. crops.jpg beside the
+shards shows what was cut away.
 """
 
 import json
@@ -17,16 +18,18 @@ from pydantic import Field
 import params
 from compute import ComputeParams
 from fingerprint import fingerprint
-from photos.decode import PhotoError, read_bytes
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
+from photos.montage import montage
 from photos.prepare import Preparation
-from photos.shards import Sample, new_file, shard_file, shard_of
+from photos.preparing import prepare_photos
+from photos.shards import Sample, shard_file, shard_of
 from photos.source import DataParams
-from stage import StageError, run
+from stage import run
 
 MANIFEST = Path("data/split/manifest.csv")
 OUT = Path("data/processed")
+MONTAGE = OUT / "crops.jpg"
 METRICS = Path("metrics/preprocess.json")
 
 
@@ -42,35 +45,47 @@ def main() -> None:
     compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    preparation = preprocess.narrow(Preparation)
-    contract = preparation.model_dump_json(indent=1) + "\n"
-    contracts = [OUT / split / "preprocess.json" for split in SPLITS]
-    made_by = fingerprint(
-        Path(__file__), libraries=("numpy", "opencv-python"), preparation=preparation.model_dump()
-    )
+    preparation, libraries = with_detector(preprocess.narrow(Preparation))
+    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.contract())
     outcomes = update(
         "preprocess",
         plan(manifest, preprocess.shards),
         partial(pack_shard, root=root, preparation=preparation, made_by=made_by),
         made_by=made_by,
         folders=[OUT / split for split in SPLITS],
-        others=contracts,
         compute=compute,
     )
-    for file in contracts:
-        with new_file(file) as partial_file:
-            partial_file.write_text(contract)
+    for split in SPLITS:
+        preparation.save(OUT / split)
+    # Test photos are for evaluate's eyes alone.
+    seen = [photo for photo in manifest if photo.split == "train"]
+    MONTAGE.unlink(missing_ok=True)
+    MONTAGE.write_bytes(montage(seen, root=root, preparation=preparation))
 
     crops = sum((outcome.crops for outcome in outcomes), Counter())
     height, width = preprocess.shape
     report = {
         "photos": len(manifest),
-        "cropped_to_box": crops["box"],
+        **{f"cropped_by_{method}": crops[method] for method in ("box", "detector", "grabcut")},
+        "not_cropped": crops["none"],
         "height": height,
         "width": width,
     }
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:
+    """Finds the detector's files, and names the libraries that decide pixels.
+
+    Only a Keras preset starts Keras.
+    """
+    libraries = ("numpy", "opencv-python")
+    if preparation.crop.uses_detector and not preparation.crop.detector.is_onnx:
+        from model.detector import attach
+
+        return attach(preparation), (*libraries, "keras", "keras-cv", "tensorflow")
+    return preparation, libraries
 
 
 def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
@@ -94,16 +109,10 @@ def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: s
     """Prepares those photos of one shard that were not prepared before."""
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        for place in places:
-            photo: Photo = shard.source[place]
-            try:
-                image = preparation.prepare(read_bytes(root, photo.path), photo.box)
-            except PhotoError as error:
-                raise StageError(
-                    f"{photo.path}: {error}; it was readable in split, run it again"
-                ) from None
-            cropped = photo.box is not None and preparation.crop.method == "box"
-            yield image, {"crop": "box" if cropped else "none"}
+        photos: list[Photo] = [shard.source[place] for place in places]
+        for _, result in prepare_photos(photos, root=root, preparation=preparation):
+            facts = {"crop": result.crop, "width": result.width, "height": result.height}
+            yield result.image, facts
 
     return refresh(shard, make, stage="preprocess", made_by=made_by)
 

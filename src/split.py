@@ -5,15 +5,14 @@ Looks at every photo once, sets aside what cannot be used, and gives each listin
 
 import json
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 import params
-from compute import ComputeParams, each
-from photos.inspect import Candidate, inspect, resolve
+from compute import ComputeParams
+from photos.inspect import Candidate, inspect_all, resolve
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.source import DataParams, read_rows
 from photos.splits import assign, missing_classes
@@ -34,6 +33,8 @@ class SplitParams(params.Section):
     val: Annotated[params.Float, Field(gt=0, lt=1)]
     test: Share
     max_quarantined: Annotated[params.Float, Field(ge=0, le=1)]
+    photo_seconds: Annotated[params.Float, Field(gt=0, le=3600)]
+    photo_megabytes: Annotated[int, Field(ge=64, le=65536)]
 
     @model_validator(mode="after")
     def _leaves_photos_for_training(self) -> "SplitParams":
@@ -49,7 +50,14 @@ def main() -> None:
 
     root = Path(data.photos)
     rows = read_rows(photos=root, labels=Path(data.labels))
-    looked_at = each(partial(inspect, root), rows, workers=workers)
+    looked_at = inspect_all(
+        root,
+        rows,
+        formats=data.formats,
+        workers=workers,
+        seconds=split.photo_seconds,
+        megabytes=split.photo_megabytes,
+    )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     candidates, rejected = resolve(inspected)
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)

@@ -41,10 +41,10 @@ for out in [*stage["outs"], *stage.get("metrics", [])]:
             (out / name).write_text(digest.hexdigest())
 """
 
-ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate"]
+ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate", "explain"]
 NONE: list[str] = []
-TRAIN = ["train", "evaluate"]
-NETWORK = ["embed", "train", "evaluate"]
+TRAIN = ["train", "evaluate", "explain"]
+NETWORK = ["embed", *TRAIN]
 
 
 @pytest.fixture(scope="module")
@@ -112,13 +112,15 @@ CHANGES = {
     "model.threads": (param("model", "threads", 3), NETWORK),
     "weights of one's own": (add_weights, NETWORK),
     "train": (param("train", "lr", 0.01), TRAIN),
-    "evaluate": (param("evaluate", "confused_pairs", 3), ["evaluate"]),
+    "evaluate": (param("evaluate", "confused_pairs", 3), TRAIN[1:]),
+    "explain": (param("explain", "photos", 3), ["explain"]),
     "compute": (param("compute", "workers", 2), NONE),
     "the split algorithm": (touch("src/photos/splits.py"), ALL),
     "the resizing code": (touch("src/photos/prepare.py"), ALL),
     "the warp": (touch("src/photos/warp.py"), ALL[2:]),
     "the training loop": (touch("src/model/fitting.py"), TRAIN),
-    "the metrics": (touch("src/scoring/metrics.py"), ["evaluate"]),
+    "the metrics": (touch("src/scoring/metrics.py"), TRAIN[1:]),
+    "the galleries": (touch("src/scoring/gallery.py"), ["explain"]),
     "the README": (touch("README.md"), NONE),
 }
 
@@ -128,6 +130,21 @@ def test_a_change_reruns_exactly_the_stages_behind_it(clean: Clone, change: str)
     apply, expected = CHANGES[change]
     apply(clean)
     assert clean.repro() == expected
+
+
+def test_a_stage_that_refuses_its_params_loses_nothing(clean: Clone):
+    # DVC removes a stage's outs before the stage can look at its params.
+    params = (clean.root / "params.yaml").read_text()
+    (clean.root / "note.py").write_text("raise SystemExit('error: refused')\n")
+    clean.set(train={"lr": -1})
+    assert clean.dvc("repro", check=False).returncode != 0
+    assert not (clean.root / "models/vehicle").exists()
+    # The data that DVC holds come back by themselves; so does the rest once the param is right.
+    clean.dvc("checkout", "dvc.yaml")
+    assert (clean.root / "models/vehicle/digest").exists()
+    (clean.root / "params.yaml").write_text(params)
+    assert clean.repro() == NONE
+    assert clean.git("status", "--porcelain") == " M note.py\n"
 
 
 def test_photos_elsewhere_never_render_the_demo(clean: Clone):

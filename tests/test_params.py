@@ -13,6 +13,7 @@ import params
 from augment import AugmentParams
 from compute import ComputeParams
 from evaluate import EvaluateParams
+from explain import ExplainParams
 from model.section import ModelParams
 from photos.source import DataParams
 from preprocess import PreprocessParams
@@ -29,6 +30,7 @@ KINDS = {
     "model": ModelParams,
     "train": TrainParams,
     "evaluate": EvaluateParams,
+    "explain": ExplainParams,
     "compute": ComputeParams,
 }
 
@@ -66,6 +68,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
     [
         ("data.photos", 3, "string"),
         ("data.labels", None, "string"),
+        ("data.formats", [], "at least 1 item"),
+        ("data.formats", ["tiff"], "'jpeg', 'png', 'webp' or 'bmp'"),
         ("split.seed", -1, "0"),
         ("split.seed", 1.5, "integer"),
         ("split.seed", "1", "integer"),
@@ -79,6 +83,8 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("split.test", math.inf, "finite"),
         ("split.max_quarantined", 1.01, "less than or equal to 1"),
         ("split.max_quarantined", -math.inf, "finite"),
+        ("split.photo_seconds", 0, "greater than 0"),
+        ("split.photo_megabytes", 1, "greater than or equal to 64"),
         ("preprocess.size", 16, "greater than or equal to 32"),
         ("preprocess.size", 4096, "less than or equal to 1024"),
         ("preprocess.size", True, "integer"),
@@ -86,8 +92,22 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("preprocess.size", [96, 8], "greater than or equal to 32"),
         ("preprocess.fit", "squeeze", "'stretch', 'pad' or 'crop'"),
         ("preprocess.shards", 0, "greater than or equal to 1"),
-        ("preprocess.crop.method", "detector", "'box' or 'none'"),
+        ("preprocess.crop.method", "sam", "'box', 'detector', 'grabcut' or 'none'"),
         ("preprocess.crop.margin", 2, "less than or equal to 1"),
+        ("preprocess.crop.fallback", "grabcut", "list"),
+        ("preprocess.crop.fallback", ["none"], "'box', 'detector' or 'grabcut'"),
+        ("preprocess.crop.fallback", ["grabcut", "box"], "each method once"),
+        ("preprocess.crop.fallback", ["grabcut", "grabcut"], "each method once"),
+        ("preprocess.crop.detector.path", "../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "models/detectors/../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "yolo_v8_x_coco", "yolo_v8_m_pascalvoc"),
+        ("preprocess.crop.detector.sha256", "66c8b43d", "pattern"),
+        ("preprocess.crop.detector.classes", [], "at least 1"),
+        ("preprocess.crop.detector.classes", [-1], "greater than or equal to 0"),
+        ("preprocess.crop.detector.classes", ["car"], "integer"),
+        ("preprocess.crop.detector.confidence", 0, "greater than 0"),
+        ("preprocess.crop.detector.confidence", 1, "less than 1"),
+        ("preprocess.crop.detector.size", 600, "multiple of 32"),
         ("augment.copies", 1.0, "integer"),
         ("augment.flip", 1.5, "less than or equal to 1"),
         ("augment.contrast", 1, "less than 1"),
@@ -107,7 +127,10 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("train.batch_size", False, "integer"),
         ("train.label_smoothing", 1, "less than 1"),
         ("evaluate.batch_size", 0, "greater than or equal to 1"),
+        ("evaluate.precision", 1, "less than 1"),
         ("evaluate.confused_pairs", 0, "greater than or equal to 1"),
+        ("explain.photos", 0, "greater than or equal to 1"),
+        ("explain.batch_size", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
         ("compute.executor", "spark", "'threads', 'processes', 'dask' or 'ray'"),
         ("compute.address", None, "string"),
@@ -143,6 +166,16 @@ def test_a_wrong_size_is_named_by_its_key_alone(tmp_path: Path) -> None:
     ("section", "changes", "words"),
     [
         ("split", {"split.val": 0.5, "split.test": 0.5}, ("val", "test", "below 1")),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "none", "preprocess.crop.fallback": ["grabcut"]},
+            ("fallback", "method is none"),
+        ),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "detector", "preprocess.crop.detector": None},
+            ("detector", "missing"),
+        ),
         ("model", {"model.backbone": "resnet18", "model.weights": "imagenet"}, ("model.weights",)),
         (
             "train",
@@ -169,7 +202,7 @@ def test_an_unknown_key_is_refused_with_the_keys_there_are(section: str, tmp_pat
 def test_an_unknown_nested_key_is_refused_with_the_keys_beside_it(tmp_path: Path) -> None:
     text = refused(tmp_path, "preprocess", {"preprocess.crop.margins": 0.1})
     assert "preprocess.crop.margins: unknown key" in text
-    assert "method, margin" in text
+    assert "method, fallback, margin, detector" in text
 
 
 @pytest.mark.parametrize("key", ["split.seed", "preprocess.crop", "preprocess.crop.margin"])
@@ -258,9 +291,10 @@ def test_a_number_means_the_same_however_it_is_written(
     value: float, form: str, folder: Path
 ) -> None:
     text = form.format(value)
-    content = f"split: {{seed: 0, method: stable, val: 0.5, test: {text}, max_quarantined: 1}}\n"
+    section = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["split"]
+    del section["test"]
     file = folder / "params.yaml"
-    file.write_text(content)
+    file.write_text(f"{yaml.safe_dump({'split': section})}  test: {text}\n")
     assert params.load("split", SplitParams, path=file).test == float(text)
 
 

@@ -8,7 +8,7 @@ from clone import Clone, stages_run
 
 pytestmark = pytest.mark.xdist_group("uses")
 
-ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate"]
+ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate", "explain"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_forced_rebuild_changes_no_byte(clone: Clone):
 
 def test_an_experiment_reruns_what_its_param_touches_and_can_be_compared(clone: Clone):
     run = clone.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
-    assert stages_run(run.stdout) == ["train", "evaluate"]
+    assert stages_run(run.stdout) == ["train", "evaluate", "explain"]
     table = clone.dvc("exp", "show", "--csv").stdout.splitlines()
     header = table[0].split(",")
     assert {"top1", "macro_f1", "train.lr"} <= {name.split(":")[-1] for name in header}
@@ -98,10 +98,11 @@ def test_pretrained_weights_train_the_head_on_kept_features(clone: Clone):
         train={"head_epochs": 2, "finetune_epochs": 0},
     )
     ran = clone.dvc("repro")
-    assert stages_run(ran.stdout) == ["embed", "train", "evaluate"]
+    assert stages_run(ran.stdout) == ["embed", "train", "evaluate", "explain"]
     assert "head 2/2" in ran.stdout
     assert "network 1" not in ran.stdout
     assert stages_run(clone.dvc("exp", "run", "-S", "train.lr=0.01").stdout) == [
         "train",
         "evaluate",
+        "explain",
     ]

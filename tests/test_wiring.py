@@ -61,7 +61,7 @@ def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
         project.label(boxes, header="path,label,x1,y1,x2,y2")
         weights = "models/pretrained/tiny.keras"
         values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
-        values["data"] = {"photos": "photos", "labels": "labels.csv"}
+        values["data"] |= {"photos": "photos", "labels": "labels.csv"}
         values["split"] |= {"val": 0.25, "test": 0.25}
         values["preprocess"] |= {"size": 32, "shards": 2}
         values["augment"] |= {"copies": 1}

@@ -20,8 +20,16 @@ from tiny_photos import photo_bytes
 SRC = Path(__file__).resolve().parents[1] / "src"
 
 PARAMS = {
-    "data": {"photos": "photos", "labels": "labels.csv"},
-    "split": {"seed": 0, "method": "stratified", "val": 0.2, "test": 0.2, "max_quarantined": 0.5},
+    "data": {"photos": "photos", "labels": "labels.csv", "formats": ["jpeg", "png", "webp"]},
+    "split": {
+        "seed": 0,
+        "method": "stratified",
+        "val": 0.2,
+        "test": 0.2,
+        "max_quarantined": 0.5,
+        "photo_seconds": 30,
+        "photo_megabytes": 1024,
+    },
     "preprocess": {
         "size": 32,
         "fit": "pad",

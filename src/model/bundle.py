@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 
 from model.runtime import UNREADABLE
+from photos.detector_files import copy_preparation
 from photos.manifest import Label, read_labels, write_labels
 from stage import StageError
 
@@ -26,7 +27,8 @@ def save_bundle(
 ) -> None:
     """Writes the bundle beside ``folder`` and moves it there when it is whole.
 
-    ``preparation`` is the ``preprocess.json`` of the shards that the network learnt from.
+    ``preparation`` is the ``preprocess.json`` of the shards that the network learnt from; the
+    detector beside it, if any, is copied with it.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -36,7 +38,7 @@ def save_bundle(
     make_canonical(partial / "raw.keras", partial / "model.keras")
     (partial / "raw.keras").unlink()
     write_labels(partial / "labels.json", labels)
-    shutil.copyfile(preparation, partial / "preprocess.json")
+    copy_preparation(preparation.parent, partial)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from photos.decode import PhotoError, decode, read_bytes, read_header
+from photos.crop import cut
+from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header
+from photos.limits import limited_map
 from photos.manifest import Rejected
-from photos.prepare import cut
 from photos.source import Row
 
 SUBSET_ORDER = ("test", "val", "train", "")
@@ -24,14 +26,14 @@ class Inspected:
     fault: tuple[str, str] | None = None
 
 
-def inspect(root: Path, row: Row) -> Inspected:
+def inspect(root: Path, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
     """Reads and decodes one photo; any problem becomes a fault, never an exception."""
     if row.fault:
         return Inspected(row, fault=row.fault)
     try:
         data = read_bytes(root, row.path)
         # An eighth of the size still decodes every coefficient, and so finds damage.
-        reduction = 8 if read_header(data).format == "jpeg" else 1
+        reduction = 8 if read_header(data, formats=formats).format == "jpeg" else 1
         image = decode(data, reduction=reduction)
         if row.box:
             height, width = image.shape[:2]
@@ -41,6 +43,24 @@ def inspect(root: Path, row: Row) -> Inspected:
     except PhotoError as error:
         return Inspected(row, fault=(error.reason, error.detail))
     return Inspected(row, photo_id=hashlib.sha256(data).hexdigest()[:16])
+
+
+def inspect_all(
+    root: Path,
+    rows: Sequence[Row],
+    *,
+    formats: Collection[str],
+    workers: int,
+    seconds: float,
+    megabytes: int,
+) -> Iterator[Inspected]:
+    """Inspects every row, in their order, in processes that no photo can stop or fill."""
+    look = partial(inspect, root, formats=formats)
+    found = limited_map(look, rows, workers=workers, seconds=seconds, megabytes=megabytes)
+    for row, result in zip(rows, found, strict=True):
+        if isinstance(result, PhotoError):
+            result = Inspected(row, fault=(result.reason, result.detail))
+        yield result
 
 
 @dataclass(frozen=True)

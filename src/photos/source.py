@@ -1,11 +1,18 @@
 """Where the photos are and what is said of each: a CSV file, or a folder per class."""
 
+import codecs
 import csv
 import io
 import math
 import os
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from params import Section
 from stage import StageError
@@ -33,6 +40,7 @@ class DataParams(Section):
 
     photos: str
     labels: str
+    formats: Annotated[list[Literal["jpeg", "png", "webp", "bmp"]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def read_rows(*, photos: Path, labels: Path) -> list[Row]:
             )
         rows = _rows_from_folders(photos)
     elif labels.is_file():
-        rows = _rows_from_csv(labels)
+        rows = _rows_from_csv(photos, labels)
     else:
         raise StageError(f"data.labels: no file {labels}; expected a CSV file")
     if not rows:
@@ -92,16 +100,16 @@ def _rows_from_folders(photos: Path) -> list[Row]:
                 f"data.photos: class folder {folder.name!r} has a name that cannot be a label; "
                 "rename it to readable UTF-8"
             )
-        found = sorted(
-            file.relative_to(photos).as_posix()
-            for file in folder.rglob("*")
-            if not file.is_dir() and not file.name.startswith(".")
-        )
+        label = unicodedata.normalize("NFC", folder.name)
+        if folder.is_symlink():
+            rows.append(Row(folder.name, label, fault=("link", "a link to a folder of photos")))
+            continue
+        found = sorted(_walk(photos, folder.name, label), key=lambda row: row.path)
         if not found:
             raise StageError(
                 f"data.photos: class folder {folder} is empty; add photos or remove the folder"
             )
-        rows += [Row(path=path, label=folder.name) for path in found]
+        rows += found
     if not rows:
         raise StageError(
             f"data.photos: {photos} holds no class folders; expected one folder per class, "
@@ -110,26 +118,86 @@ def _rows_from_folders(photos: Path) -> list[Row]:
     return rows
 
 
-def _rows_from_csv(labels: Path) -> list[Row]:
+def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
+    """A row for whatever is no folder below ``folder``; links are rows, not ways."""
+    pending = [folder]
+    while pending:
+        inner = pending.pop()
+        try:
+            entries = list(os.scandir(photos / inner))
+        except OSError as error:
+            yield Row(inner, label, fault=("unreadable", error.strerror or str(error)))
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(f"{inner}/{entry.name}")
+            else:
+                yield Row(f"{inner}/{entry.name}", label)
+
+
+def _read_text(labels: Path) -> str:
+    data = labels.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = labels.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise StageError(
-            f"data.labels: {labels} is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
-    header = text.split("\n", 1)[0]
+        line = data.count(b"\n", 0, error.start) + 1
+        found = "not UTF-16 throughout" if wide else f"not UTF-8 text (byte {data[error.start]:#x})"
+        raise StageError(f"data.labels: {labels}, line {line}: {found}; save it as UTF-8") from None
+    if "\0" in "".join(text.splitlines()[:1]):
+        raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
+    return text
+
+
+def _rows_from_csv(photos: Path, labels: Path) -> list[Row]:
+    text = _read_text(labels)
+    header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    if told := re.fullmatch(r'"?sep=(.)"?', header.strip(), re.IGNORECASE):  # Excel's own line
+        separator = told[1]
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
+        if told:
+            next(table)
         names = [name.strip().lower() for name in next(table, [])]
         columns = _find_columns(names, labels)
-        seen: set[str] = set()
-        return [_row(values, names, columns, seen) for values in table if any(values)]
+        rows = [
+            (table.line_num, _row(values, names, columns, photos, table.line_num))
+            for values in table
+            if any(values)
+        ]
     except csv.Error as error:
         raise StageError(f"data.labels: {labels}, line {table.line_num}: {error}") from None
+    return _one_row_a_path(rows)
+
+
+def _one_row_a_path(rows: list[tuple[int, Row]]) -> list[Row]:
+    """Of rows with one path and label the first stays; where the labels differ, none does."""
+    lines: dict[str, list[int]] = {}
+    named: dict[str, set[str]] = {}
+    for line, row in rows:
+        if not row.fault:
+            lines.setdefault(row.path, []).append(line)
+            named.setdefault(row.path, set()).add(row.label)
+    checked = []
+    for line, row in rows:
+        if not row.fault and len(named[row.path]) > 1:
+            where = ", ".join(map(str, lines[row.path][:9]))
+            detail = f"lines {where} call it {' and '.join(sorted(named[row.path]))}"[:400]
+            row = replace(row, fault=("label-conflict", detail))
+        elif not row.fault and line != lines[row.path][0]:
+            detail = f"line {line}: its path stands in line {lines[row.path][0]} already"
+            row = replace(row, fault=("duplicate-row", detail))
+        checked.append(row)
+    return checked
 
 
 def _find_columns(names: list[str], labels: Path) -> dict[str, int]:
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise StageError(f"data.labels: {labels} has two columns {twice[0]!r}; rename one")
     columns = {
         field: names.index(next(name for name in accepted if name in names))
         for field, accepted in COLUMNS.items()
@@ -144,26 +212,33 @@ def _find_columns(names: list[str], labels: Path) -> dict[str, int]:
     return columns
 
 
-def _row(values: list[str], names: list[str], columns: dict[str, int], seen: set[str]) -> Row:
+def _row(
+    values: list[str], names: list[str], columns: dict[str, int], photos: Path, line: int
+) -> Row:
     def cell(field: str) -> str:
         position = columns.get(field)
         in_row = position is not None and position < len(values)
         return values[position].strip() if in_row else ""
 
+    def text(field: str) -> str:
+        return unicodedata.normalize("NFC", cell(field))  # else one name could be two classes
+
     path = os.path.normpath(cell("path").replace("\\", "/")) if cell("path") else ""
 
     def bad(reason: str, detail: str) -> Row:
-        return Row(path=path, label=cell("label"), fault=(reason, detail))
+        return Row(path=path, label=text("label"), fault=(reason, f"line {line}: {detail}"))
 
     if len(values) != len(names):
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
     if not path or not cell("label"):
         return bad("bad-row", "no path" if not path else "no label")
-    if PurePosixPath(path).is_absolute() or path.split("/")[0] == ".." or "\0" in path:
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in cell("label")):
+        return bad("bad-row", "the label holds a line break or another control character")
+    if PurePosixPath(path).is_absolute() or re.match("[A-Za-z]:/", path):
+        return bad("outside", "an absolute path, expected one within the photos folder")
+    if path.split("/")[0] == ".." or "\0" in path:
         return bad("outside", "the path leaves the photos folder")
-    if path in seen:
-        return bad("duplicate-row", "the path stands in an earlier row")
-    seen.add(path)
+    path = _as_on_disk(photos, path)
     subset = cell("subset").lower()
     if subset and subset not in SUBSETS:
         return bad("bad-row", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
@@ -180,9 +255,18 @@ def _row(values: list[str], names: list[str], columns: dict[str, int], seen: set
         box = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
     return Row(
         path=path,
-        label=cell("label"),
-        make=cell("make"),
-        listing=cell("listing"),
+        label=text("label"),
+        make=text("make"),
+        listing=text("listing"),
         subset=SUBSETS.get(subset, ""),
         box=box,
     )
+
+
+def _as_on_disk(photos: Path, path: str) -> str:
+    """The path as its file is really spelt: accents may be composed in one and not in the other."""
+    if path.isascii() or os.path.lexists(photos / path):
+        return path
+    spellings = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
+    there = [spelling for spelling in spellings if os.path.lexists(photos / spelling)]
+    return there[0] if len(there) == 1 else path

@@ -1,10 +1,14 @@
-"""Temperature scaling: one number that makes confidence mean what it says (arXiv:1706.04599)."""
+"""Temperature scaling, and how far confidence is from accuracy (Guo et al., arXiv:1706.04599)."""
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 LOWEST, HIGHEST = 0.05, 20.0
+BINS = 15
+"""Equally wide bins of confidence, (0, 1/15] to (14/15, 1]."""
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -27,3 +31,32 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
 def to_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Softmax of the scaled logits, float64 ``(n, classes)``."""
     return softmax(logits.astype(np.float64) / temperature, axis=1)
+
+
+class Bin(NamedTuple):
+    """Photos whose confidence is in a bin: how many, and their mean confidence and accuracy."""
+
+    confidence: float
+    accuracy: float
+    photos: int
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> list[Bin]:
+    """The bins that hold photos, least confident first.
+
+    Args:
+        confidence: float ``(n,)`` in [0, 1], of the predicted class. right: bool ``(n,)``.
+
+    """
+    number = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    return [
+        Bin(float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
+        for inside in (number == index for index in range(BINS))
+        if inside.any()
+    ]
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Mean distance between confidence and accuracy of the bins, each counted by its photos."""
+    bins = reliability(confidence, right)
+    return sum(row.photos * abs(row.accuracy - row.confidence) for row in bins) / len(right)

@@ -1,14 +1,24 @@
-"""Classification metrics from probabilities; classes absent from test shift nothing."""
+"""Classification metrics from probabilities; classes absent from test shift nothing.
+
+Every headline figure is a function of sums over photos, so that one definition serves the figure
+itself and its interval (:mod:`scoring.intervals`), which only weighs the listings anew.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+SMALLEST = np.finfo(np.float64).eps
+"""A class ruled out wrongly counts with this probability, so that the log loss stays finite."""
+
+SHORT_SIDES = (256, 512, 1024)
+"""Pixels of the short side that part small photos from large ones."""
 
 
-def top_k_accuracy(targets: np.ndarray, scores: np.ndarray, k: int) -> float:
-    """Share of photos whose class is among the ``k`` best scored; 1 if ``k`` covers all classes.
+def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Whether each photo's class is among the ``k`` best scored, bool ``(n,)``.
 
     Args:
         targets: int ``(n,)``. scores: float ``(n, classes)``, larger is better; of equal scores the
@@ -16,30 +26,103 @@ def top_k_accuracy(targets: np.ndarray, scores: np.ndarray, k: int) -> float:
 
     """
     ranked = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float((ranked == targets[:, None]).any(axis=1).mean())
+    return (ranked == targets[:, None]).any(axis=1)
 
 
-def summarise(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The headline figures of a test set.
-
-    Macro-F1 and balanced accuracy average over the classes that have test photos.
+def tally(
+    targets: np.ndarray, probabilities: np.ndarray, make_of: np.ndarray, listings: np.ndarray
+) -> np.ndarray:
+    """What each photo adds to the figures, float64 ``(n, 8 + 3 * classes)``; see :func:`figures`.
 
     Args:
         targets: int ``(n,)``. probabilities: float ``(n, classes)``, rows sum to 1.
+        make_of: int ``(classes,)``, the make of each class.
+        listings: ``(n,)``, equal for photos of one listing; those of one listing and class have
+            their probabilities averaged and count together once.
 
     """
-    classes = probabilities.shape[1]
+    photos, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
-    present = np.unique(targets)
-    _, recall, f1, _ = precision_recall_fscore_support(
-        targets, predicted, labels=present, zero_division=0
+    right, make = predicted == targets, make_of[predicted] == make_of[targets]
+    likelihood = np.clip(probabilities[np.arange(photos), targets], SMALLEST, 1 - SMALLEST)
+    listing, listing_right = _listings(targets, probabilities, listings)
+    one_hot = np.eye(classes)
+    single = (
+        np.ones(photos),
+        right,
+        top_k_right(targets, probabilities, 5),
+        make,
+        make & ~right,
+        -np.log(likelihood),
+        listing,
+        listing_right,
     )
+    of_classes = (one_hot[targets], one_hot[predicted], one_hot[targets] * right[:, None])
+    return np.hstack([np.stack(single, axis=1), *of_classes])
+
+
+def _listings(
+    targets: np.ndarray, probabilities: np.ndarray, listings: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ones at the first photo of each listing, and those of them whose listing is told right."""
+    _, number = np.unique(listings, return_inverse=True)
+    number = number * probabilities.shape[1] + targets
+    _, first, unit = np.unique(number, return_index=True, return_inverse=True)
+    summed = np.zeros((len(first), probabilities.shape[1]))
+    np.add.at(summed, unit, probabilities)
+    counted, told = np.zeros((2, len(targets)))
+    counted[first] = 1
+    told[first] = summed.argmax(axis=1) == targets[first]
+    return counted, told
+
+
+def figures(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """The headline figures from sums of :func:`tally` rows, float64 ``(k,)`` each.
+
+    Macro-F1 and balanced accuracy average over the classes that have test photos. A figure that
+    does not exist (the make among wrong models, where none is wrong) is NaN.
+
+    Args:
+        sums: float64 ``(k, 8 + 3 * classes)``, one row for each set of photos.
+
+    """
+    photos, right, top5, make, make_only, loss, listings, listings_right = sums[:, :8].T
+    support, taken, hits = np.split(sums[:, 8:], 3, axis=1)
+    present = support > 0
+    classes = present.sum(axis=1)
     return {
-        "top1": top_k_accuracy(targets, probabilities, 1),
-        "top5": top_k_accuracy(targets, probabilities, 5),
-        "macro_f1": float(f1.mean()),
-        "balanced_accuracy": float(recall.mean()),
-        "log_loss": float(log_loss(targets, probabilities, labels=range(classes))),
+        "top1": right / photos,
+        "top5": top5 / photos,
+        "balanced_accuracy": _divide(hits, support).sum(axis=1) / classes,
+        "macro_f1": (_divide(2 * hits, support + taken) * present).sum(axis=1) / classes,
+        "log_loss": loss / photos,
+        "make_accuracy": make / photos,
+        "make_given_model_wrong": _divide(make_only, photos - right, otherwise=np.nan),
+        "listing_accuracy": listings_right / listings,
+    }
+
+
+def _divide(a: np.ndarray, b: np.ndarray, *, otherwise: float = 0.0) -> np.ndarray:
+    return np.divide(a, b, out=np.full_like(a, otherwise), where=b > 0)
+
+
+def short_side(width: int, height: int) -> str:
+    """Which of the ranges between ``SHORT_SIDES`` a photo's short side is in."""
+    side = min(width, height)
+    if side < SHORT_SIDES[0]:
+        return f"below_{SHORT_SIDES[0]}"
+    if side >= SHORT_SIDES[-1]:
+        return f"from_{SHORT_SIDES[-1]}"
+    low = max(edge for edge in SHORT_SIDES if edge <= side)
+    return f"{low}_to_{SHORT_SIDES[SHORT_SIDES.index(low) + 1] - 1}"
+
+
+def share_right(right: np.ndarray, groups: Sequence[str]) -> dict[str, tuple[float, int]]:
+    """The share of right photos in each group and how many there are; group names sorted."""
+    names = np.asarray(groups)
+    return {
+        str(name): (float(right[names == name].mean()), int((names == name).sum()))
+        for name in np.unique(names)
     }
 
 
@@ -64,7 +147,7 @@ def per_class(
     return [ClassFigures(*row) for row in zip(*columns, strict=True)]
 
 
-class ConfusedPair(NamedTuple):
+class Cell(NamedTuple):
     """How many photos of ``actual`` were taken for ``predicted``."""
 
     actual: str
@@ -72,14 +155,21 @@ class ConfusedPair(NamedTuple):
     photos: int
 
 
-def confused_pairs(
-    targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str]
-) -> list[ConfusedPair]:
-    """All confusions that happened, the most frequent first, then by label order."""
-    matrix = confusion_matrix(targets, predicted, labels=range(len(labels)))
-    np.fill_diagonal(matrix, 0)
-    pairs = [(-matrix[row, column], row, column) for row, column in np.argwhere(matrix).tolist()]
+def confusion(targets: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[Cell]:
+    """The confusion matrix without its zeros, row by row in the order of ``names``.
+
+    Args:
+        targets, predicted: int ``(n,)``, indices of ``names``: of classes or of makes.
+
+    """
+    matrix = confusion_matrix(targets, predicted, labels=range(len(names)))
     return [
-        ConfusedPair(labels[row], labels[column], int(-count))
-        for count, row, column in sorted(pairs)
+        Cell(names[row], names[column], int(matrix[row, column]))
+        for row, column in np.argwhere(matrix).tolist()
     ]
+
+
+def confused_pairs(cells: Sequence[Cell]) -> list[Cell]:
+    """The mistakes of a confusion matrix, the most frequent first, then in its own order."""
+    wrong = [cell for cell in cells if cell.actual != cell.predicted]
+    return sorted(wrong, key=lambda cell: -cell.photos)

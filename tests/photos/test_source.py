@@ -31,6 +31,11 @@ def read(folder: Path, content: str | bytes) -> list[Row]:
         PLAIN.replace("\n", "\r\n"),
         PLAIN.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"),
         PLAIN.encode("utf-8-sig"),
+        PLAIN.replace(",", "\t").encode("utf-16"),
+        b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+        PLAIN.replace("\n", "\r"),
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        PLAIN.replace("ë", "e\u0308"),
         PLAIN.replace("path,label,listing", " Path , LABEL,Listing"),
         PLAIN.replace("\nb", "\n\n\nb") + "\n\n",
         'path,label,listing\n"a.jpg","Audi A4","1"\n"b.jpg","Citroën C3",""\n',
@@ -44,6 +49,11 @@ def read(folder: Path, content: str | bytes) -> list[Row]:
         "Windows line ends",
         "as Excel saves it",
         "byte order mark",
+        "UTF-16",
+        "UTF-16, big end first",
+        "old Macintosh line ends",
+        "a line for Excel",
+        "accents apart",
         "header in capitals",
         "blank lines",
         "quoted",
@@ -101,6 +111,8 @@ def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
         ("..\\a.jpg,Audi,,,,,", "outside"),
         ("..,Audi,,,,,", "outside"),
         ("a\0.jpg,Audi,,,,,", "outside"),
+        ("C:\\photos\\a.jpg,Audi,,,,,", "outside"),
+        ('a.jpg,"Au\ndi",,,,,', "bad-row"),
         ("good.jpg,Audi,,,,,", "duplicate-row"),
         ("./good.jpg,Audi,,,,,", "duplicate-row"),
         ("a.jpg,Audi,,1,2,3,", "bad-box"),
@@ -120,6 +132,28 @@ def test_a_faulty_row_is_kept_with_its_reason(line: str, reason: str, tmp_path: 
     assert bad.fault[1]
 
 
+def test_a_path_with_two_labels_is_used_under_neither(tmp_path: Path) -> None:
+    rows = read(tmp_path, "path,label\na.jpg,Audi\nb.jpg,Audi\n./a.jpg,Seat\nb.jpg,Audi\n")
+    assert [row.fault for row in rows] == [
+        ("label-conflict", "lines 2, 4 call it Audi and Seat"),
+        None,
+        ("label-conflict", "lines 2, 4 call it Audi and Seat"),
+        ("duplicate-row", "line 5: its path stands in line 3 already"),
+    ]
+
+
+@pytest.mark.parametrize(("listed", "there"), [("\xe9", "e\u0301"), ("e\u0301", "\xe9")])
+def test_a_file_is_found_however_its_accents_are_coded(
+    listed: str, there: str, tmp_path: Path
+) -> None:
+    in_folders(tmp_path, f"photos/{there}.jpg")
+    (row,) = read(tmp_path, f"path,label\n{listed}.jpg,Audi\n")
+    assert row == Row(f"{there}.jpg", "Audi")
+    in_folders(tmp_path, f"photos/{listed}.jpg")  # now both are there: each is meant as it is spelt
+    (row,) = read(tmp_path, f"path,label\n{listed}.jpg,Audi\n")
+    assert row == Row(f"{listed}.jpg", "Audi")
+
+
 @pytest.mark.parametrize("name", ["..jpg", "...", "..a/b.jpg", "a..b.jpg"])
 def test_dots_in_a_name_do_not_lead_out_of_the_folder(name: str, tmp_path: Path) -> None:
     (row,) = read(tmp_path, f"path,label\n{name},Audi\n")
@@ -134,7 +168,12 @@ def test_dots_in_a_name_do_not_lead_out_of_the_folder(name: str, tmp_path: Path)
         (b"path,make\n1.jpg,Audi\n", ["no column label or class", "found: path, make"]),
         (b"path,label\n", ["names no photo"]),
         ("path,label\na.jpg,Citroën\n".encode("latin-1"), ["not UTF-8", "save it as UTF-8"]),
-        (PLAIN.encode("utf-16"), ["not UTF-8"]),
+        (PLAIN.encode("utf-16")[:-1], ["not UTF-16"]),
+        (PLAIN.encode("utf-16-le"), ["not UTF-8"]),
+        (b"path,label\na.jpg,Audi\nb.jpg,\xff\n", ["line 3", "0xff"]),
+        (b"path,label,label\na.jpg,Audi,Seat\n", ["two columns 'label'", "rename one"]),
+        (b'path,label\na.jpg,"Audi\nb.jpg,Seat\n', ["line 3", "unexpected end of data"]),
+        (b'path,label\n"a.jpg"x,Audi\n', ["line 2", "expected after"]),
         (b"path,label\n" + b"a" * 200_000 + b",Audi\n", ["line 2"]),
     ],
 )
@@ -189,6 +228,15 @@ def test_a_folder_for_each_class_names_its_photos(tmp_path: Path) -> None:
 def test_what_a_file_manager_leaves_behind_is_no_photo(tmp_path: Path) -> None:
     in_folders(tmp_path, "Audi/1.jpg", "Audi/.DS_Store", ".cache/1.jpg", "notes.txt")
     assert read_rows(photos=tmp_path, labels=tmp_path) == [Row("Audi/1.jpg", "Audi")]
+
+
+def test_a_linked_class_folder_is_named_but_not_entered(tmp_path: Path) -> None:
+    in_folders(tmp_path, "photos/Audi/1.jpg", "elsewhere/2.jpg")
+    for name in ("Seat", "Audi/more"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere")
+    first, second, third = read_rows(photos=tmp_path / "photos", labels=tmp_path / "photos")
+    assert (first, second) == (Row("Audi/1.jpg", "Audi"), Row("Audi/more", "Audi"))
+    assert (third.path, third.fault[0]) == ("Seat", "link")
 
 
 def test_the_photos_folder_may_be_written_in_two_ways(tmp_path: Path) -> None:

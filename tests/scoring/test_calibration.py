@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from scoring.calibration import HIGHEST, LOWEST, fit_temperature, to_probabilities
+from scoring.calibration import (
+    HIGHEST,
+    LOWEST,
+    Bin,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+    to_probabilities,
+)
 
 
 def binary(gap: float, *, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,3 +107,32 @@ def test_scaling_changes_no_prediction_and_rows_sum_to_one(made, temperature: fl
     probabilities = to_probabilities(logits, temperature)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
+
+
+def test_the_calibration_error_worked_out_by_hand() -> None:
+    # Bins of 1/15: 0.51 and 0.53 share one (7/15 to 8/15), 0.9 and 0.93 another (13/15 to 14/15).
+    confidence = np.array([0.51, 0.53, 0.9, 0.93])
+    right = np.array([True, False, True, True])
+    assert reliability(confidence, right) == [
+        Bin(pytest.approx(0.52, abs=1e-9), 0.5, 2),
+        Bin(pytest.approx(0.915, abs=1e-9), 1.0, 2),
+    ]
+    error = expected_calibration_error(confidence, right)
+    assert error == pytest.approx((2 * 0.02 + 2 * 0.085) / 4, abs=1e-9)
+
+
+def test_a_bin_holds_its_upper_edge() -> None:
+    assert [row.photos for row in reliability(np.array([0.2, 0.21, 1.0]), np.ones(3, bool))] == [
+        1,
+        1,
+        1,
+    ]
+    assert [row.photos for row in reliability(np.array([0.21, 0.26]), np.ones(2, bool))] == [2]
+
+
+def test_confidence_that_means_what_it_says_has_a_small_error() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1, 20_000)
+    right = random.random(20_000) < confidence
+    assert expected_calibration_error(confidence, right) < 0.015
+    assert expected_calibration_error(confidence, random.random(20_000) < 0.5) > 0.2

@@ -1,0 +1,79 @@
+"""Does the comparison of two experiments keep its word? Simulates many pairs and counts.
+
+    PYTHONPATH=src python benchmarks/comparison.py [PAIRS]
+
+Each photo has a difficulty of which a part belongs to its listing, a part to the photo, and a part
+to one experiment's own luck with that listing and that photo; an experiment is right where the sum
+stays below a threshold. Equal thresholds: how often are equally good experiments called different
+(the promise: 5% at most)? Thresholds 5 points of top-1 apart: how often is that found, and how
+often does the 95% interval hold the planted difference? About three minutes for 2,000 pairs.
+"""
+
+import sys
+from statistics import NormalDist
+
+import numpy as np
+
+import measure
+from scoring.comparison import LEVEL, compare_top1
+
+SHARES = {"listing": 0.3, "photo": 0.3, "luck with the listing": 0.2, "luck with the photo": 0.2}
+"""Of the variance of difficulty; the first two are the same for both experiments."""
+
+SIZES = {166: 58, 500: 170, 1305: 450}
+"""Test photos, and the listings that they are of."""
+
+
+def pair(random: np.random.Generator, *, photos: int, listings: int, before: float, after: float):
+    """Right or wrong of two experiments whose expected top-1 is ``before`` and ``after``.
+
+    Returns:
+        Two bool ``(photos,)`` and the photos' listings, int ``(photos,)``.
+
+    """
+    listing = np.sort(random.integers(0, listings, photos))
+    common, own, lucky, noise = (share**0.5 for share in SHARES.values())
+    difficulty = common * random.normal(size=listings)[listing] + own * random.normal(size=photos)
+    right = []
+    for top1 in (before, after):
+        luck = lucky * random.normal(size=listings)[listing] + noise * random.normal(size=photos)
+        right.append(difficulty + luck < NormalDist().inv_cdf(top1))
+    return *right, listing
+
+
+def rates(
+    pairs: int, *, photos: int, listings: int, before: float, after: float
+) -> tuple[float, float, float]:
+    """Shares of simulated pairs called different, called better, and with ``after - before`` in
+    the interval.
+    """
+    random = np.random.default_rng([photos, round(1000 * before), round(1000 * after)])
+    counts = np.zeros(3)
+    for _ in range(pairs):
+        case = pair(random, photos=photos, listings=listings, before=before, after=after)
+        found = compare_top1(*case)
+        counts += (
+            found.p <= LEVEL,
+            found.verdict == "better",
+            found.low - 1e-12 <= after - before <= found.high + 1e-12,
+        )
+    return tuple((counts / pairs).tolist())
+
+
+def main() -> None:
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    figures = {"pairs simulated for each figure": pairs}
+    for photos, listings in SIZES.items():
+        for top1 in (0.5, 0.85, 0.94):
+            size = {"photos": photos, "listings": listings, "before": top1}
+            alarm, _, _ = rates(pairs, **size, after=top1)
+            _, power, held = rates(pairs, **size, after=top1 + 0.05)
+            name = f"{photos} photos, top-1 {top1:.2f}"
+            figures[f"{name}: false alarms"] = round(alarm, 4)
+            figures[f"{name}: 5 points found"] = round(power, 4)
+            figures[f"{name}: 5 points within the interval"] = round(held, 4)
+    measure.record("comparison", figures=figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What a change costs: a run of the whole graph, of nothing, and of one changed param.
+
+Clones this repository, renders a third of the demo's photos there and trains for one epoch, so
+that what is measured is what DVC and the stages do around the network. Four minutes on 2 cores.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from measure import Ratio, record
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALLER = {
+    "params.yaml": {"augment": {"copies": 2}, "train": {"finetune_epochs": 1}},
+    "data/demo/params.yaml": {"demo": {"photos_per_model": 24}},
+}
+ROUNDS = 3
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        run(["git", "clone", "--quiet", str(ROOT), str(clone)], Path(folder))
+        for file, sections in SMALLER.items():
+            change(clone / file, sections)
+        whole = dvc(clone, "repro")
+        forced = [dvc(clone, "repro", "--force") for _ in range(ROUNDS)]
+        nothing = [dvc(clone, "repro") for _ in range(ROUNDS)]
+        lr, figures = [], []
+        for number in range(ROUNDS):
+            change(clone / "params.yaml", {"train": {"lr": 0.1 + number / 100}})
+            lr.append(dvc(clone, "repro"))
+            change(clone / "params.yaml", {"evaluate": {"confused_pairs": 10 + number}})
+            figures.append(dvc(clone, "repro"))
+    cases = {
+        "nothing changed": nothing,
+        "train.lr changed": lr,
+        "evaluate.confused_pairs changed": figures,
+    }
+    ratios = {f"{name}, over a forced run": ratio(times, forced) for name, times in cases.items()}
+    seconds = {"first run, rendering included, s": round(whole, 1)}
+    for name, times in {"forced run": forced, **cases}.items():
+        seconds[f"{name}, s"] = round(statistics.median(times), 2)
+    record("reruns", ratios=ratios, figures=seconds)
+
+
+def ratio(times: list[float], forced: list[float]) -> Ratio:
+    rounds = [whole / part for part, whole in zip(times, forced, strict=True)]
+    return Ratio(
+        round(statistics.median(rounds), 1), (round(min(rounds), 1), round(max(rounds), 1))
+    )
+
+
+def change(file: Path, sections: dict[str, dict]) -> None:
+    document = yaml.safe_load(file.read_text())
+    for section, values in sections.items():
+        document[section] |= values
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def dvc(clone: Path, *arguments: str) -> float:
+    """Runs DVC and returns the seconds it took."""
+    start = time.perf_counter()
+    run([sys.executable, "-m", "dvc", *arguments], clone)
+    return time.perf_counter() - start
+
+
+def run(command: list[str], folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    if result.returncode:
+        sys.exit(f"error: {' '.join(command)} failed:\n{result.stderr}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Runs benchmarks one after another, and writes what was recorded as a table.
+
+    python benchmarks/run.py                     all of them
+    python benchmarks/run.py reading workers     some
+    python benchmarks/run.py --check reading     again, and which ratio fell by more than a fifth?
+
+Ratios travel between machines, seconds do not: only ratios are compared, and a check records
+nothing. How long each takes stands at its head.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import RESULTS, RESULTS_VARIABLE
+
+HERE = Path(__file__).parent
+TABLE = HERE / "RESULTS.md"
+FALL = 0.8
+"""A ratio below this share of the recorded one has fallen."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="benchmarks to run; none: all")
+    parser.add_argument("--check", action="store_true", help="compare with the recorded ratios")
+    parser.add_argument("--table", action="store_true", help="only write the table anew")
+    options = parser.parse_args()
+    known = benchmarks()
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
+    chosen = [] if options.table else options.names or known
+    if options.check:
+        with tempfile.TemporaryDirectory() as folder:
+            failed = run(chosen, Path(folder))
+            fallen = compare(Path(folder), RESULTS)
+        sys.exit("\n".join([*failed, *fallen]) or None)
+    failed = run(chosen, RESULTS)
+    TABLE.write_text(table(RESULTS), encoding="utf-8")
+    sys.exit("\n".join(failed) or None)
+
+
+def benchmarks() -> list[str]:
+    """The scripts here that record something."""
+    scripts = sorted(file for file in HERE.glob("*.py") if file != Path(__file__))
+    return [file.stem for file in scripts if "\n    record(" in file.read_text(encoding="utf-8")]
+
+
+def run(names: list[str], results: Path) -> list[str]:
+    """Runs benchmarks and returns a line for each that failed."""
+    environment = {**os.environ, RESULTS_VARIABLE: str(results.resolve())}
+    failed = []
+    for name in names:
+        command = [sys.executable, str(HERE / f"{name}.py")]
+        if subprocess.run(command, env=environment).returncode:
+            failed.append(f"error: benchmark {name} failed")
+    return failed
+
+
+def compare(new: Path, recorded: Path) -> list[str]:
+    """A line for each ratio in ``new`` that is below ``FALL`` times the ``recorded`` one."""
+    fallen = []
+    for file in sorted(new.glob("*.json")):
+        before = read(recorded / file.name).get("ratios", {})
+        for key, ratio in read(file)["ratios"].items():
+            if key in before and ratio["value"] < FALL * before[key]["value"]:
+                values = f"{before[key]['value']:.2f} to {ratio['value']:.2f}"
+                fallen.append(f"error: {file.stem}: {key} fell from {values}")
+    return fallen
+
+
+def table(results: Path) -> str:
+    """Everything that is recorded, as Markdown."""
+    lines = [
+        "# What was measured",
+        "",
+        "Written by `python benchmarks/run.py --table` from `results/`. A ratio says how many",
+        "times better the first thing is than the second, median of rounds that took turns (lowest",
+        "and highest round in brackets); figures are of the machine that stands above them.",
+    ]
+    for file in sorted(results.glob("*.json")):
+        result = read(file)
+        machine = result["machine"]
+        lines += [
+            "",
+            f"## {result['benchmark']}",
+            "",
+            f"`{result['command']}`, {result['date']}, {machine['cores']} cores "
+            f"({machine['processor']}), Python {machine['python']}",
+            "",
+        ]
+        if result["ratios"]:
+            lines += ["| comparison | ratio | wanted | |", "|---|---|---|---|"]
+            lines += [ratio_row(key, ratio) for key, ratio in result["ratios"].items()]
+        if result["figures"]:
+            lines += (
+                ["", "| figure | |", "|---|---|"]
+                if result["ratios"]
+                else ["| figure | |", "|---|---|"]
+            )
+            lines += [f"| {key} | {value} |" for key, value in result["figures"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def ratio_row(key: str, ratio: dict) -> str:
+    """A line of the table, with what was wanted and whether it was reached."""
+    low, high = ratio["spread"]
+    wanted = verdict = ""
+    if ratio["bar"] is not None:
+        wanted = f"{ratio['bar']:g}"
+        verdict = "reached" if ratio["value"] >= ratio["bar"] else "**missed**"
+    note = " ".join(filter(None, [verdict, ratio["note"]]))
+    return f"| {key} | {ratio['value']:.2f} ({low:.2f} to {high:.2f}) | {wanted} | {note} |"
+
+
+def read(file: Path) -> dict:
+    """A recorded result, empty where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Is the change between two experiments real? Compares their predictions for the same test photos.
+
+    python src/compare.py main                  # main against the workspace
+    python src/compare.py main my-experiment    # revisions, DVC experiments, or two CSV files
+
+A paired sign-flip test over listings at a level of 5%: two equally good experiments are called
+different once in twenty comparisons at most.
+"""
+
+import argparse
+from pathlib import Path
+
+from review.history import WORKSPACE, snapshot
+from review.predictions import PREDICTIONS, Prediction, parse
+from review.verdict import predictions_of, verdict
+from stage import StageError, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    help_text = "a Git revision, a DVC experiment, 'workspace', or a predictions .csv file"
+    parser.add_argument("before", help=help_text)
+    parser.add_argument("after", nargs="?", default=WORKSPACE, help=f"{help_text} (default)")
+    parser.add_argument(
+        "--common", action="store_true", help="compare on common photos when test photos differ"
+    )
+    options = parser.parse_args()
+    word, text = verdict(read(options.before), read(options.after), common=options.common)
+    print(f"{word}: {text}")
+    if word == "not comparable" and not options.common:
+        print("Give --common to compare on the photos that both have.")
+
+
+def read(name: str) -> dict[str, Prediction]:
+    """Predictions of a revision, an experiment, the workspace or a CSV file."""
+    file = Path(name)
+    if file.suffix == ".csv" and file.is_file():
+        return parse(file.read_bytes(), name)
+    found = predictions_of(snapshot(name))
+    if found is None:
+        raise StageError(f"{name} has no {PREDICTIONS}; run dvc repro there and commit metrics/")
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,135 @@
+"""Predictions, bundle, processed photos -> metrics/gallery/: photos worth a person's look.
+
+The most confident mistakes and the least sure photos of test, with where the network looked; and
+training and val photos whose label it contradicts, which may be mislabelled. Decides nothing.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+import params
+from model.calibration import read_calibration
+from model.runtime import start
+from model.section import ModelParams
+from photos.encode import to_jpeg
+from photos.manifest import Photo, read_manifest
+from photos.shards import list_shards, read_shard
+from photos.tables import read_table, write_table
+from scoring.calibration import to_probabilities
+from scoring.gallery import Seen, label_suspects, least_sure, mistakes, overlay, sheet
+from stage import progress, run
+
+if TYPE_CHECKING:
+    import keras
+
+BUNDLE = Path("models/vehicle")
+CALIBRATION = Path("models/calibration.json")
+MANIFEST = Path("data/split/manifest.csv")
+PREDICTIONS = Path("metrics/predictions.csv")
+LEARNT = (Path("data/processed/train"), Path("data/processed/val"))
+TEST = (Path("data/processed/test"),)
+OUT = Path("metrics/gallery")
+
+
+class ExplainParams(params.Section):
+    """Section ``explain``."""
+
+    photos: Annotated[int, Field(ge=1, le=200)]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+
+
+def main() -> None:
+    explain = params.load("explain", ExplainParams)
+    start(threads=params.load("model", ModelParams).threads)
+    from model.bundle import load_bundle
+    from model.gradcam import class_activation
+
+    network, labels = load_bundle(BUNDLE)
+    names = [label.label for label in labels]
+    manifest = {photo.photo_id: photo for photo in read_manifest(MANIFEST)}
+    test = read_tested(manifest)
+    learnt = look_at_learnt(network, names, manifest, batch_size=explain.batch_size)
+
+    shutil.rmtree(OUT, ignore_errors=True)
+    for name, rows, folders in (
+        ("mistakes", mistakes(test), TEST),
+        ("least_sure", least_sure(test)[: explain.photos], TEST),
+        ("label_suspects", label_suspects(learnt), LEARNT),
+    ):
+        (OUT / name).mkdir(parents=True)
+        write_table(OUT / f"{name}.csv", Seen, rows)
+        shown = rows[: explain.photos]
+        pictures = find_pixels(folders, [photo.photo_id for photo in shown])
+        if folders == TEST and shown:
+            classes = np.array([names.index(photo.predicted) for photo in shown])
+            heat = class_activation(network, np.stack(pictures), classes)
+            looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
+            pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
+        for photo, picture in zip(shown, pictures, strict=True):
+            (OUT / name / f"{photo.photo_id}.jpg").write_bytes(to_jpeg(picture))
+        (OUT / f"{name}.png").write_bytes(sheet(shown, pictures))
+        print(f"explain: {name}: {len(rows)} photos, {len(shown)} shown")
+
+
+def read_tested(manifest: dict[str, Photo]) -> list[Seen]:
+    """What evaluate wrote of the test photos."""
+    return [
+        Seen(
+            row["photo_id"],
+            manifest[row["photo_id"]].path,
+            "test",
+            row["label"],
+            row["predicted"],
+            float(row["confidence"]),
+            float(row["label_probability"]),
+        )
+        for row in read_table(PREDICTIONS)
+    ]
+
+
+def look_at_learnt(
+    network: "keras.Model", names: Sequence[str], manifest: dict[str, Photo], *, batch_size: int
+) -> list[Seen]:
+    """What the network says of the photos that it learnt from and was watched on."""
+    from model.feed import ShardFeed
+    from model.scores import batches_of_logits
+
+    classes = {name: index for index, name in enumerate(names)}
+    feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
+    batches = batches_of_logits(network, feed)
+    logits = np.concatenate(
+        list(progress(batches, total=len(feed), label="explain", unit="batches"))
+    )
+    probabilities = to_probabilities(logits, read_calibration(CALIBRATION).temperature).round(6)
+    return [
+        Seen(
+            sample.photo_id,
+            manifest[sample.photo_id].path,
+            manifest[sample.photo_id].split,
+            sample.label,
+            names[shares.argmax()],
+            float(shares.max()),
+            float(shares[target]),
+        )
+        for sample, target, shares in zip(feed.samples, feed.targets, probabilities, strict=True)
+    ]
+
+
+def find_pixels(folders: Sequence[Path], photo_ids: Sequence[str]) -> list[np.ndarray]:
+    """The processed photos with these ids, uint8 RGB each, in their order."""
+    wanted, found = set(photo_ids), {}
+    for file in (file for folder in folders for file in list_shards(folder)):
+        images, samples = read_shard(file)
+        for row, sample in enumerate(samples):
+            if sample.photo_id in wanted:
+                found[sample.photo_id] = np.asarray(images[np.array([row])])[0]
+    return [found[photo_id] for photo_id in photo_ids]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,34 @@
+"""models/calibration.json: from logits to probabilities that count, and when they suffice."""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from scoring.decision import Calibration
+from stage import StageError
+
+
+def write_calibration(file: Path, calibration: Calibration) -> None:
+    """Writes ``{"temperature", "precision", "threshold", "make_threshold"}``."""
+    file.write_text(json.dumps(calibration.model_dump(), indent=1) + "\n")
+
+
+def read_calibration(file: Path) -> Calibration:
+    """Reads what :func:`write_calibration` wrote.
+
+    Raises:
+        StageError: the file is missing or holds something else.
+
+    """
+    try:
+        return Calibration.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise StageError(f"{file}: not found; run dvc repro evaluate") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, problem["loc"])) or "content"
+        found = f"{key}: {problem['msg'].lower()}"
+        raise StageError(f"{file}: not a calibration ({found}); run dvc repro evaluate") from None
+    except OSError as error:
+        raise StageError(f"{file}: cannot be read ({error}); run dvc repro evaluate") from None

@@ -1,0 +1,70 @@
+"""Where a network looks: Grad-CAM heat maps, computed without gradients.
+
+For a network that ends in global average pooling and one dense layer, the gradient of a class's
+logit with respect to the last feature maps is that class's column of the dense kernel, the same at
+every place. So Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391, section 3.1) is, up to a factor
+that drops out in scaling, the class activation map of Zhou et al. 2016 (arXiv:1512.04150), and
+needs one forward pass on whichever backend Keras runs on.
+"""
+
+from functools import lru_cache
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def class_activation(network: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """How much each place of each photo speaks for a class.
+
+    Args:
+        network: pixels to logits, ending in global average pooling, dropout or not, and a dense
+            layer, as :func:`model.backbone.build_classifier` builds it.
+        images: uint8 RGB ``(n, height, width, 3)``, as the network takes them.
+        classes: int ``(n,)``, the output to explain, one for each photo.
+
+    Returns:
+        float32 ``(n, height, width)`` in [0, 1]; the strongest place of a photo is 1, and a photo
+        in which nothing speaks for the class is 0 throughout.
+
+    Raises:
+        ValueError: the network ends in something else.
+
+    """
+    to_maps, kernel = _last_maps(network)
+    maps = np.asarray(to_maps.predict_on_batch(images), np.float32)  # (n, rows, columns, channels)
+    heat = np.einsum("nrcf,fn->nrc", maps, kernel[:, np.asarray(classes)])
+    heat = np.maximum(heat, 0)
+    rows, columns = (
+        _interpolation(size, cells)
+        for size, cells in zip(images.shape[1:3], heat.shape[1:], strict=True)
+    )
+    heat = np.maximum(np.einsum("hr,nrc,wc->nhw", rows, heat, columns), 0)
+    peak = heat.max(axis=(1, 2), keepdims=True)
+    return np.divide(heat, peak, out=np.zeros_like(heat), where=peak > 0).astype(np.float32)
+
+
+@lru_cache(maxsize=1)  # a server asks for one network again and again, and tracing takes a second
+def _last_maps(network: keras.Model) -> tuple[keras.Model, np.ndarray]:
+    """The network up to its last feature maps, and the kernel ``(channels, classes)`` behind."""
+    dense = network.layers[-1]
+    before = [layer for layer in network.layers[:-1] if not isinstance(layer, layers.Dropout)]
+    if not (
+        isinstance(dense, layers.Dense)
+        and before
+        and isinstance(before[-1], layers.GlobalAveragePooling2D)
+    ):
+        raise ValueError(
+            "expected a network that ends in global average pooling and a dense layer, found "
+            + ", ".join(type(layer).__name__ for layer in network.layers[-3:])
+        )
+    to_maps = keras.Model(network.input, before[-1].input)
+    return to_maps, keras.ops.convert_to_numpy(dense.kernel).astype(np.float32)
+
+
+def _interpolation(size: int, cells: int) -> np.ndarray:
+    """The matrix ``(size, cells)`` that enlarges a row of cells bilinearly, centre on centre."""
+    places = (np.arange(size) + 0.5) * cells / size - 0.5
+    return np.stack(
+        [np.interp(places, np.arange(cells), unit) for unit in np.eye(cells)], axis=1
+    ).astype(np.float32)

@@ -1,0 +1,52 @@
+"""A detector's files: what they are called, their checksum, and how they travel.
+
+``detector.onnx`` or, for a Keras preset, the folder ``detector`` lies beside ``preprocess.json``:
+in the shards of train, and in the bundle that is trained on them.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from stage import StageError
+
+CONTRACT = "preprocess.json"
+DETECTOR_FILE = "detector.onnx"
+DETECTOR_FOLDER = "detector"
+PRESET_FILES = ("config.json", "model.weights.h5")
+"""What a keras-cv preset consists of; the weights are what is checked."""
+
+
+def sha256_of(detector: Path) -> str:
+    """The sha256 of an ONNX file, or of the weights in a preset's folder.
+
+    Raises:
+        StageError: there are none.
+
+    """
+    file = detector / PRESET_FILES[1] if detector.is_dir() else detector
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise StageError(
+            f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
+        ) from None
+
+
+def copy_detector(source: Path, target: Path) -> None:
+    """Copies an ONNX file, or the files of a preset, leaving out whatever else lies there."""
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for name in PRESET_FILES:
+            shutil.copyfile(source / name, target / name)
+    else:
+        shutil.copyfile(source, target)
+
+
+def copy_preparation(source: Path, target: Path) -> None:
+    """Copies ``preprocess.json`` and the detector that it names, if any, to another folder."""
+    shutil.copyfile(source / CONTRACT, target / CONTRACT)
+    for name in (DETECTOR_FILE, DETECTOR_FOLDER):
+        if (source / name).exists():
+            copy_detector(source / name, target / name)

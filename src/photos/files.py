@@ -1,0 +1,105 @@
+"""Opens one untrusted file below a folder: no link followed, nothing waited for, nothing huge."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from photos.faults import PhotoError
+
+MAX_BYTES = 64 * 1024 * 1024
+"""The largest file that is read, in bytes."""
+
+# Not there on Windows, where a file is then opened with what is known of links and pipes.
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW
+_FILE = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_CAN_OPEN_BESIDE = os.open in os.supports_dir_fd
+
+
+def read_bytes(root: Path, path: str) -> bytes:
+    """Reads a regular file below ``root``.
+
+    The path is opened part by part, each relative to the open folder before it, so no link at
+    any level is followed, not even one put there while we look. ``root`` itself may be a link.
+
+    Raises:
+        PhotoError: ``missing``, ``outside``, ``link``, ``not-a-file``, ``too-large`` or
+            ``unreadable``.
+
+    """
+    parts = path.split("/")
+    if "" in parts or ".." in parts or "\0" in path:
+        raise PhotoError("outside", "not a path within the photos folder")
+    descriptor = _open(root, parts)
+    try:
+        return _read(descriptor)
+    except OSError as error:
+        raise PhotoError("unreadable", error.strerror or str(error)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError("not-a-file", f"{_kind(status.st_mode)}, expected a photo's file")
+    if status.st_size > MAX_BYTES:
+        raise PhotoError("too-large", f"{status.st_size} bytes, at most {MAX_BYTES}")
+    data = os.read(descriptor, status.st_size + 1)  # one more, to notice a file that grows
+    while len(data) < status.st_size and (more := os.read(descriptor, status.st_size - len(data))):
+        data += more
+    if len(data) != status.st_size:
+        raise PhotoError("unreadable", "the file changed while it was read")
+    return data
+
+
+def _open(root: Path, parts: list[str]) -> int:
+    """Opens the file and returns its descriptor."""
+    folder = None
+    try:
+        if not _CAN_OPEN_BESIDE:
+            return _open_by_name(root, parts)
+        folder = os.open(root, _FOLDER & ~_NO_FOLLOW)
+        for part in parts[:-1]:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(parts[-1], _FILE, dir_fd=folder)
+    except (OSError, ValueError) as error:
+        raise _fault(error, root, parts) from None
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
+def _open_by_name(root: Path, parts: list[str]) -> int:
+    for depth in range(1, len(parts) + 1):
+        if root.joinpath(*parts[:depth]).is_symlink():
+            raise OSError(errno.ELOOP, "a link")
+    return os.open(root.joinpath(*parts), _FILE)
+
+
+def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoError:
+    code = getattr(error, "errno", None)
+    if code in (errno.ELOOP, errno.ENOTDIR):
+        for depth in range(1, len(parts) + 1):
+            if root.joinpath(*parts[:depth]).is_symlink():
+                name = "/".join(parts[:depth])
+                return PhotoError("link", f"{name!r} is a symbolic link, which is never followed")
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        return PhotoError("missing", "no such file")
+    if code == errno.ENXIO:
+        return PhotoError("not-a-file", "a socket, expected a photo's file")
+    return PhotoError("unreadable", getattr(error, "strerror", None) or str(error))
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")

@@ -1,0 +1,200 @@
+"""Writes what a pull request changes, as Markdown for a comment on GitHub, to standard output.
+
+    python src/pr_report.py main                # main against the workspace
+    python src/pr_report.py main my-branch      # any two revisions or DVC experiments
+
+The verdict comes first: whether top-1 really changed on the same test photos. Nothing of it needs
+photos, a model or the DVC cache: a clone with both commits is enough.
+"""
+
+import argparse
+import re
+
+from review.figures import HEADLINES, numbers, row
+from review.history import WORKSPACE, Snapshot, git, snapshot
+from review.lock import changed, flat, out_of_date, read_yaml, stages
+from review.markdown import code, fit, folded, table
+from review.plots import changed_files, curves
+from review.predictions import PREDICTIONS, Prediction
+from review.verdict import predictions_of, verdict
+from stage import StageError, run
+
+MARKER = "<!-- vehicle pull-request report -->"
+"""First line, by which the workflow finds its earlier comment again."""
+
+SIGNS = {"better": "✅", "worse": "❌", "no difference shown": "⚪", "not comparable": "⚠️"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("base", help="a Git revision or a DVC experiment, such as main")
+    parser.add_argument("head", nargs="?", default=WORKSPACE, help="the same (default: workspace)")
+    parser.add_argument("--plots-url", default="", help="https:// address of the plots, if any")
+    options = parser.parse_args()
+    if options.plots_url and not re.fullmatch(r"https://[\w./~%-]+", options.plots_url):
+        raise StageError(
+            f"--plots-url: expected a plain https:// address, found {options.plots_url}"
+        )
+    print(report(snapshot(options.base), snapshot(options.head), plots_url=options.plots_url))
+
+
+def report(base: Snapshot, head: Snapshot, *, plots_url: str = "") -> str:
+    """The comment, at most 65,536 bytes."""
+    before, after = predictions_of(base), predictions_of(head)
+    parts = [f"{MARKER}\n", verdict_part(before, after), *warnings(base, head)]
+    parts += [
+        f"{code(head.name)} against {code(base.name)}. "
+        "Arrows say which way a figure moved, not that the move is real.\n",
+        figures_part(base, head),
+    ]
+    parts += [params_part(base, head), stages_part(base, head), classes_part(before, after)]
+    parts += [plots_part(base, head, plots_url), data_part(base, head)]
+    return fit([part for part in parts if part])
+
+
+def verdict_part(before: dict[str, Prediction] | None, after: dict[str, Prediction] | None) -> str:
+    """The verdict; where test photos differ, that and what the common ones show."""
+    if before is None or after is None:
+        side = "the base" if before is None else "this side"
+        return f"## ⚠️ Not comparable\n\nNo `{PREDICTIONS}` on {side}.\n"
+    word, text = verdict(before, after)
+    heading = f"## {SIGNS[word]} {word.capitalize()}\n\n{text[0].upper()}{text[1:]}\n"
+    if word == "not comparable":
+        common, text = verdict(before, after, common=True)
+        if common != word:
+            heading += f"\nOn the common photos alone: **{common}**, {text}\n"
+    return heading
+
+
+def warnings(base: Snapshot, head: Snapshot) -> list[str]:
+    """What a reader must know before believing the figures."""
+    found = []
+    stale = out_of_date(head)
+    if stale:
+        names = "; ".join(
+            f"{code(name)} ({', '.join(code(reason) for reason in reasons[:3])}"
+            f"{', …' if len(reasons) > 3 else ''})"
+            for name, reasons in list(stale.items())[:12]
+        )
+        found.append(
+            f"> [!WARNING]\n> These figures are not those of this code and these params: run "
+            f"`dvc repro` and commit. Out of date: {names}\n"
+        )
+    if head.commit is None and base.commit is not None:
+        dirty = git("status", "--porcelain", "--", "dvc.lock", "metrics").decode(errors="replace")
+        if dirty.strip():
+            found.append(
+                "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
+                "they are.\n"
+            )
+    behind = git("rev-list", "--count", f"{head.commit or 'HEAD'}..{base.commit}").decode().strip()
+    if base.commit is not None and behind != "0":
+        found.append(
+            f"> [!NOTE]\n> {code(base.name)} has {behind} commits that are not in here: merge it "
+            "first, else its changes count as undone here.\n"
+        )
+    return found
+
+
+def figures_part(base: Snapshot, head: Snapshot) -> str:
+    """Headline figures, and the others folded away."""
+    path = "metrics/evaluate.json"
+    old, new = numbers(base, path), numbers(head, path)
+    names = dict.fromkeys([*new, *old])
+    rows = {name: (code(name), *row(name, old.get(name), new.get(name))) for name in names}
+    header = ("figure", "before", "after", "difference", "")
+    shown = [rows.pop(name) for name in HEADLINES if name in rows]
+    if not shown and not rows:
+        return f"No `{path}` on either side.\n"
+    text = table(header, shown) if shown else ""
+    return text + (f"\n{folded('All other figures', table(header, rows.values()))}" if rows else "")
+
+
+def params_part(base: Snapshot, head: Snapshot) -> str:
+    """What ``dvc params diff`` finds, without the second that it takes."""
+    old, new = (flat(read_yaml(version, "params.yaml")) for version in (base, head))
+    rows = [
+        (code(key), code(old.get(key, "-")), code(new.get(key, "-")))
+        for key in dict.fromkeys([*new, *old])
+        if old.get(key, "-") != new.get(key, "-")
+    ]
+    return f"### Params\n\n{table(('param', 'before', 'after'), rows)}" if rows else ""
+
+
+def stages_part(base: Snapshot, head: Snapshot) -> str:
+    """Which stages ran on something else, and whether they wrote something else."""
+    rows = []
+    for name, kinds in changed(stages(base), stages(head)).items():
+        why = "; ".join(
+            f"{kind} {', '.join(code(item) for item in items[:4])}"
+            f"{f' and {len(items) - 4} more' if len(items) > 4 else ''}".strip()
+            for kind, items in kinds.items()
+            if kind != "results"
+        )
+        whole = "new" in kinds or "removed" in kinds
+        rows.append((code(name), why, "changed" if whole or "results" in kinds else "the same"))
+    if not rows:
+        return "No stage of the graph changed.\n"
+    return f"### Stages\n\n{table(('stage', 'what it ran on', 'results'), rows)}"
+
+
+def classes_part(
+    before: dict[str, Prediction] | None, after: dict[str, Prediction] | None, *, most: int = 5
+) -> str:
+    """The classes that gained and lost most, in test photos told right."""
+    if not before or not after:
+        return ""
+    shares = []
+    for label in sorted(
+        {photo.label for photo in before.values()} & {photo.label for photo in after.values()}
+    ):
+        old, new = (
+            [photo.right for photo in side.values() if photo.label == label]
+            for side in (before, after)
+        )
+        shares.append((sum(new) / len(new) - sum(old) / len(old), label, old, new))
+    gains = sorted((share for share in shares if share[0] > 0), key=lambda s: (-s[0], s[1]))
+    losses = sorted((share for share in shares if share[0] < 0), key=lambda s: (s[0], s[1]))
+    rows = [
+        (
+            code(label),
+            f"{sum(old)} of {len(old)}",
+            f"{sum(new)} of {len(new)}",
+            f"{100 * gain:+.0f}",
+        )
+        for gain, label, old, new in (*losses[:most], *reversed(gains[:most]))
+    ]
+    if not rows:
+        return ""
+    title = f"{len(gains)} gained, {len(losses)} lost"
+    return f"### Classes: {title}\n\n" + table(("class", "right before", "after", "points"), rows)
+
+
+def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
+    """Learning curves as strokes of text, and the names of all plots and pictures that changed."""
+    files = changed_files(base, head)
+    if not files:
+        return ""
+    rows = [(code(name), code(old), code(new)) for name, old, new in curves(base, head)]
+    text = table(("curve", "before", "after"), rows) if rows else ""
+    where = f"[Open them]({url}), or run" if url else "See them with"
+    text += f"\n{where} `dvc plots diff {base.commit[:10] if base.commit else ''}`:\n\n"
+    text += table(("plot or picture", ""), [(code(path, limit=90), how) for path, how in files])
+    return f"### Plots\n\n{folded(f'{len(files)} changed', text)}"
+
+
+def data_part(base: Snapshot, head: Snapshot) -> str:
+    """Photos used and set aside."""
+    path = "metrics/split.json"
+    old, new = numbers(base, path), numbers(head, path)
+    rows = [
+        (code(name), *row(name, old.get(name, 0), new.get(name, 0)))
+        for name in dict.fromkeys([*new, *old])
+        if old.get(name, 0) != new.get(name, 0)
+    ]
+    header = ("photos", "before", "after", "difference", "")
+    return f"### Data and quarantine\n\n{table(header, rows)}" if rows else ""
+
+
+if __name__ == "__main__":
+    run(main)

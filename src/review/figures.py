@@ -1,0 +1,74 @@
+"""The figures of metrics/*.json before and after, and which way each of them is better."""
+
+import json
+import math
+from fnmatch import fnmatchcase
+
+from review.history import Snapshot
+from stage import StageError
+
+HIGHER = ("top1", "top5", "macro_f1", "balanced_accuracy", "*accuracy", "*precision", "*coverage")
+HIGHER += ("auto_rate", "*_auto_rate", "auto_tag_rate", "make_given_model_wrong", "*top1", "*f1")
+LOWER = ("log_loss", "*loss", "ece*", "*calibration_error*", "quarantined", "review_rate")
+NEUTRAL = ("test_photos", "test_classes", "classes", "temperature", "*threshold")
+NEUTRAL += ("*_low", "*_high")  # ends of an interval
+"""Names, or patterns of names. Of the patterns that fit a name the first in :func:`direction`'s
+order counts."""
+
+HEADLINES = ("top1", "listing_accuracy", "make_accuracy", "balanced_accuracy", "ece", "auto_rate")
+"""What a reviewer sees without a click, in this order, where evaluate reports it."""
+
+Number = int | float
+
+
+def direction(name: str) -> int | None:
+    """1 where more is better, -1 where less is, 0 where neither; ``None`` for an unknown figure."""
+    for patterns, sign in ((NEUTRAL, 0), (LOWER, -1), (HIGHER, 1)):
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            return sign
+    return None
+
+
+def numbers(version: Snapshot, path: str) -> dict[str, Number]:
+    """The finite numbers of a JSON file, keys of inner objects joined by dots; empty without file.
+
+    Raises:
+        StageError: the file is no JSON object.
+
+    """
+    data = version.read(path)
+    if data is None:
+        return {}
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
+    return dict(_flat(document, ""))
+
+
+def _flat(document: dict, prefix: str):
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Number) and not isinstance(value, bool) and math.isfinite(value):
+            yield f"{prefix}{key}", value
+
+
+def row(name: str, before: Number | None, after: Number | None) -> tuple[str, str, str, str]:
+    """Before, after, difference, and whether the figure moved for better or worse."""
+    if before is None or after is None:
+        return _shown(before), _shown(after), "", ""
+    change = after - before
+    sign = direction(name) or 0
+    moved = {1: "▲ better", -1: "▼ worse", 0: ""}[(change * sign > 0) - (change * sign < 0)]
+    return _shown(before), _shown(after), "0" if change == 0 else _shown(change, "+"), moved
+
+
+def _shown(value: Number | None, sign: str = "") -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:{sign},}" if abs(value) < 10**15 else f"{value:{sign}.4g}"
+    return f"{value:{sign}.4f}" if 1e-4 <= abs(value) < 1e4 else f"{value:{sign}.4g}"

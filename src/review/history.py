@@ -1,0 +1,116 @@
+"""Files as they stand in a commit, in a DVC experiment or in the workspace."""
+
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from stage import StageError
+
+WORKSPACE = "workspace"
+LARGEST = 256 * 2**20
+"""Bytes of a file that are read at most; a larger one counts as an error."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The project's files at one time; ``commit`` is a full hash, or ``None`` for the workspace."""
+
+    name: str
+    commit: str | None
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file, ``None`` where there is no such regular file.
+
+        ``path`` is relative to the current folder, as DVC's are.
+
+        Raises:
+            StageError: the file is larger than :data:`LARGEST`.
+
+        """
+        found = self._find(path)
+        if found is None:
+            return None
+        size, blob = found
+        if size > LARGEST:
+            raise StageError(f"{path} in {self.name}: {size:,} bytes; at most {LARGEST:,} are read")
+        return Path(path).read_bytes() if blob is None else git("cat-file", "blob", blob)
+
+    def paths(self, folder: str) -> list[str]:
+        """The paths of all regular files below a folder, sorted."""
+        if self.commit is None:
+            found = (file for file in Path(folder).rglob("*") if _regular(file))
+            return sorted(file.as_posix() for file in found)
+        # Not an out of a stage but Git's own listing, so names come as they are, with -z.
+        listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
+        return sorted(filter(None, listing.decode(errors="surrogateescape").split("\0")))
+
+    def _find(self, path: str) -> tuple[int, str | None] | None:
+        """Size of a regular file, and its object in Git unless it is the workspace's."""
+        if self.commit is None:
+            return (Path(path).stat().st_size, None) if _regular(Path(path)) else None
+        line = git("ls-tree", "-l", "-z", self.commit, "--", path)
+        mode, _, blob, size = line.partition(b"\t")[0].split() or (b"", b"", b"", b"0")
+        return (int(size), blob.decode()) if mode.startswith(b"100") else None
+
+
+def snapshot(name: str) -> Snapshot:
+    """Finds what a person means: ``workspace``, any Git revision, or a DVC experiment's name.
+
+    Raises:
+        StageError: there is nothing of that name, or several experiments have it.
+
+    """
+    if name == WORKSPACE:
+        return Snapshot(name, None)
+    commit = _commit(name)
+    if commit is None:
+        refs = git("for-each-ref", "--format=%(refname)", "refs/exps").decode().split()
+        named = [ref for ref in refs if ref.count("/") == 4 and ref.rpartition("/")[2] == name]
+        if len(named) > 1:
+            raise StageError(
+                f"{name}: {len(named)} experiments have this name; give the hash that dvc exp show "
+                "prints beside it"
+            )
+        commit = _commit(named[0]) if named else None
+    if commit is None:
+        raise StageError(
+            f"{name}: no commit, branch, tag or experiment of this name; git branch --all and "
+            "dvc exp list --all show what there is (a shallow clone lacks other branches)"
+        )
+    return Snapshot(name, commit)
+
+
+def git(*arguments: str, missing: bytes | None = None) -> bytes:
+    """Runs Git in the current folder and returns its output.
+
+    A failure returns ``missing`` where that is given.
+
+    Raises:
+        StageError: the command failed.
+
+    """
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
+    except FileNotFoundError:
+        raise StageError("git: not found; install Git") from None
+    if done.returncode == 0:
+        return done.stdout
+    if missing is not None:
+        return missing
+    raise StageError(f"git {arguments[0]}: {done.stderr.decode(errors='replace')}")
+
+
+def _commit(name: str) -> str | None:
+    found = git(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", missing=b""
+    )
+    return found.decode().strip() or None
+
+
+def _regular(file: Path) -> bool:
+    # Never through a link: a pull request could point one at a secret of the machine.
+    try:
+        return stat.S_ISREG(file.lstat().st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,160 @@
+"""What dvc.lock says of two versions: which stages differ and why, and which are out of date."""
+
+import hashlib
+
+import yaml
+
+from review.history import Snapshot
+from stage import StageError
+
+
+class _NoAliases(yaml.SafeLoader):
+    """Safe YAML without references to other nodes: a few of them can stand for gigabytes."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(
+                "a reference (*name) to another place in it, which is not followed"
+            )
+        return super().compose_node(parent, index)
+
+
+def read_yaml(version: Snapshot, path: str) -> dict:
+    """A YAML file of mappings; empty where there is none.
+
+    Raises:
+        StageError: it is something else.
+
+    """
+    try:
+        document = yaml.load(version.read(path) or b"", _NoAliases)  # noqa: S506  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise StageError(
+            f"{path} in {version.name}: not plain YAML: {error}; after a merge, see "
+            "docs/pull-requests.md"
+        ) from None
+    if not isinstance(document, dict | None):
+        raise StageError(f"{path} in {version.name}: expected a mapping")
+    return document or {}
+
+
+def stages(version: Snapshot) -> dict[str, dict]:
+    """The stages of ``dvc.lock``, by name, each with ``deps`` and ``outs`` by path, and ``params``
+    by dotted key.
+    """
+    found = read_yaml(version, "dvc.lock").get("stages", {})
+    try:
+        return {
+            str(name): {
+                "cmd": stage.get("cmd"),
+                "deps": {str(dep["path"]): dep.get("md5") for dep in stage.get("deps", [])},
+                "outs": {str(out["path"]): out.get("md5") for out in stage.get("outs", [])},
+                "params": {
+                    key: value
+                    for values in stage.get("params", {}).values()
+                    for key, value in flat(values).items()
+                },
+            }
+            for name, stage in found.items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise StageError(
+            f"dvc.lock in {version.name}: not as DVC writes it; run dvc repro"
+        ) from None
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """A mapping of mappings as one mapping with dotted keys."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def changed(before: dict[str, dict], after: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
+    """For each stage that differs: what differs (``code``, ``params``, ``inputs``, ``outputs``…),
+    and the names of it.
+    """
+    made = {path for stage in (*before.values(), *after.values()) for path in stage["outs"]}
+    found = {}
+    for name in dict.fromkeys([*after, *before]):
+        if name not in before or name not in after:
+            found[name] = {"new" if name in after else "removed": []}
+            continue
+        old, new = before[name], after[name]
+        deps = _differences(old["deps"], new["deps"])
+        kinds = {
+            "code": [path for path in deps if path.endswith(".py")],
+            "data": [path for path in deps if not path.endswith(".py") and path not in made],
+            "params": _differences(old["params"], new["params"]),
+            "earlier stages": [path for path in deps if path in made],
+            "command": [] if old["cmd"] == new["cmd"] else ["cmd"],
+            "results": _differences(old["outs"], new["outs"]),
+        }
+        if any(kinds.values()):
+            found[name] = {kind: names for kind, names in kinds.items() if names}
+    return found
+
+
+def out_of_date(version: Snapshot) -> dict[str, list[str]]:
+    """Stages whose code, params or small inputs are not those that ``dvc.lock`` was written with.
+
+    Only files that Git holds are looked at, so this works on a bare clone; what DVC alone holds
+    is for ``dvc status``.
+    """
+    locked = stages(version)
+    params = flat(read_yaml(version, "params.yaml"))
+    digests: dict[str, str | None] = {}
+
+    def digest(path: str) -> str | None:
+        if path not in digests:
+            data = version.read(path)
+            digests[path] = data and hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return digests[path]
+
+    found: dict[str, list[str]] = {}
+    for name, stage in (read_yaml(version, "dvc.yaml").get("stages") or {}).items():
+        if name not in locked:
+            found[str(name)] = ["never run"]
+            continue
+        deps, known = locked[name]["deps"], locked[name]["params"]
+        # Paths made of params are resolved by DVC alone; those of the lock stand for them.
+        listed = [str(dep) for dep in stage.get("deps", []) if "${" not in str(dep)]
+        sections = [entry for entry in stage.get("params", []) if isinstance(entry, str)]
+        read = {
+            key: value
+            for key, value in params.items()
+            if any(f"{key}.".startswith(f"{section}.") for section in sections)
+        }
+        absent = object()
+        stale = [
+            path
+            for path in dict.fromkeys([*deps, *listed])
+            if digest(path) and digest(path) != deps.get(path)
+        ]
+        stale += [
+            key
+            for key in dict.fromkeys([*known, *read])
+            if not _same(read.get(key, absent), known.get(key, absent))
+        ]
+        if stage.get("cmd") != locked[name]["cmd"]:
+            stale.append("cmd")
+        if stale:
+            found[name] = stale
+    return found
+
+
+def _same(found: object, locked: object) -> bool:
+    if isinstance(found, str) and isinstance(locked, float):
+        try:  # PyYAML takes 1e-4 for text, DVC for a number.
+            return float(found) == locked
+        except ValueError:
+            return False
+    return found == locked
+
+
+def _differences(old: dict, new: dict) -> list[str]:
+    return [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]

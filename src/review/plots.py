@@ -1,0 +1,66 @@
+"""Plots of two versions in a comment: which files changed, and learning curves as text."""
+
+import math
+from collections.abc import Sequence
+
+from review.history import Snapshot
+
+FOLDER = "metrics"
+CURVES = "metrics/train/plots"
+STROKES = "▁▂▃▄▅▆▇█"
+LONGEST = 24
+"""Strokes of a curve."""
+
+
+def changed_files(base: Snapshot, head: Snapshot) -> list[tuple[str, str]]:
+    """Files below ``metrics/`` that are no JSON and differ, each with ``new``, ``gone`` or
+    ``changed``.
+    """
+    old, new = set(base.paths(FOLDER)), set(head.paths(FOLDER))
+    found = []
+    for path in sorted(old | new):
+        if path.endswith((".json", "predictions.csv")):
+            continue
+        if path not in old or path not in new:
+            found.append((path, "new" if path in new else "gone"))
+        elif base.read(path) != head.read(path):
+            found.append((path, "changed"))
+    return found
+
+
+def curves(base: Snapshot, head: Snapshot) -> list[tuple[str, str, str]]:
+    """Name, before and after of each learning curve that changed, drawn to one scale."""
+    found = []
+    for path in sorted({*base.paths(CURVES), *head.paths(CURVES)}):
+        old, new = (_values(version.read(path)) for version in (base, head))
+        if path.endswith(".tsv") and old != new:
+            known = [*old, *new] or [0.0]
+            name = path.removeprefix(f"{CURVES}/").removeprefix("metrics/").removesuffix(".tsv")
+            scale = min(known), max(known)
+            found.append((name, *(_drawn(values, *scale) for values in (old, new))))
+    return found
+
+
+def _values(data: bytes | None) -> list[float]:
+    """The last column of a table with a header, what is no finite number left out."""
+    values = []
+    for line in (data or b"").decode(errors="replace").splitlines()[1:]:
+        try:
+            value = float(line.rpartition("\t")[2])
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            values.append(value)
+    return values
+
+
+def _drawn(values: Sequence[float], low: float, high: float) -> str:
+    """Strokes of heights from ``low`` to ``high``, and the last value."""
+    if not values:
+        return "-"
+    step = max(1, math.ceil(len(values) / LONGEST))
+    picked = [values[min(start + step, len(values)) - 1] for start in range(0, len(values), step)]
+    top = len(STROKES) - 1
+    width = (high - low) or 1.0
+    strokes = "".join(STROKES[round(top * ((value - low) / width))] for value in picked)
+    return f"{strokes} {values[-1]:.4g}"

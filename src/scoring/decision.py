@@ -1,0 +1,159 @@
+"""What may be tagged without a person: thresholds that val proves, and the decision they make.
+
+A threshold is the loosest for which the val photos prove the promised precision. Tried one after
+the other, the most confident photos first, some threshold would look good by luck; so they are
+tested as in Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052): in orders fixed before
+any label is looked at, each order stopping at the first threshold that is not proven.
+"""
+
+import math
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import binom
+
+from params import Section
+from scoring.calibration import fit_temperature, to_probabilities
+
+CONFIDENCE = 0.95
+"""How sure val has to be, at least, that the promise is kept."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Calibration(Section):
+    """What stands in ``models/calibration.json``.
+
+    ``temperature`` divides the logits. ``threshold`` and ``make_threshold`` are the lowest
+    probabilities at which a model, or else a make, is tagged without a person; ``None`` where val
+    could not prove ``precision``, so that nothing is.
+    """
+
+    temperature: Annotated[float, Field(gt=0)]
+    precision: Annotated[float, Field(gt=0, lt=1)]
+    threshold: Share | None
+    make_threshold: Share | None
+
+
+def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarray:
+    """The summed probability of all classes of the predicted class's make, float64 ``(n,)``.
+
+    Args:
+        probabilities: float ``(n, classes)``. make_of: int ``(classes,)``, the make of each class.
+
+    """
+    make_of = np.asarray(make_of)
+    same = make_of[probabilities.argmax(axis=1)][:, None] == make_of
+    # A sum may end a hair above 1, which no threshold may.
+    return np.minimum((probabilities * same).sum(axis=1), 1.0)
+
+
+def decide(probabilities: np.ndarray, make_of: np.ndarray, calibration: Calibration) -> list[str]:
+    """What to do with each photo: ``auto``, ``make`` or ``review``.
+
+    ``auto``: the model may be tagged; the probability of the predicted class reaches
+    ``threshold``. ``make``: only its make may be; the summed probability of that make reaches
+    ``make_threshold``. ``review``: a person decides.
+
+    Args:
+        probabilities: calibrated, float ``(n, classes)``, rows sum to 1.
+        make_of: int ``(classes,)``, the make of each class.
+        calibration: temperature and thresholds.
+
+    """
+    auto = _reaches(probabilities.max(axis=1), calibration.threshold)
+    make = _reaches(make_probability(probabilities, make_of), calibration.make_threshold)
+    return np.where(auto, "auto", np.where(make, "make", "review")).tolist()
+
+
+def _reaches(confidence: np.ndarray, threshold: float | None) -> np.ndarray:
+    return confidence >= (math.inf if threshold is None else threshold)
+
+
+def calibrate(
+    logits: np.ndarray, targets: np.ndarray, make_of: np.ndarray, *, precision: float
+) -> Calibration:
+    """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
+
+    Args:
+        logits: float ``(n, classes)`` of photos that training did not learn from; ``n`` may be 0.
+        targets: int ``(n,)``. make_of: int ``(classes,)``.
+        precision: the promise of either threshold, in (0, 1).
+
+    """
+    temperature = fit_temperature(logits, targets) if len(targets) else 1.0
+    probabilities = to_probabilities(logits, temperature)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    threshold = prove_threshold(confidence, predicted == targets, precision=precision)
+    left = ~_reaches(confidence, threshold)
+    make_threshold = prove_threshold(
+        make_probability(probabilities, make_of)[left],
+        (make_of[predicted] == make_of[targets])[left],
+        precision=precision,
+    )
+    return Calibration(
+        temperature=temperature,
+        precision=precision,
+        threshold=threshold,
+        make_threshold=make_threshold,
+    )
+
+
+def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: float) -> float | None:
+    """The lowest threshold for which photos prove ``precision``, or ``None``.
+
+    Orders of ever looser thresholds start at the half, quarter, eighth … most confident photos, as
+    long as so few could prove it at all; they share the allowed error equally. A threshold is
+    proven when so few mistakes would come up with probability ``1 - CONFIDENCE`` at most, shared,
+    if the precision were lower (a binomial test; photos count as independent).
+
+    Args:
+        confidence: float ``(n,)``. right: bool ``(n,)``.
+        precision: the promise, in (0, 1).
+
+    """
+    photos = len(confidence)
+    order = np.argsort(-confidence, kind="stable")
+    ranked, mistakes = confidence[order], np.cumsum(~right[order])
+    # A threshold takes all photos of equal confidence or none.
+    last_of_equals = np.append(ranked[:-1] > ranked[1:], True) if photos else np.array([], bool)
+    fewest = _fewest(precision, 1 - CONFIDENCE)
+    starts = [photos // 2**power for power in range(1, 30) if photos // 2**power >= fewest]
+    level = (1 - CONFIDENCE) / max(1, len(starts))
+    proven = []
+    for start in starts or [0]:
+        for count in range(max(start, _fewest(precision, level)), photos + 1):
+            if last_of_equals[count - 1]:
+                if binom.cdf(mistakes[count - 1], count, 1 - precision) > level:
+                    break
+                proven.append(count)
+    return float(ranked[max(proven) - 1]) if proven else None
+
+
+def _fewest(precision: float, level: float) -> int:
+    """How many photos without a mistake prove ``precision`` at ``level``."""
+    return math.ceil(math.log(level) / math.log(precision))
+
+
+class Point(NamedTuple):
+    """What would come of a threshold: the share of photos that reach it, and how many are right."""
+
+    coverage: float
+    precision: float
+    threshold: float
+
+
+def precision_coverage(
+    confidence: np.ndarray, right: np.ndarray, *, points: int = 200
+) -> list[Point]:
+    """The precision at every coverage, the most confident photos first; ``points`` at most."""
+    order = np.argsort(-confidence, kind="stable")
+    ranked, share = confidence[order], np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    ends = np.flatnonzero(np.append(ranked[:-1] > ranked[1:], True))
+    if len(ends) > points:
+        ends = ends[np.linspace(0, len(ends) - 1, points).round().astype(int)]
+    return [
+        Point((end + 1) / len(order), float(share[end]), float(ranked[end]))
+        for end in ends.tolist()
+    ]

@@ -1,0 +1,112 @@
+"""Photos worth a look, and the sheets that show them."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+COLUMNS = 4
+WIDTH, TEXT, GAP = 3.0, 0.7, 0.15
+"""Inches of a sheet: a picture's width, the room for its caption, the distance of columns."""
+HOT = np.array([255, 96, 0], np.float32)
+"""RGB of the places that speak most for the prediction."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo and what was said of it; probabilities are calibrated."""
+
+    photo_id: str
+    path: str
+    split: str
+    label: str
+    predicted: str
+    confidence: float
+    label_probability: float
+
+
+def mistakes(photos: Sequence[Seen]) -> list[Seen]:
+    """Wrongly told photos, the most confident first."""
+    wrong = [photo for photo in photos if photo.predicted != photo.label]
+    return sorted(wrong, key=lambda photo: (-photo.confidence, photo.photo_id))
+
+
+def least_sure(photos: Sequence[Seen]) -> list[Seen]:
+    """All photos, right and wrong, the least confident first."""
+    return sorted(photos, key=lambda photo: (photo.confidence, photo.photo_id))
+
+
+def label_suspects(photos: Sequence[Seen]) -> list[Seen]:
+    """Photos whose label the network contradicts, by how much more it believes its own.
+
+    Of photos that it learnt from, it does so although it was taught otherwise, and often the
+    label is to blame. (Northcutt et al. 2021, arXiv:1911.00068, rank held-out photos like this.)
+    """
+    wrong = mistakes(photos)
+    return sorted(wrong, key=lambda photo: photo.label_probability - photo.confidence)
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A grey copy of a photo in which the hot places glow.
+
+    Args:
+        image: uint8 RGB ``(height, width, 3)``. heat: float ``(height, width)`` in [0, 1].
+
+    """
+    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
+    share = 0.65 * heat[..., None].astype(np.float32)
+    return np.rint(grey * (1 - share) + HOT * share).astype(np.uint8)
+
+
+def caption(photo: Seen) -> list[str]:
+    """The lines under a photo."""
+    if photo.predicted == photo.label:
+        told = [f"{photo.label}: right, {photo.confidence:.1%}"]
+    else:
+        told = [
+            f"is {photo.label} ({photo.label_probability:.1%})",
+            f"taken for {photo.predicted} ({photo.confidence:.1%})",
+        ]
+    return [*told, photo.photo_id]
+
+
+def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
+    """A PNG of captioned pictures.
+
+    Args:
+        photos: what the captions tell. pictures: uint8 RGB of one height and width, one a photo.
+
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = max(1, -(-len(photos) // COLUMNS))
+    tall, wide = pictures[0].shape[:2] if pictures else (1, 4)
+    picture = (WIDTH, WIDTH * tall / wide)
+    size = (COLUMNS * (WIDTH + GAP) + GAP, rows * (picture[1] + TEXT) + GAP)
+    figure = Figure(figsize=size, dpi=100)
+    FigureCanvasAgg(figure)
+    for number, photo in enumerate(photos):
+        row, column = divmod(number, COLUMNS)
+        corner = (GAP + column * (WIDTH + GAP), size[1] - (row + 1) * (picture[1] + TEXT))
+        axes = figure.add_axes([*np.divide(corner, size), *np.divide(picture, size)])
+        axes.set_axis_off()
+        axes.imshow(pictures[number], interpolation="nearest", aspect="auto")
+        lines = [line for text in caption(photo) for line in textwrap.wrap(drawable(text), 48)]
+        # Labels are anybody's: a dollar sign must not start a formula.
+        axes.set_title("\n".join(lines[:4]), fontsize=8, loc="left", parse_math=False)
+    if not photos:
+        figure.text(0.5, 0.5, "no such photo", ha="center", va="center")
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # draws a box
+        figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def drawable(text: str) -> str:
+    """Text without what no font can draw: control characters and stray bytes become "?"."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

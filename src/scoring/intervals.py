@@ -1,0 +1,75 @@
+"""95 % intervals by a bootstrap over listings, bias-corrected and accelerated (BCa).
+
+Photos of one listing show one vehicle at one place, so they are drawn together (a cluster
+bootstrap). BCa: Efron 1987, doi:10.1080/01621459.1987.10478410.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+LEVEL = 0.95
+RESAMPLES = 2000
+_AT_ONCE = 100
+
+Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def bootstrap(
+    rows: np.ndarray, groups: np.ndarray, figures: Statistics, *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Intervals of figures that are functions of sums.
+
+    Args:
+        rows: float64 ``(n, columns)``, what each photo adds.
+        groups: ``(n,)``, equal for photos that are drawn together.
+        figures: from sums ``(k, columns)`` to named values ``(k,)``.
+        seed: of the draws.
+
+    Returns:
+        Lowest and highest value of each figure. A figure that does not exist, or of which there
+        is only one group, has no interval and is left out. If each resample gives 0, or each
+        gives 1, resampling knows nothing of what it has not seen: then the exact binomial bound
+        for as many listings stands in (Clopper and Pearson 1934).
+
+    """
+    _, number = np.unique(groups, return_inverse=True)
+    count = int(number.max()) + 1 if len(number) else 0
+    if count < 2:
+        return {}
+    per_group = np.zeros((count, rows.shape[1]))
+    np.add.at(per_group, number, rows)
+    total = per_group.sum(axis=0)
+    whole = figures(total[None])
+    without_one = figures(total - per_group)
+    random = np.random.default_rng(seed)
+    drawn = [
+        figures(random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE) @ per_group)
+        for _ in range(RESAMPLES // _AT_ONCE)
+    ]
+    return {
+        name: _interval(
+            float(value[0]),
+            np.concatenate([draw[name] for draw in drawn]),
+            without_one[name],
+        )
+        for name, value in whole.items()
+        if np.isfinite(value[0])
+    }
+
+
+def _interval(value: float, drawn: np.ndarray, without_one: np.ndarray) -> tuple[float, float]:
+    drawn, without_one = drawn[np.isfinite(drawn)], without_one[np.isfinite(without_one)]
+    if value in (0, 1) and (drawn == value).all():
+        bound = ((1 - LEVEL) / 2) ** (1 / len(without_one))
+        return (bound, 1.0) if value else (0.0, 1 - bound)
+    below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
+    bias = ndtri(below) if 0 < below < 1 else 0.0
+    pull = without_one.mean() - without_one
+    spread = (pull**2).sum() ** 1.5
+    acceleration = (pull**3).sum() / (6 * spread) if spread else 0.0
+    normal = bias + ndtri(np.array([1 - LEVEL, 1 + LEVEL]) / 2)
+    shares = ndtr(bias + normal / (1 - acceleration * normal))
+    low, high = np.quantile(drawn, shares)
+    return float(low), float(high)

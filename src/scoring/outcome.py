@@ -1,0 +1,72 @@
+"""What a calibrated network said of a set of photos: the arrays that all figures start from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from scoring.calibration import to_probabilities
+from scoring.decision import Calibration, decide
+
+
+def make_numbers(makes: Sequence[str]) -> np.ndarray:
+    """The make of each class as a number, int ``(classes,)``: its place among the sorted makes."""
+    return np.unique(np.asarray(makes), return_inverse=True)[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Logits of ``n`` photos and what follows from them.
+
+    Args:
+        logits: float ``(n, classes)``. targets: int ``(n,)``.
+        listings: ``(n,)``, equal for photos of one listing.
+        names, makes: of each class.
+        calibration: temperature and thresholds.
+
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+    listings: np.ndarray
+    names: Sequence[str]
+    makes: Sequence[str]
+    calibration: Calibration
+
+    @cached_property
+    def make_of(self) -> np.ndarray:
+        return make_numbers(self.makes)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        return to_probabilities(self.logits, self.calibration.temperature)
+
+    @cached_property
+    def raw_confidence(self) -> np.ndarray:
+        """Confidence before the temperature is applied."""
+        return to_probabilities(self.logits, 1.0).max(axis=1)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        return self.probabilities.max(axis=1)
+
+    @cached_property
+    def label_probability(self) -> np.ndarray:
+        return self.probabilities[np.arange(len(self.targets)), self.targets]
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        return self.predicted == self.targets
+
+    @cached_property
+    def make_right(self) -> np.ndarray:
+        return self.make_of[self.predicted] == self.make_of[self.targets]
+
+    @cached_property
+    def decided(self) -> list[str]:
+        return decide(self.probabilities, self.make_of, self.calibration)

@@ -1,0 +1,89 @@
+"""The figures of ``metrics/evaluate.json``, each by name: flat, finite, with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scoring.calibration import expected_calibration_error
+from scoring.intervals import Statistics, bootstrap
+from scoring.metrics import figures, share_right, short_side, tally
+from scoring.outcome import Outcome
+
+Figures = dict[str, float]
+
+
+def summarise(outcome: Outcome) -> Figures:
+    """Everything that needs no more than what was said; what does not exist is left out."""
+    rows = tally(outcome.targets, outcome.probabilities, outcome.make_of, outcome.listings)
+    calibration = outcome.calibration
+    thresholds = {
+        "auto_threshold": calibration.threshold,
+        "backoff_threshold": calibration.make_threshold,
+    }
+    return {
+        **_with_intervals(rows, outcome.listings, figures),
+        **calibration_errors(outcome),
+        **decisions(outcome),
+        "temperature": calibration.temperature,
+        **{name: value for name, value in thresholds.items() if value is not None},
+        "test_photos": len(outcome.targets),
+        "test_listings": len(np.unique(outcome.listings)),
+        "test_classes": len(np.unique(outcome.targets)),
+        "classes": len(outcome.names),
+    }
+
+
+def calibration_errors(outcome: Outcome) -> Figures:
+    """The expected calibration error of the network as it is (``ece_raw``) and after scaling."""
+    return {
+        "ece_raw": expected_calibration_error(outcome.raw_confidence, outcome.right),
+        "ece": expected_calibration_error(outcome.confidence, outcome.right),
+    }
+
+
+def decisions(outcome: Outcome) -> Figures:
+    """How many photos each decision takes, and how often the tagged ones are right."""
+    found: Figures = {}
+    kinds = (("auto", "auto", outcome.right), ("make", "backoff", outcome.make_right))
+    for decision, name, right in kinds:
+        taken = np.array(outcome.decided) == decision
+        shares = ((f"{name}_rate", taken, slice(None)), (f"{name}_precision", right, taken))
+        for figure, counted, among in shares:
+            rows = np.stack([counted, np.ones(len(counted))], axis=1)[among]
+            if len(rows):
+                found |= _with_intervals(rows, outcome.listings[among], _share(figure))
+    return found
+
+
+def by_photo(right: np.ndarray, sizes: Sequence[tuple[int, int]], crops: Sequence[str]) -> Figures:
+    """Top-1 and number of photos for each range of size and each way of cropping.
+
+    Args:
+        right: bool ``(n,)``.
+        sizes: width and height of each upright photo in pixels, 0 where unknown.
+        crops: how each photo was cropped.
+
+    """
+    known = np.array([min(size) > 0 for size in sizes])
+    sides = [short_side(*size) for size in sizes if min(size) > 0]
+    found: Figures = {}
+    for kind, groups, told in (("short_side", sides, right[known]), ("crop", crops, right)):
+        for name, (share, photos) in share_right(told, groups).items():
+            found[f"top1_{kind}_{name}"] = share
+            found[f"photos_{kind}_{name}"] = photos
+    return found
+
+
+def _share(name: str) -> Statistics:
+    return lambda sums: {name: sums[:, 0] / np.maximum(sums[:, 1], 1)}
+
+
+def _with_intervals(rows: np.ndarray, groups: np.ndarray, of_sums: Statistics) -> Figures:
+    intervals = bootstrap(rows, groups, of_sums)
+    found: Figures = {}
+    for name, value in of_sums(rows.sum(axis=0)[None]).items():
+        if np.isfinite(value[0]):
+            found[name] = float(value[0])
+            if name in intervals:
+                found[f"{name}_low"], found[f"{name}_high"] = intervals[name]
+    return found

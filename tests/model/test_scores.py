@@ -1,0 +1,25 @@
+"""Logits of a feed, whatever its size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny_bundle
+from model.feed import ShardFeed
+from model.scores import batches_of_logits
+from photos.shards import Sample, write_shard
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.mark.parametrize("photos", [1, 4, 5, 11])
+def test_a_last_batch_that_is_not_full_loses_and_adds_nothing(photos: int, tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (photos, 32, 32, 3), np.uint8)
+    write_shard(
+        tmp_path / "shard-000.npy", images, [Sample(f"{n:016x}", 0, "a", "") for n in range(photos)]
+    )
+    network = tiny_bundle.build_network()
+    batches = list(batches_of_logits(network, ShardFeed([tmp_path], {"a": 0}, batch_size=4)))
+    expected = np.asarray(network(images.astype(np.float32)))
+    np.testing.assert_allclose(np.concatenate(batches), expected, rtol=1e-5, atol=1e-4)

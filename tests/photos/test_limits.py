@@ -1,0 +1,93 @@
+"""One bad item among many: its own loss, whatever it does to the process that works on it."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from photos.decode import PhotoError
+from photos.limits import limited_map
+
+
+def act(item: object) -> object:
+    """Does what the item says; runs in a process of its own."""
+    name, argument = item if isinstance(item, tuple) else (item, None)
+    if name == "hang":
+        signal.pause()
+    elif name == "spin":
+        while True:
+            pass
+    elif name == "exit":
+        os._exit(3)
+    elif name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif name == "eat":
+        return int(np.ones(argument * 2**20, np.uint8)[-1])
+    elif name == "refuse":
+        raise PhotoError("empty", "zero bytes")
+    elif name == "bug":
+        raise ZeroDivisionError("by zero")
+    elif name == "die once":
+        if not argument.exists():
+            argument.touch()
+            os._exit(1)
+    elif name == "where":
+        return os.getpid()
+    return name
+
+
+def outcomes(items: list, *, seconds: float = 20, workers: int = 2, megabytes: int = 256) -> list:
+    found = limited_map(act, items, workers=workers, seconds=seconds, megabytes=megabytes)
+    return [item.reason if isinstance(item, PhotoError) else item for item in found]
+
+
+def test_results_come_in_order_and_from_other_processes() -> None:
+    assert outcomes(list(range(200))) == list(range(200))
+    assert os.getpid() not in outcomes(["where"] * 3)
+
+
+def test_no_items_give_no_results() -> None:
+    assert outcomes([]) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_ends_its_process_costs_itself_alone(workers: int) -> None:
+    bad = {5: "exit", 6: "killed", 40: "exit", 61: "bug", 70: "refuse"}
+    reasons = {"bug": "crashed", "refuse": "empty"}
+    expected = [reasons.get(bad[at], "crashed") if at in bad else at for at in range(90)]
+    assert outcomes([bad.get(at, at) for at in range(90)], workers=workers) == expected
+
+
+@pytest.mark.parametrize("way", ["hang", "spin"])
+def test_an_item_that_never_ends_is_given_up(way: str) -> None:
+    start = time.monotonic()
+    assert outcomes([0, 1, way, 3, 4], seconds=0.5, workers=1) == [0, 1, "timeout", 3, 4]
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
+def test_an_item_may_take_its_memory_and_no_more() -> None:
+    assert outcomes([("eat", 100), ("eat", 900), 2], megabytes=400) == [1, "out-of-memory", 2]
+
+
+def test_a_process_killed_by_something_else_costs_nothing(tmp_path: Path) -> None:
+    assert outcomes([0, ("die once", tmp_path / "mark"), 2]) == [0, "die once", 2]
+
+
+def test_details_say_what_happened() -> None:
+    found = list(limited_map(act, ["killed", "bug"], workers=1, seconds=9, megabytes=99))
+    assert [str(item) for item in found] == [
+        "crashed: the process that read it died of SIGKILL",
+        "crashed: ZeroDivisionError: by zero",
+    ]
+
+
+def test_leaving_early_leaves_no_process_behind() -> None:
+    found = limited_map(act, ["where"] * 100, workers=1, seconds=9, megabytes=99)
+    process = next(found)
+    found.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

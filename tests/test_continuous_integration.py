@@ -1,0 +1,263 @@
+"""Workflows, hooks and editor settings: what they run exists, and what they may do is little."""
+
+import copy
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pr_report
+from wiring import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+TRUSTED = "env.TRUSTED == 'true'"
+SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+def load(file: Path) -> dict:
+    return yaml.safe_load(file.read_text())
+
+
+def steps(workflow: dict) -> list[tuple[dict, dict]]:
+    """Every step, with its job."""
+    return [(job, step) for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def faults(workflow: dict) -> list[str]:
+    """What would let a pull request do more than it should."""
+    found = []
+    triggers = workflow[True]  # YAML 1.1 reads the key "on" as a truth value
+    found += [f"trigger {name}" for name in triggers if name not in ("push", "pull_request")]
+    if any("write" in str(value) for value in workflow["permissions"].values()):
+        found.append("write permission for all jobs")
+    for job in workflow["jobs"].values():
+        writes = "write" in str(job.get("permissions", ""))
+        runs_code = any("checkout" in step.get("uses", "") for step in job["steps"])
+        if writes and runs_code:
+            found.append("code of the branch with a write token")
+        if writes and job.get("if") != SAME_REPOSITORY:
+            found.append("a write token for forks")
+        if "timeout-minutes" not in job:
+            found.append("no time limit")
+        if "secrets." in str({**job, "steps": []}):
+            found.append("secrets for a whole job")
+    for job, step in steps(workflow):
+        if "${{" in step.get("run", ""):
+            found.append("an expression inside a script")
+        if "uses" in step and not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", step["uses"]):
+            found.append("an action that is not pinned by commit")
+        if (
+            "checkout" in step.get("uses", "")
+            and step["with"].get("persist-credentials") is not False
+        ):
+            found.append("a token left in the checkout")
+        if "secrets." in str(step) and not (
+            TRUSTED in step.get("if", "") and SAME_REPOSITORY in job["env"].get("TRUSTED", "")
+        ):
+            found.append("secrets for untrusted code")
+    return found
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_a_workflow_grants_little(file: Path):
+    assert faults(load(file)) == []
+    assert set(load(file)["permissions"].items()) <= {("contents", "read")}
+
+
+def _step(workflow: dict, word: str) -> dict:
+    return next(step for _, step in steps(workflow) if word in str(step))
+
+
+CARELESS = {
+    "trigger pull_request_target": lambda w: w[True].update(pull_request_target={}),
+    "write permission for all jobs": lambda w: w["permissions"].update(contents="write"),
+    "code of the branch with a write token": lambda w: w["jobs"]["run"].update(
+        {"permissions": {"contents": "write"}}
+    ),
+    "a write token for forks": lambda w: w["jobs"]["comment"].pop("if"),
+    "no time limit": lambda w: w["jobs"]["run"].pop("timeout-minutes"),
+    "secrets for a whole job": lambda w: w["jobs"]["run"]["env"].update(KEY="${{ secrets.KEY }}"),
+    "an expression inside a script": lambda w: _step(w, "dvc repro").update(
+        run="echo ${{ github.event.pull_request.title }}"
+    ),
+    "an action that is not pinned by commit": lambda w: _step(w, "setup-python").update(
+        uses="actions/setup-python@v5"
+    ),
+    "a token left in the checkout": lambda w: _step(w, "checkout")["with"].pop(
+        "persist-credentials"
+    ),
+    "secrets for untrusted code": lambda w: _step(w, "dvc push").pop("if"),
+}
+
+
+@pytest.mark.parametrize("fault", CARELESS)
+def test_a_careless_workflow_is_found(fault: str):
+    workflow = copy.deepcopy(load(ROOT / ".github/workflows/experiment.yml"))
+    CARELESS[fault](workflow)
+    assert fault in faults(workflow)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of a script of ours that call DVC, Python, pip or bash, as words."""
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    return [words for words in lines if words and words[0] in ("dvc", "python", "pip", "bash")]
+
+
+def unknown(words: list[str], dvc) -> list[str]:
+    """What a command names that does not exist; ``dvc`` is DVC's own parser of commands."""
+    if ">" in words or ">>" in words:
+        words = words[: words.index(">" if ">" in words else ">>")]
+    if words[0] == "dvc":
+        try:
+            dvc.parse_args(words[1:])
+        except Exception as error:  # DVC's parser raises its own exceptions
+            return [f"{words}: {error}"]
+        return []
+    files = [word for word in words[1:] if re.search(r"\.(py|txt)$|^\.ci/", word)]
+    return [name for name in files if not (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def dvc():
+    from dvc.cli.parser import get_main_parser
+
+    return get_main_parser()
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_what_a_workflow_runs_exists(file: Path, dvc):
+    scripts = [step["run"] for _, step in steps(load(file)) if "run" in step]
+    for script in scripts:
+        assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    found = [command for script in scripts for command in commands(script)]
+    assert found
+    assert [name for command in found for name in unknown(command, dvc)] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["python src/gone.py", "dvc pul", "dvc pull --al", "pip install -r r.txt", "bash .ci/r"]
+)
+def test_a_command_that_does_not_exist_is_found(line: str, dvc):
+    (words,) = commands(line)
+    assert unknown(words, dvc)
+
+
+def test_every_supported_python_is_tested():
+    matrix = load(ROOT / ".github/workflows/tests.yml")["jobs"]["tests"]["strategy"]["matrix"]
+    supported = re.search(
+        r"\(3, (\d+)\) <= .* <= \(3, (\d+)\)", (ROOT / "Makefile").read_text()
+    ).groups()
+    assert matrix["python"] == [
+        f"3.{minor}" for minor in range(int(supported[0]), int(supported[1]) + 1)
+    ]
+
+
+FAKE_GH = """#!/bin/sh
+echo "$@" >> gh.log
+case "$*" in *--paginate*) cat earlier ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "call"),
+    [
+        ("", "api --silent --method POST repos/a/b/issues/7/comments --field body=@comment.md"),
+        (
+            "11\n22\n",
+            "api --silent --method PATCH repos/a/b/issues/comments/11 --field body=@comment.md",
+        ),
+    ],
+)
+def test_the_comment_is_written_once_and_then_written_anew(earlier: str, call: str, tmp_path: Path):
+    step = _step(load(ROOT / ".github/workflows/experiment.yml"), "gh api")
+    assert f'startswith("{pr_report.MARKER}")' in step["run"]
+    (tmp_path / "gh").write_text(FAKE_GH)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "earlier").write_text(earlier)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"GITHUB_REPOSITORY": "a/b", "NUMBER": "7"}
+    # As GitHub runs a script whose shell is not named.
+    subprocess.run(["bash", "-e", "-c", step["run"]], cwd=tmp_path, env=environment, check=True)
+    first, second = (tmp_path / "gh.log").read_text().splitlines()
+    assert first.startswith("api --paginate repos/a/b/issues/7/comments --jq")
+    assert second == call
+
+
+@pytest.fixture(scope="module")
+def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small repository with our hooks, params and linter settings."""
+    folder = tmp_path_factory.mktemp("hooked")
+    for name in (".pre-commit-config.yaml", "params.yaml", "pyproject.toml", ".dvc/config"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / ".gitignore").write_text(".venv\n__pycache__\n.dvc/tmp\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    return folder
+
+
+def hook(folder: Path, name: str, *arguments: str, **environment: str):
+    command = [sys.executable, "-m", "pre_commit", "run", name, *arguments]
+    settings = {**os.environ, "PRE_COMMIT_HOME": str(folder.parent / "pre-commit"), **environment}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+
+
+def test_hooks_pass_what_is_fine_and_stop_what_is_not(hooked: Path):
+    fine = hook(hooked, "params", "--all-files")
+    assert (fine.returncode, "Passed" in fine.stdout) == (0, True), fine.stdout
+    params = hooked / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("lr: ", "lr: -"))
+    failed = hook(hooked, "params", "--all-files")
+    params.write_text(before)
+    assert failed.returncode == 1
+    assert "error: params.yaml: train.lr: input should be greater than 0" in failed.stdout
+    (hooked / "untidy.py").write_text('"""Untidy."""\nx   =  [ 1]\nimport os\n')
+    subprocess.run(["git", "add", "untidy.py"], cwd=hooked, check=True)
+    for name in ("ruff", "ruff-format"):
+        assert hook(hooked, name, "--files", "untidy.py").returncode == 1
+        assert hook(hooked, name, "--files", "src/stage.py").returncode == 0
+
+
+def test_hooks_for_data_let_a_clone_without_a_remote_be(hooked: Path):
+    pushed = hook(hooked, "dvc-push", "--all-files", "--hook-stage", "pre-push")
+    assert "Passed" in pushed.stdout, pushed.stdout
+    # Git says 0 when files, not a branch, were checked out.
+    text = load(hooked / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    (checkout,) = (entry["entry"] for entry in text if entry["id"] == "dvc-checkout")
+    for kind, fails in (("0", 0), ("1", 1)):
+        environment = {**os.environ, "PRE_COMMIT_CHECKOUT_TYPE": kind}
+        words = shlex.split(checkout.replace(".venv/bin/dvc", "false #"))
+        assert subprocess.run(words, env=environment).returncode == fails
+
+
+def test_hooks_use_programs_of_the_venv_and_commands_that_dvc_has(dvc):
+    from pre_commit.clientlib import load_config
+
+    document = load_config(str(ROOT / ".pre-commit-config.yaml"))
+    entries = [entry["entry"] for entry in document["repos"][0]["hooks"]]
+    called = [call for entry in entries for call in re.findall(r"\.venv/bin/(\w+)([^|)']*)", entry)]
+    assert {name for name, _ in called} == {"ruff", "python", "dvc"}
+    for name, arguments in called:
+        assert unknown([name, *shlex.split(arguments)], dvc) == []
+
+
+def test_editor_and_container_agree_and_call_what_is_there():
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    editor = json.loads((ROOT / ".vscode/extensions.json").read_text())
+    settings = json.loads((ROOT / ".vscode/settings.json").read_text())
+    extensions = container["customizations"]["vscode"]["extensions"]
+    assert extensions == editor["recommendations"]
+    assert "iterative.dvc" in extensions
+    target = re.match(r"make (\S+)", container["postCreateCommand"]).group(1)
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert settings["dvc.pythonPath"] == ".venv/bin/python"

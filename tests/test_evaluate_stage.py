@@ -1,0 +1,211 @@
+"""evaluate and explain on a small project: figures recomputed from the predictions, galleries."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import binomtest
+
+import evaluate
+import explain
+import stage
+import tiny_bundle
+from model.calibration import read_calibration
+from photos.tables import read_table
+from tiny_bundle import LABELS, MISLABELLED
+from tiny_project import refusal
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project after both stages; the current folder."""
+    root = tmp_path_factory.mktemp("evaluated")
+    tiny_bundle.write_project(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        stage.run(evaluate.main)
+        stage.run(explain.main)
+        yield root
+
+
+@pytest.fixture
+def figures(evaluated: Path) -> dict[str, float]:
+    return json.loads((evaluated / "metrics/evaluate.json").read_text())
+
+
+@pytest.fixture
+def rows(evaluated: Path) -> list[dict[str, str]]:
+    return read_table(evaluated / "metrics/predictions.csv")
+
+
+def test_each_test_photo_has_a_line(rows: list[dict[str, str]]):
+    assert len(rows) == tiny_bundle.COUNTS["test"]
+    assert [row["photo_id"] for row in rows] == sorted({row["photo_id"] for row in rows})
+    makes = {label.label: label.make for label in LABELS}
+    for row in rows:
+        assert row["make"] == makes[row["label"]]
+        assert row["predicted_make"] == makes[row["predicted"]]
+        right = row["predicted"] == row["label"]
+        assert (row["confidence"] == row["label_probability"]) == right
+
+
+def share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags)
+
+
+def test_figures_are_those_of_the_predictions(figures, rows):
+    right = [row["predicted"] == row["label"] for row in rows]
+    make_right = [row["predicted_make"] == row["make"] for row in rows]
+    auto = [row["decision"] == "auto" for row in rows]
+    assert 0.5 < share(right) < 1
+    assert figures["top1"] == pytest.approx(share(right), abs=1e-6)
+    assert figures["make_accuracy"] == pytest.approx(share(make_right), abs=1e-6)
+    wrong = [make for make, ok in zip(make_right, right, strict=True) if not ok]
+    assert figures["make_given_model_wrong"] == pytest.approx(share(wrong), abs=1e-6)
+    loss = -np.log([float(row["label_probability"]) for row in rows]).mean()
+    assert figures["log_loss"] == pytest.approx(loss, abs=1e-3)
+    assert figures["auto_rate"] == pytest.approx(share(auto), abs=1e-6)
+    tagged = [ok for ok, tag in zip(right, auto, strict=True) if tag]
+    assert figures["auto_precision"] == pytest.approx(share(tagged), abs=1e-6)
+    for size, group in (("256_to_511", 3), ("below_256", 1)):
+        assert figures[f"photos_short_side_{size}"] >= group
+    known = [figures[name] for name in figures if name.startswith("photos_short_side_")]
+    assert sum(known) == len(rows) - 1  # one photo's size is unknown
+    box = [name for name in figures if name.startswith("photos_crop_")]
+    assert sum(figures[name] for name in box) == len(rows)
+    assert (figures["test_photos"], figures["val_photos"]) == (60, 120)
+    assert (figures["classes"], figures["test_classes"]) == (6, 5)
+
+
+def test_decisions_follow_the_calibration(evaluated: Path, figures, rows):
+    calibration = read_calibration(evaluated / "models/calibration.json")
+    assert calibration.precision == 0.8
+    for row in rows:
+        reaches = float(row["confidence"]) >= calibration.threshold - 1e-6
+        assert (row["decision"] == "auto") == reaches
+    assert figures["auto_threshold"] == pytest.approx(calibration.threshold, abs=1e-6)
+    assert figures["temperature"] == pytest.approx(calibration.temperature, abs=1e-6)
+
+
+def test_figures_are_flat_finite_and_inside_their_intervals(figures):
+    assert all(type(value) in (int, float) and np.isfinite(value) for value in figures.values())
+    names = [name.removesuffix("_low") for name in figures if name.endswith("_low")]
+    assert {"top1", "top5", "log_loss", "listing_accuracy", "auto_rate"} <= set(names)
+    for name in names:
+        assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"], name
+    assert figures["top5"] == 1
+    bound = binomtest(figures["test_listings"], figures["test_listings"]).proportion_ci().low
+    assert figures["top5_low"] == pytest.approx(bound, abs=1e-6)
+
+
+def test_every_figure_is_documented(figures):
+    text = (tiny_bundle.ROOT / "docs/evaluation.md").read_text()
+    documented = set(re.findall(r"`([a-z0-9_]+)`", text))
+    for name in figures:
+        plain = re.sub(r"_(low|high)$", "", name)
+        plain = re.sub(r"^(top1|photos)_(short_side|crop)_.*", r"\1_\2_", plain)
+        assert plain in documented, name
+
+
+def test_a_class_without_test_photos_stays_in_its_line(evaluated: Path):
+    table = read_table(evaluated / "metrics/plots/per_class.csv")
+    assert [row["label"] for row in table] == [label.label for label in LABELS]
+    assert table[-1]["support"] == "0"
+
+
+def test_running_again_changes_no_byte(evaluated: Path):
+    def outputs() -> dict[Path, bytes]:
+        folders = (evaluated / "metrics", evaluated / "models")
+        return {f: f.read_bytes() for folder in folders for f in folder.rglob("*") if f.is_file()}
+
+    before = outputs()
+    stage.run(evaluate.main)
+    stage.run(explain.main)
+    assert outputs() == before
+
+
+def test_without_val_photos_nothing_is_tagged(evaluated: Path, tmp_path: Path, monkeypatch):
+    for name in ("models", "data", "params.yaml"):
+        source = evaluated / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    shutil.rmtree(tmp_path / "data/processed/val")
+    monkeypatch.chdir(tmp_path)
+    stage.run(evaluate.main)
+    figures = json.loads(Path("metrics/evaluate.json").read_text())
+    assert json.loads(Path("models/calibration.json").read_text()) == {
+        "temperature": 1.0,
+        "precision": 0.8,
+        "threshold": None,
+        "make_threshold": None,
+    }
+    assert {row["decision"] for row in read_table(Path("metrics/predictions.csv"))} == {"review"}
+    assert figures["auto_rate"] == figures["backoff_rate"] == 0
+    assert not {"auto_precision", "auto_threshold", "backoff_precision"} & set(figures)
+    shutil.rmtree("data/processed/test")
+    assert "no test photos" in refusal(evaluate.main)
+
+
+def test_mistakes_are_shown_the_most_confident_first(evaluated: Path, rows):
+    shown = read_table(evaluated / "metrics/gallery/mistakes.csv")
+    wrong = [row for row in rows if row["label"] != row["predicted"]]
+    assert {row["photo_id"] for row in shown} == {row["photo_id"] for row in wrong}
+    confidences = [float(row["confidence"]) for row in shown]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_the_least_sure_photos_are_shown(evaluated: Path, rows):
+    shown = read_table(evaluated / "metrics/gallery/least_sure.csv")
+    least = sorted(float(row["confidence"]) for row in rows)[:5]
+    assert [float(row["confidence"]) for row in shown] == least
+
+
+def test_a_planted_label_error_is_the_first_suspect(evaluated: Path):
+    suspect = read_table(evaluated / "metrics/gallery/label_suspects.csv")[0]
+    assert (suspect["photo_id"], suspect["path"]) == (MISLABELLED, "wrong.jpg")
+    assert (suspect["split"], suspect["predicted"]) == ("train", LABELS[2].label)
+    picture = cv2.imread(str(evaluated / f"metrics/gallery/label_suspects/{MISLABELLED}.jpg"))
+    assert picture.shape == (tiny_bundle.SIDE, tiny_bundle.SIDE, 3)
+    np.testing.assert_allclose(picture[16, 16, ::-1], tiny_bundle.COLOURS[2], atol=6)
+
+
+def test_each_gallery_has_a_sheet_and_a_picture_for_each_photo_shown(evaluated: Path):
+    for name in ("mistakes", "least_sure", "label_suspects"):
+        table = read_table(evaluated / f"metrics/gallery/{name}.csv")
+        pictures = list((evaluated / f"metrics/gallery/{name}").iterdir())
+        assert {file.stem for file in pictures} == {row["photo_id"] for row in table[:5]}
+        sheet = cv2.imread(str(evaluated / f"metrics/gallery/{name}.png"))
+        assert sheet.std() > 10  # not an empty page
+
+
+def test_a_damaged_calibration_is_one_line(evaluated: Path, tmp_path: Path):
+    file = tmp_path / "calibration.json"
+    assert "not found; run dvc repro" in refusal(lambda: read_calibration(file))
+    good = json.loads((evaluated / "models/calibration.json").read_text())
+    for change, words in (
+        ({"temperature": 0}, "temperature: input should be greater than 0"),
+        ({"threshold": 1.5}, "threshold: input should be less than or equal to 1"),
+        ({"extra": 1}, "extra: extra inputs are not permitted"),
+    ):
+        file.write_text(json.dumps({**good, **change}))
+        assert words in refusal(lambda: read_calibration(file))
+    file.write_text("{")
+    assert "not a calibration" in refusal(lambda: read_calibration(file))
+
+
+def test_the_wanted_number_of_pairs_is_listed(evaluated: Path, tmp_path: Path, monkeypatch):
+    for name in ("models", "data"):
+        shutil.copytree(evaluated / name, tmp_path / name)
+    values = yaml.safe_load((evaluated / "params.yaml").read_text())
+    values["evaluate"] |= {"confused_pairs": 1}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    stage.run(evaluate.main)
+    assert len(read_table(Path("metrics/plots/confused_pairs.csv"))) == 1

@@ -1,0 +1,248 @@
+"""The pull-request comment, from a repository with two branches."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pr_report
+from review import figures
+from review.history import snapshot
+from tiny_history import History, predictions
+from tiny_project import refusal
+
+SHIPPED = Path(__file__).resolve().parents[1] / "metrics"
+EVIL = "@octocat <img src=x onerror=1> [a](https://example.org) #1 | `x` ![b](c) \u202eltr\n# h"
+
+MAIN = predictions("++++++------" + "+" * 8) + predictions("++++", label="Seat Two")
+BRANCH = predictions("+" * 20) + predictions("++--", label="Seat Two")
+
+
+@pytest.fixture(scope="module")
+def two_branches(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """On ``slower``; it and ``main`` are committed with what their stages made."""
+    history = History.begin(tmp_path_factory.mktemp("branches"))
+    history.outcome(
+        rows=MAIN,
+        params={"lr": 0.4, "momentum": 0.9},
+        curve=[0.1, 0.3, 0.6],
+        split={"kept": 40, "quarantined": 0, "reasons": {}},
+        top1=0.75,
+        ece=0.02,
+        log_loss=0.5,
+        test_photos=24,
+    )
+    history.repro()
+    history.commit("main")
+    history.git("checkout", "--quiet", "-b", "slower")
+    history.outcome(
+        rows=BRANCH,
+        params={"lr": 0.1, "momentum": 0.9},
+        curve=[0.1, 0.5, 0.9],
+        split={"kept": 38, "quarantined": 2, "reasons": {"unreadable": 2}},
+        top1=0.916667,
+        ece=0.03,
+        log_loss=0.3,
+        test_photos=24,
+    )
+    history.repro()
+    history.commit("Learn more slowly")
+    return history
+
+
+@pytest.fixture
+def branches(two_branches: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+    """A copy of it, and the current folder."""
+    monkeypatch.chdir(two_branches.copy_to(tmp_path / "copy").root)
+    return History(Path.cwd())
+
+
+def report(base: str = "main", head: str = "workspace", **options) -> str:
+    return pr_report.report(snapshot(base), snapshot(head), **options)
+
+
+def test_a_reviewer_sees_what_changed_verdict_first(branches: History, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pr_report.py", "main"])
+    pr_report.main()
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[0] == pr_report.MARKER
+    assert lines[2] == "## ⚪ No difference shown"  # three listings gained and one lost
+    assert "0.7500 → 0.9167, +16.7 points (95% interval " in lines[4]
+    assert "on the same 24 photos of 12 listings: 6 became right, 2 wrong." in lines[4]
+    assert "| `top1` | 0.7500 | 0.9167 | +0.1667 | ▲ better |" in lines
+    assert "| `ece` | 0.0200 | 0.0300 | +0.0100 | ▼ worse |" in lines
+    assert "| `log_loss` | 0.5000 | 0.3000 | -0.2000 | ▲ better |" in lines
+    assert "| `test_photos` | 24 | 24 | 0 |  |" in lines
+    assert "| `train.lr` | `0.4` | `0.1` |" in lines
+    assert "momentum" not in text
+    assert "| `Audi One` | 14 of 20 | 20 of 20 | +30 |" in lines
+    assert "| `Seat Two` | 4 of 4 | 2 of 4 | -50 |" in lines
+    assert "1 gained, 1 lost" in text
+    assert "| `val/accuracy` | `▁▃▅ 0.6` | `▁▅█ 0.9` |" in lines
+    assert "| `metrics/train/plots/metrics/val/accuracy.tsv` | changed |" in lines
+    assert "| `quarantined` | 0 | 2 | +2 | ▼ worse |" in lines
+    assert "| `reasons.unreadable` | 0 | 2 | +2 |  |" in lines
+    dvc = [sys.executable, "-m", "dvc", "params", "diff", "--json", "main"]
+    found = json.loads(subprocess.run(dvc, cwd=branches.root, capture_output=True).stdout)
+    assert list(found["params.yaml"]) == ["train.lr"]  # DVC sees no other change either
+    (evaluate,) = (line for line in lines if line.startswith("| `evaluate` |"))
+    assert "params `train.lr`" in evaluate
+    assert "earlier stages `metrics/split.json`" in evaluate
+    assert evaluate.endswith("| changed |")
+    assert "WARNING" not in text
+    assert "NOTE" not in text
+
+
+def test_the_same_report_comes_from_two_revisions(branches: History):
+    # A bare clone has neither the cache nor a workspace of the branch.
+    branches.git("checkout", "--quiet", "main")
+    both = report("main", "slower")
+    branches.git("checkout", "--quiet", "slower")
+    assert both.replace("`slower`", "`workspace`") == report()
+    assert both == report("main", "slower")
+
+
+@pytest.mark.usefixtures("branches")
+def test_nothing_changed_is_said_shortly():
+    text = report("slower")
+    assert "No difference shown" in text
+    assert "No stage of the graph changed." in text
+    for absent in ("### Params", "### Classes", "### Plots", "### Data"):
+        assert absent not in text
+
+
+def test_figures_that_this_code_did_not_make_are_marked(branches: History):
+    with (branches.root / "src/stand_in.py").open("a") as handle:
+        handle.write("# edited\n")
+    branches.write("params.yaml", "split: {seed: 0}\ntrain: {lr: 0.2, momentum: 0.9, new: 1}\n")
+    branches.commit("edited, never run")
+    for text in (report(), report("main", "HEAD")):
+        assert "These figures are not those of this code and these params" in text
+        assert "`split` (`src/stand_in.py`)" in text
+        assert "`evaluate` (`src/stand_in.py`, `train.lr`, `train.new`)" in text
+
+
+def test_results_that_were_not_committed_are_marked(branches: History):
+    branches.write("metrics/evaluate.json", '{"top1": 1}')
+    assert "`dvc.lock` and `metrics/` of the workspace are not committed" in report()
+
+
+def test_a_branch_that_lacks_commits_of_its_base_is_told(branches: History):
+    branches.git("checkout", "--quiet", "main")
+    branches.commit("more on main")
+    assert "`main` has 1 commits that are not in here" in report("main", "slower")
+
+
+def test_other_test_photos_are_not_compared_in_silence(branches: History):
+    rows = [*BRANCH, *predictions("+" * 6, start=20)]
+    branches.outcome(rows=rows, top1=0.9)
+    branches.repro()
+    text = report()
+    assert "## ⚠️ Not comparable" in text
+    assert "24 are the same in both, 6 are in one alone" in text
+    assert "On the common photos alone: **no difference shown**, top-1 0.7500 → 0.9167" in text
+
+
+def test_a_base_from_before_predictions_is_told(branches: History):
+    branches.git("rm", "--quiet", "--cached", "metrics/predictions.csv")
+    branches.git("commit", "--quiet", "--message", "without")
+    text = report("HEAD")
+    assert "No `metrics/predictions.csv` on the base." in text
+    assert "| `top1` |" in text
+
+
+def outside_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def test_no_name_of_others_becomes_markup(branches: History):
+    good = [(*row[:2], EVIL, *row[3:]) for row in predictions("+++++++")]
+    bad = [(*row[:4], EVIL + "x", *row[5:]) for row in good]
+    branches.outcome(rows=bad, params={"lr": EVIL, EVIL: 1}, split={EVIL: 2}, top1=0.5, **{EVIL: 1})
+    branches.repro()
+    branches.commit("evil")
+    branches.outcome(rows=good, params={"lr": 1, "b": EVIL}, top1=0.6, **{EVIL: 2})
+    branches.write(f"outcome/metrics/train/{EVIL.replace('/', '-')}.tsv", "a\tb\n1\t2\n")
+    branches.repro()
+    branches.git("checkout", "--quiet", "-b", "@octocat<b>")
+    text = report("HEAD", "@octocat<b>") + report("HEAD")
+    assert "octocat" in text
+    plain = outside_code(text)
+    for trap in ("octocat", "<img", "](http", "![", "#1", "\u202e", "example.org", "<b>"):
+        assert trap not in plain, trap
+    assert all(line.count("|") in (3, 4, 5, 6) or "|" not in line for line in plain.splitlines())
+
+
+def test_a_comment_always_fits_into_github(branches: History):
+    names = [f"{number:03d}{'é' * 200}" for number in range(90)]
+    rows = [row for name in names for row in predictions("+", label=name)]
+    wrong = [(*row[:4], "?", *row[5:]) for row in rows]
+    many = dict.fromkeys(names, 0.5)
+    branches.outcome(rows=wrong, params=many, split=dict.fromkeys(names, 1), **many)
+    branches.publish()
+    branches.commit("many")
+    more = dict.fromkeys(names, 0.6)
+    branches.outcome(rows=rows, params=more, split=dict.fromkeys(names, 2), **more)
+    branches.publish()
+    text = report("HEAD")
+    assert len(text.encode()) <= 65_536
+    assert "and 50 more." in text
+    assert "90 gained, 0 lost" in text
+
+
+def test_what_does_not_fit_is_left_out_with_a_note():
+    text = pr_report.fit(["a" * 50, "b" * 50, "c" * 500], largest=200)
+    assert text.startswith("a" * 50 + "\n" + "b" * 50)
+    assert "does not fit" in text
+    assert "c" * 500 not in text
+    assert len(text.encode()) <= 200
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("dvc.lock", "<<<<<<< HEAD\nstages:\n=======\n", "dvc.lock in workspace: not plain YAML"),
+        ("dvc.lock", "stages: {a: {deps: [1]}}", "not as DVC writes it"),
+        ("dvc.lock", "a: &a [1]\nb: *a\n", "a reference (*name) to another place"),
+        ("dvc.lock", "[" * 5000, "not plain YAML"),
+        ("metrics/evaluate.json", "[1]", "expected a JSON object"),
+        ("metrics/evaluate.json", '{"top1": ', "not JSON"),
+        ("metrics/predictions.csv", "photo_id,label\n", "no column listing, predicted"),
+    ],
+)
+def test_a_damaged_file_is_one_line(branches: History, path: str, content: str, words: str):
+    branches.write(path, content)
+    assert words in refusal(report)
+
+
+@pytest.mark.usefixtures("branches")
+def test_a_link_to_plots_must_be_plain(monkeypatch):
+    assert "[Open them](https://example.org/run/1)" in report(plots_url="https://example.org/run/1")
+    monkeypatch.setattr("sys.argv", ["pr_report.py", "main", "--plots-url", "https://a) [b](c"])
+    assert "--plots-url" in refusal(pr_report.main)
+
+
+def test_every_figure_of_evaluate_has_a_direction():
+    reported = json.loads((SHIPPED / "evaluate.json").read_text())
+    assert [name for name in reported if figures.direction(name) is None] == []
+    assert figures.direction("a figure nobody has named") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "mark"),
+    [
+        ("top1", 0.5, 0.6, "▲ better"),
+        ("top1", 0.6, 0.5, "▼ worse"),
+        ("log_loss", 0.6, 0.5, "▲ better"),
+        ("ece", 0.01, 0.02, "▼ worse"),
+        ("temperature", 1.0, 2.0, ""),
+        ("top1", 0.5, 0.5, ""),
+        ("unheard of", 1, 2, ""),
+    ],
+)
+def test_arrows_know_which_way_is_better(name: str, before: float, after: float, mark: str):
+    assert figures.row(name, before, after)[3] == mark

@@ -1,0 +1,245 @@
+"""The report page: whole, safe and readable, looked at by a real browser."""
+
+import base64
+import html
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import evaluate
+import explain
+import report
+import stage
+import tiny_bundle
+from page.charts import Axis, Line, line_chart, matrix
+from photos.tables import write_table
+from scoring.gallery import Seen
+from tiny_bundle import LABELS
+from tiny_project import refusal
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+PHONE = 390
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    tiny_bundle.write_project(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        stage.run(evaluate.main)
+        stage.run(explain.main)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(project: Path) -> str:
+    return report.render(project)
+
+
+def test_figures_are_told_as_they_were_measured(project: Path, page: str):
+    figures = json.loads((project / "metrics/evaluate.json").read_text())
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    for name in ("top1", "make_accuracy", "listing_accuracy", "auto_rate", "auto_precision"):
+        assert f"{100 * figures[name]:.1f}%" in text, name
+        low, high = (100 * figures[f"{name}_{end}"] for end in ("low", "high"))
+        interval = f"({low:.1f}\N{EN DASH}{high:.1f}%)"
+        assert interval in text, name
+    assert f"error is {figures['ece']:.3f}; {figures['ece_raw']:.3f} before" in text
+
+
+def test_names_from_outside_are_text_and_nothing_else(page: str):
+    assert "<script" not in page
+    assert html.escape(LABELS[2].label, quote=True).replace("&#x27;", "&#39;") in page
+    assert "{{ 7 * 7 }}" in page
+    assert "<b>Make</b>" not in page
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: str):
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert addresses
+    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert "default-src 'none'" in page
+    shown = [base64.b64decode(address.partition(",")[2]) for address in addresses]
+    assert all(cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None for data in shown)
+
+
+def test_the_same_files_give_the_same_bytes(project: Path, page: str):
+    assert report.render(project) == page
+
+
+def test_the_script_writes_the_page(project: Path, page: str, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("sys.argv", ["report.py"])
+    stage.run(report.main)
+    written = (project / "report.html").read_text()
+    assert written == page.encode("utf-8", "replace").decode()  # one path is no UTF-8
+    assert "report.html" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["report.py", "nowhere/report.html"])
+    assert "nowhere/report.html: cannot be written" in refusal(report.main)
+
+
+def test_before_a_run_it_says_what_to_run(tmp_path: Path):
+    text = refusal(lambda: report.render(tmp_path))
+    assert "metrics/evaluate.json: not found; run dvc repro" in text
+
+
+def test_without_galleries_it_says_how_to_get_them(project: Path, tmp_path: Path):
+    for name in ("metrics", "params.yaml"):
+        source = project / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    shutil.rmtree(tmp_path / "metrics/gallery")
+    assert "dvc pull explain" in report.render(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def large(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 196 classes of 49 makes, with 72 noisy photos of 448 x 224 pixels."""
+    root = tmp_path_factory.mktemp("large")
+    shutil.copytree(project / "metrics", root / "metrics")
+    shutil.copyfile(project / "params.yaml", root / "params.yaml")
+    names = [f"Manufacturer {n // 4} Model {n} Sedan Long Wheelbase 2012" for n in range(196)]
+    makes = [f"Manufacturer {n}" for n in range(49)]
+    random = np.random.default_rng(0)
+    plots = root / "metrics/plots"
+    per_class = [(name, 7, 0.9, 0.8, round(random.random(), 6)) for name in names]
+    evaluate.write_rows(
+        plots / "per_class.csv", ("label", "support", "precision", "recall", "f1"), per_class
+    )
+    for table, among, count in (
+        ("confusion", names, 800),
+        ("confusion_makes", makes, 300),
+        ("confused_pairs", names, 20),
+    ):
+        pairs = sorted({tuple(random.integers(0, len(among), 2).tolist()) for _ in range(count)})
+        cells = [(among[a], among[b], 1) for a, b in pairs]
+        evaluate.write_rows(plots / f"{table}.csv", ("actual", "predicted", "photos"), cells)
+    for gallery in ("mistakes", "least_sure", "label_suspects"):
+        rows = []
+        for number in range(24):
+            noise = random.integers(0, 256, (28, 56, 3), np.uint8)
+            picture = cv2.resize(noise, (448, 224), interpolation=cv2.INTER_NEAREST)
+            photo_id = f"{number:016x}"
+            file = root / f"metrics/gallery/{gallery}/{photo_id}.jpg"
+            file.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+            path = f"a/very/long/folder/without/a/single/space/in/it/{'x' * 60}.jpg"
+            rows.append(Seen(photo_id, path, "test", names[number], names[7], 0.9, 0.1))
+        write_table(root / f"metrics/gallery/{gallery}.csv", Seen, rows)
+    (root / "report.html").write_text(report.render(root), errors="replace")
+    return root / "report.html"
+
+
+def test_a_page_of_196_classes_can_be_mailed(large: Path):
+    assert large.stat().st_size < 15e6
+    assert large.read_text().count("<img") > 60
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium or chromedriver is not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    size = {"width": PHONE, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield driver
+    driver.quit()
+
+
+def faults(browser, file: Path) -> list[str]:
+    """What a reader with a phone would stumble over in a page with all its parts unfolded."""
+    browser.get(file.as_uri())
+    for details in browser.find_elements("tag name", "details"):
+        browser.execute_script("arguments[0].open = true", details)
+    found = [entry["message"] for entry in browser.get_log("browser")]
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    if width > PHONE:
+        found.append(f"the page is {width} pixels wide")
+    # What is wider than the phone scrolls inside a box of its own, as matrices do.
+    found += browser.execute_script(
+        "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.wide') && "
+        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 99))"
+    )
+    broken = "return [...document.images].filter(image => !image.naturalWidth).length"
+    if number := browser.execute_script(broken):
+        found.append(f"{number} broken pictures")
+    return found
+
+
+@pytest.fixture
+def small(page: str, tmp_path: Path) -> Path:
+    file = tmp_path / "report.html"
+    file.write_text(page, errors="replace")
+    return file
+
+
+@pytest.mark.parametrize("which", ["small", "large"])
+def test_a_browser_shows_it_on_a_phone(browser, which: str, request: pytest.FixtureRequest):
+    assert faults(browser, request.getfixturevalue(which)) == []
+    assert browser.title.startswith("Vehicle make and model: ")
+    assert browser.execute_script("return innerWidth") == PHONE
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "fault"),
+    [
+        ("<div style='width:600px'>wide</div>", "the page is 6"),
+        ("<script>alert(1)</script>", "Content Security Policy"),
+        ("<img src='https://example.org/a.jpg'>", "Content Security Policy"),
+        ("<img src='data:image/jpeg;base64,AAAA'>", "1 broken"),
+    ],
+)
+def test_a_spoilt_page_is_noticed(browser, small: Path, spoilt: str, fault: str):
+    small.write_text(small.read_text().replace("</h1>", f"</h1>{spoilt}", 1))
+    assert any(fault in found for found in faults(browser, small))
+
+
+def test_a_matrix_places_its_counts_by_row_and_column():
+    svg = matrix([("a", "a", 3), ("a", "b", 1)], ["a", "b"], title="t")
+    assert "<title>a taken for b: 1 of 4</title>" in svg
+    assert re.findall(r'<text class="count[^>]*>(\d)', svg) == ["3", "1"]
+    places = re.findall(r'<rect class="(\w+)" x="([\d.]+)" y="([\d.]+)"', svg)
+    assert [kind for kind, *_ in places] == ["hit", "miss"]
+    assert places[0][2] == places[1][2]
+    assert float(places[1][1]) - float(places[0][1]) == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    ("axis", "ticks"),
+    [
+        (Axis("x", 0, 1), ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
+        (Axis("x", 1, 4, whole=True), ["1", "2", "3", "4"]),
+        (Axis("x", 1, 100, whole=True), ["20", "40", "60", "80", "100"]),
+        (Axis("x", 0.95, 1), ["0.95", "0.96", "0.97", "0.98", "0.99", "1"]),
+        (Axis("x", 0, 0), ["0"]),
+    ],
+)
+def test_axes_have_round_ticks(axis: Axis, ticks: list[str]):
+    svg = line_chart([Line("n", [(0.5, 0.5)], "first")], title="t", x=axis, y=Axis("y", 0, 1))
+    found = re.findall(r'y="225" text-anchor="middle">([^<]+)<', svg)
+    assert found == ticks

@@ -1,0 +1,182 @@
+"""What a team does with the repository: merge branches, share results, release a model.
+
+On real Git + DVC clones whose stages only note their inputs, as in ``test_graph.py``.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import wiring
+from clone import Clone
+from test_graph import NONE, TRAIN, graph  # noqa: F401  # a fixture
+
+pytestmark = pytest.mark.xdist_group("graph")
+
+
+@pytest.fixture(scope="module")
+def branches(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  # noqa: F811
+    """Two branches, each reproduced with another param; ``mine`` is checked out."""
+    clone = graph.copy_to(tmp_path_factory.mktemp("branches") / "clone")
+    clone.git("checkout", "--quiet", "-b", "mine")
+    clone.set(evaluate={"confused_pairs": 3})
+    assert clone.repro() == ["evaluate", "explain"]
+    clone.commit("mine")
+    clone.git("checkout", "--quiet", "main")
+    clone.set(train={"lr": 0.01})
+    assert clone.repro() == TRAIN
+    clone.commit("theirs")
+    clone.git("checkout", "--quiet", "mine")
+    return clone
+
+
+def unmerged(clone: Clone, *command: str) -> set[str]:
+    """Runs a Git command that must stop at conflicts, and returns the files that have some."""
+    with pytest.raises(subprocess.CalledProcessError) as stopped:
+        clone.git(*command)
+    assert "CONFLICT" in stopped.value.stdout
+    return set(clone.git("diff", "--name-only", "--diff-filter=U").split())
+
+
+@pytest.mark.parametrize(("way", "reruns"), [("merge", TRAIN), ("rebase", ["evaluate", "explain"])])
+def test_a_conflict_in_the_lock_is_settled_by_a_run(
+    branches: Clone, way: str, reruns: list[str], tmp_path: Path
+):
+    clone = branches.copy_to(tmp_path / "copy")
+    files = unmerged(clone, way, "main")
+    assert {"dvc.lock", "metrics/evaluate.json"} <= files
+    assert all(name == "dvc.lock" or name.startswith("metrics/") for name in files)
+    assert "<<<<" not in (clone.root / "dvc.lock").read_text()
+    # From here on as docs/pull-requests.md says.
+    assert clone.repro() == reruns
+    clone.git("add", "dvc.lock", "metrics")
+    clone.git("-c", "core.editor=true", way, "--continue")
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.repro() == NONE
+    values = yaml.safe_load((clone.root / "params.yaml").read_text())
+    assert (values["train"]["lr"], values["evaluate"]["confused_pairs"]) == (0.01, 3)
+
+
+def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
+    branches: Clone, tmp_path: Path
+):
+    clone = branches.copy_to(tmp_path / "copy")
+    (clone.root / ".git/info").mkdir(exist_ok=True)
+    (clone.root / ".git/info/attributes").write_text("dvc.lock !merge\nmetrics/** !merge\n")
+    mine = (clone.root / "dvc.lock").read_text()
+    assert "dvc.lock" in unmerged(clone, "merge", "main")
+    assert "<<<<" in (clone.root / "dvc.lock").read_text()
+    assert clone.dvc("repro", check=False).returncode != 0
+    # The way out for branches from before the attributes; then as above.
+    clone.git("checkout", "--ours", "--", "dvc.lock", "metrics")
+    assert (clone.root / "dvc.lock").read_text() == mine
+
+
+@pytest.fixture(scope="module")
+def shared(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  # noqa: F811
+    """A clone whose results were pushed to the folder ``storage`` beside it."""
+    folder = tmp_path_factory.mktemp("shared")
+    clone = graph.copy_to(folder / "clone")
+    # The commands of docs/pull-requests.md.
+    clone.dvc("remote", "add", "--default", "storage", str(folder / "storage"))
+    clone.dvc("remote", "modify", "storage", "verify", "true")
+    clone.commit("a remote")
+    clone.dvc("push")
+    return clone
+
+
+def colleague(clone: Clone, root: Path) -> Clone:
+    """What a colleague gets: a Git clone without the cache, tiny photos being in Git."""
+    clone.git("clone", "--quiet", str(clone.root), str(root))
+    other = object.__new__(Clone)
+    other.root = root
+    return other
+
+
+def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path):
+    other = colleague(shared, tmp_path / "other")
+    assert not (other.root / "models/vehicle").exists()
+    other.dvc("pull", "--allow-missing")
+    assert other.repro() == NONE
+    assert other.git("status", "--porcelain") == ""
+    digest = "models/vehicle/digest"
+    assert (other.root / digest).read_bytes() == (shared.root / digest).read_bytes()
+
+
+def test_a_corrupt_object_of_a_remote_is_refused(shared: Clone, tmp_path: Path):
+    lock = yaml.safe_load((shared.root / "dvc.lock").read_text())
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["evaluate", "explain"]["outs"]}
+    md5 = outs["models/calibration.json"]
+    storage = shutil.copytree(shared.root.parent / "storage", tmp_path / "storage")
+    held = storage / "files/md5" / md5[:2] / md5[2:]
+    mode = held.stat().st_mode
+    held.chmod(0o644)
+    held.write_text("corrupt")
+    held.chmod(mode)
+    other = colleague(shared, tmp_path / "other")
+    other.dvc("remote", "modify", "--local", "storage", "url", str(storage))
+    pulled = other.dvc("pull", "models/calibration.json", check=False)
+    assert pulled.returncode != 0
+    assert not (other.root / "models/calibration.json").exists()
+    # Without verify DVC believes the remote.
+    other.dvc("remote", "modify", "storage", "verify", "false")
+    other.dvc("pull", "models/calibration.json")
+    assert (other.root / "models/calibration.json").read_text() == "corrupt"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch):
+    """The address of an S3 server on this machine with a bucket ``photos``."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="photos")
+    yield address
+    server.stop()
+
+
+def test_s3_as_remote_hands_everything_over(shared: Clone, s3: str, tmp_path: Path):
+    clone = shared.copy_to(tmp_path / "clone")
+    clone.dvc("remote", "modify", "storage", "url", "s3://photos/vehicles")
+    clone.dvc("remote", "modify", "storage", "endpointurl", s3)
+    clone.commit("a bucket")
+    clone.dvc("push")
+    other = colleague(clone, tmp_path / "other")
+    other.dvc("pull", "--allow-missing")
+    assert other.repro() == NONE
+    assert other.git("status", "--porcelain") == ""
+
+
+def test_a_released_model_is_had_by_its_version(shared: Clone, tmp_path: Path):
+    clone = shared.copy_to(tmp_path / "clone")
+    first = (clone.root / "models/vehicle/digest").read_bytes()
+    clone.git("tag", "--annotate", "vehicle@v1.0.0", "--message", "First model")
+    clone.set(train={"lr": 0.01})
+    assert clone.repro() == TRAIN
+    clone.commit("another")
+    clone.git("tag", "--annotate", "vehicle@v1.1.0", "--message", "Learns more slowly")
+    (tmp_path / "elsewhere").mkdir()
+    place = object.__new__(Clone)  # no repository: DVC is all that is needed there
+    place.root = tmp_path / "elsewhere"
+    place.dvc("artifacts", "get", f"file://{clone.root}", "vehicle", "--rev", "v1.0.0", "-o", "old")
+    assert (place.root / "old/digest").read_bytes() == first
+    place.dvc("artifacts", "get", str(clone.root), "vehicle", "-o", "new")  # the newest
+    assert (place.root / "new/digest").read_bytes() != first
+
+
+def test_the_registry_names_what_train_writes():
+    document = yaml.safe_load((wiring.ROOT / "dvc.yaml").read_text())
+    (artifact,) = document["artifacts"].values()
+    assert artifact["type"] == "model"
+    assert artifact["path"] in document["stages"]["train"]["outs"]
