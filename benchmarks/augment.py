@@ -14,6 +14,7 @@ from functools import partial
 import joblib
 import numpy as np
 import yaml
+
 from made_photos import ROOT, make_photo
 from measure import Ratio, alternate, record, speedup
 

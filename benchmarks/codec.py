@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from made_photos import ROOT, work_folder
 from measure import alternate, record
 

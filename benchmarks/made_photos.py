@@ -47,7 +47,7 @@ def make_project(folder: Path, names: list[str], **sections: dict) -> None:
     All photos train; an id, which decides the shard, is a digest of the photo's name.
     """
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["data"] = {"photos": "photos", "labels": "labels.csv"}
+    values["data"] |= {"photos": "photos", "labels": "labels.csv"}
     for section, changes in sections.items():
         values[section] |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(values))

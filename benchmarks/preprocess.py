@@ -17,9 +17,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+
 from made_photos import ROOT, make_photo, make_project, work_folder, write_photos
 from measure import alternate, record, speedup
-from PIL import Image
 
 sys.path.insert(0, str(ROOT / "src"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import joblib
 import yaml
+
 from made_photos import ROOT, make_project, work_folder, write_photos
 from measure import alternate, record, speedup
 
