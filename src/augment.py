@@ -5,9 +5,10 @@ parameters follow from (seed, photo, copy), so neither order nor batch nor worke
 and copies that an earlier run made of the same pixels are kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from compute import ComputeParams
 from fingerprint import fingerprint
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy
-from photos.shards import list_shards, read_samples, read_shard
+from photos.shards import Sample, list_shards, read_samples, read_shard
 from photos.warp import keyed_generator
 from stage import run
 
@@ -75,30 +76,33 @@ def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> O
     """Makes those copies of one shard's photos that were not made before."""
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        from model.photometric import BATCH, relight
-
         photos, originals = read_shard(shard.source)
         row_of = {original.photo_id: row for row, original in enumerate(originals)}
-        for first in range(0, len(places), BATCH):
-            samples = [shard.samples[place] for place in places[first : first + BATCH]]
-            draws = [
-                policy.draw(keyed_generator(seed, sample.photo_id, sample.copy))
-                for sample in samples
-            ]
-            moved = [
-                draw.move(photos[row_of[sample.photo_id]])
-                for draw, sample in zip(draws, samples, strict=True)
-            ]
-            if policy.relights:
-                moved = relight(
-                    moved,
-                    brightness=[draw.brightness for draw in draws],
-                    contrast=[draw.contrast for draw in draws],
-                )
-            for draw, image in zip(draws, moved, strict=True):
-                yield draw.finish(image), {}
+        samples = [shard.samples[place] for place in places]
+        pairs = ((photos[row_of[sample.photo_id]], sample) for sample in samples)
+        return ((copy, {}) for copy in make_copies(pairs, policy=policy, seed=seed))
 
     return refresh(shard, make, stage="augment", made_by=made_by)
+
+
+def make_copies(
+    pairs: Iterable[tuple[np.ndarray, Sample]], *, policy: Policy, seed: int
+) -> Iterator[np.ndarray]:
+    """The copies, uint8 ``(height, width, 3)``, of photos of that shape and type, in order."""
+    from model.photometric import BATCH, relight
+
+    pairs = iter(pairs)
+    while some := list(islice(pairs, BATCH)):
+        keys = ((seed, sample.photo_id, sample.copy) for _, sample in some)
+        draws = [policy.draw(keyed_generator(*key)) for key in keys]
+        images = [draw.move(photo) for draw, (photo, _) in zip(draws, some, strict=True)]
+        if policy.relights:
+            images = relight(
+                images,
+                brightness=[draw.brightness for draw in draws],
+                contrast=[draw.contrast for draw in draws],
+            )
+        yield from (draw.finish(image) for draw, image in zip(draws, images, strict=True))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from model.runtime import import_quietly
+from model.runtime import import_quietly, quiet
 
 BATCH = 64
 """Images that go through at once: always as many, so that one program is compiled for a size."""
@@ -34,12 +34,13 @@ def relight(
     values[0, : len(images), 0, 0, 0] = brightness
     values[1, : len(images), 0, 0, 0] = contrast
     with _once:
-        program = _program()
+        program = _program(batch.shape)
     return program(batch, *values).numpy()[: len(images)]
 
 
 @cache
-def _program() -> Callable:
+def _program(shape: tuple[int, ...]) -> Callable:
+    """The layers as one program for batches of ``shape``; compiling prints a line by itself."""
     tensorflow = import_quietly("tensorflow")
     layers = import_quietly("keras_cv").layers
     brightness = layers.RandomBrightness(factor=0, value_range=(0, 255), dtype="float32")
@@ -52,4 +53,6 @@ def _program() -> Callable:
         x = contrast.augment_images(x, transformations=factor)
         return tensorflow.cast(tensorflow.round(x), tensorflow.uint8)
 
+    with quiet():
+        program(np.zeros(shape, np.uint8), *np.zeros((2, BATCH, 1, 1, 1), np.float32))
     return program

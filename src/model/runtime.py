@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from types import ModuleType
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile)
@@ -51,18 +52,22 @@ def _prepare_tensorflow() -> None:
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Imports a module while holding back what native code prints to standard error.
-
-    What it printed is shown when the import fails.
-    """
+    """Imports a module while holding back what native code prints to standard error."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what native code prints to standard error; an exception shows it after all."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            return importlib.import_module(name)
+            yield
         except BaseException:
             chatter.seek(0)
             os.write(saved, chatter.read())

@@ -326,7 +326,14 @@ def resize(image: np.ndarray, height: int, width: int, *, fit: str) -> np.ndarra
 
 
 def _scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Area averaging when shrinking, bilinear when enlarging: both give the same bits on every CPU.
+    # Bilinear when enlarging and when shrinking little. Shrinking more by area averaging: up to
+    # 2.5 times through twice the size, where averaging is 2 x 2, which costs a third of the time
+    # for the same likeness to Lanczos (benchmarks/preprocess.py). All give the same bits on every
+    # CPU.
     shrinks = height <= image.shape[0] and width <= image.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=how)
+    ratio = max(image.shape[0] / height, image.shape[1] / width)
+    if not shrinks or ratio <= 1.4:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    if ratio <= 2.5:
+        image = cv2.resize(image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
