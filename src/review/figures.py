@@ -9,9 +9,11 @@ from stage import StageError
 
 HIGHER = ("top1", "top5", "macro_f1", "balanced_accuracy", "*accuracy", "*precision", "*coverage")
 HIGHER += ("auto_rate", "*_auto_rate", "auto_tag_rate", "make_given_model_wrong", "*top1", "*f1")
+HIGHER += ("top1_short_side_*", "top1_crop_*")
 LOWER = ("log_loss", "*loss", "ece*", "*calibration_error*", "quarantined", "review_rate")
 NEUTRAL = ("test_photos", "test_classes", "classes", "temperature", "*threshold")
 NEUTRAL += ("*_low", "*_high")  # ends of an interval
+NEUTRAL += ("test_listings", "val_photos", "photos_short_side_*", "photos_crop_*", "backoff_rate")
 """Names, or patterns of names. Of the patterns that fit a name the first in :func:`direction`'s
 order counts."""
 
