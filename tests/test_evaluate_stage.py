@@ -17,6 +17,7 @@ import stage
 import tiny_bundle
 from model.calibration import read_calibration
 from photos.tables import read_table
+from review.figures import direction
 from tiny_bundle import LABELS, MISLABELLED
 from tiny_project import refusal
 
@@ -100,6 +101,10 @@ def test_every_figure_is_documented(figures):
         plain = re.sub(r"_(low|high)$", "", name)
         plain = re.sub(r"^(top1|photos)_(short_side|crop)_.*", r"\1_\2_", plain)
         assert plain in documented, name
+
+
+def test_reviews_know_which_way_every_figure_is_better(figures):
+    assert [name for name in figures if direction(name) is None] == []
 
 
 def test_a_class_without_test_photos_stays_in_its_line(evaluated: Path):
