@@ -70,13 +70,15 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("split.seed", 1.5, "integer"),
         ("split.seed", "1", "integer"),
         ("split.seed", True, "integer"),
-        ("split.method", "random", "'stratified' or 'stable'"),
+        ("split.method", "random", "'stable' or 'stratified'"),
         ("split.val", 0, "greater than 0"),
         ("split.val", True, "number"),
         ("split.val", "a tenth", "number"),
         ("split.val", math.nan, "finite"),
         ("split.test", 1.0, "less than 1"),
         ("split.test", math.inf, "finite"),
+        ("split.near_duplicates", 0.6, "less than or equal to 0.5"),
+        ("split.near_duplicates", "off", "number"),
         ("split.max_quarantined", 1.01, "less than or equal to 1"),
         ("split.max_quarantined", -math.inf, "finite"),
         ("preprocess.size", 16, "greater than or equal to 32"),
@@ -255,7 +257,10 @@ def test_a_number_means_the_same_however_it_is_written(
     value: float, form: str, folder: Path
 ) -> None:
     text = form.format(value)
-    content = f"split: {{seed: 0, method: stable, val: 0.5, test: {text}, max_quarantined: 1}}\n"
+    content = (
+        f"split: {{seed: 0, method: stable, val: 0.5, test: {text}, near_duplicates: 0, "
+        "max_quarantined: 1}\n"
+    )
     file = folder / "params.yaml"
     file.write_text(content)
     assert params.load("split", SplitParams, path=file).test == float(text)

@@ -21,7 +21,14 @@ SRC = Path(__file__).resolve().parents[1] / "src"
 
 PARAMS = {
     "data": {"photos": "photos", "labels": "labels.csv"},
-    "split": {"seed": 0, "method": "stratified", "val": 0.2, "test": 0.2, "max_quarantined": 0.5},
+    "split": {
+        "seed": 0,
+        "method": "stratified",
+        "val": 0.2,
+        "test": 0.2,
+        "near_duplicates": 0.1,
+        "max_quarantined": 0.5,
+    },
     "preprocess": {
         "size": 32,
         "fit": "pad",
