@@ -26,6 +26,7 @@ PARAMS = {
         "method": "stratified",
         "val": 0.2,
         "test": 0.2,
+        "near_duplicates": 0.1,
         "max_quarantined": 0.5,
         "photo_seconds": 30,
         "photo_megabytes": 1024,

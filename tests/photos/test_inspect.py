@@ -204,8 +204,8 @@ def test_of_a_listing_in_two_subsets_only_the_stricter_stays(
 
 def test_a_photo_given_to_train_and_test_is_a_test_photo() -> None:
     kept, left = resolve([seen("a", "1", subset="train"), seen("b", "1", subset="test")])
-    assert [(photo.row.path, photo.subset) for photo in kept] == [("a", "test")]
-    assert [(row.path, row.reason) for row in left] == [("b", "duplicate")]
+    assert [(photo.row.path, photo.subset) for photo in kept] == [("b", "test")]
+    assert [(row.path, row.reason) for row in left] == [("a", "duplicate")]
 
 
 @st.composite
