@@ -2,10 +2,12 @@
 # make test    set up .venv, then run the tests
 # make report [BASE=main]    all figures and pictures on one page, compared with main: report.html
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
+# make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
 # make lock    pin requirements anew
+# make check-photos PHOTOS=folder LABELS=file   before dvc add: is it safe, and what could not be used?
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
@@ -32,6 +34,11 @@ repro: .venv/ready
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 
+# Make hands PHOTOS and LABELS on in the environment, so that no name is ever read as a command.
+check-photos: .venv/ready
+	@test -n "$$PHOTOS" || { echo "error: make check-photos PHOTOS=folder LABELS=file" >&2; exit 1; }
+	@$(IN_VENV) python src/check_photos.py "$$PHOTOS" $${LABELS:+"$$LABELS"}
+
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
 
@@ -41,6 +48,10 @@ report: .venv/ready
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
+train-distributed: .venv/ready-jax
+	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
+
+PROCESSES := 2
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
@@ -77,6 +88,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+.venv/ready-jax: .venv/ready requirements-jax.txt
+	$(INSTALL) requirements-jax.txt
 	@touch $@
 
 endif

@@ -21,8 +21,9 @@ def run(main: Callable[[], None]) -> None:
         main()
     except StageError as error:
         sys.exit("error: " + " ".join(str(error).split()))
-    except KeyboardInterrupt:
-        sys.exit("\nstopped: run the same command again to start this stage anew")
+    except KeyboardInterrupt as stopped:
+        words = str(stopped) or "stopped: run the same command again to start this stage anew"
+        sys.exit(f"\n{words}")
 
 
 def progress(

@@ -99,6 +99,10 @@ def add_weights(clone: Clone) -> None:
     (clone.root / "models/pretrained/own.keras").write_bytes(b"weights")
 
 
+def add_detector(clone: Clone) -> None:
+    (clone.root / "models/detectors/own.onnx").write_bytes(b"weights")
+
+
 CHANGES = {
     "nothing": (lambda _: None, NONE),
     "data.photos": (move_photos, ALL),
@@ -116,7 +120,8 @@ CHANGES = {
     "explain": (param("explain", "photos", 3), ["explain"]),
     "compute": (param("compute", "workers", 2), NONE),
     "the split algorithm": (touch("src/photos/splits.py"), ALL),
-    "the resizing code": (touch("src/photos/prepare.py"), ALL),
+    "the resizing code": (touch("src/photos/prepare.py"), ALL[1:]),
+    "a detector of one's own": (add_detector, ALL[1:]),
     "the warp": (touch("src/photos/warp.py"), ALL[2:]),
     "the training loop": (touch("src/model/fitting.py"), TRAIN),
     "the metrics": (touch("src/scoring/metrics.py"), TRAIN[1:]),

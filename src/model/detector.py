@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from model.runtime import UNREADABLE, import_quietly, start
-from photos.detector import PUBLISHED, Box, DetectorParams, choose, read_weights
-from photos.detector_files import DETECTOR_FOLDER, PRESET_FILES
+from photos.detector import PUBLISHED, Box, DetectorParams, choose
+from photos.detector_files import DETECTOR_FOLDER, PRESET_FILES, read_weights
 from photos.onnx_detector import letterbox
 from photos.prepare import Preparation
 from stage import StageError
@@ -118,7 +118,7 @@ class KerasDetector:
     def __init__(self, folder: Path, params: DetectorParams):
         self._params = params
         config, weights = (folder / name for name in PRESET_FILES)
-        read_weights(weights, params.sha256)
+        read_weights(weights, sha256=params.sha256)
         try:
             described = _Preset.model_validate_json(config.read_bytes()).config
         except (OSError, ValueError) as error:

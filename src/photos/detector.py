@@ -3,7 +3,6 @@
 ``photos.onnx_detector`` runs ONNX files by OpenCV; ``model.detector`` runs Keras presets.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -14,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from params import Float, Section
+from photos.detector_files import weights_of
 from stage import StageError
 
 FOLDER = "models/detectors"
@@ -67,44 +67,29 @@ Opener = Callable[[Path, DetectorParams], Detector]
 _LOCK = threading.Lock()
 
 
-def shared_detector(opener: Opener, file: Path, params: DetectorParams) -> Detector:
-    """The detector in ``file``, opened once in a process however many threads ask."""
+def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> Detector:
+    """The detector in a file or folder, opened once in a process however many threads ask.
+
+    Raises:
+        StageError: there is none, or it cannot be used.
+
+    """
+    file = weights_of(detector)
     try:
         status = file.stat()
-    except OSError:
+    except OSError as error:
         raise StageError(
-            f"preprocess.crop.detector.path: nothing at {file}; put the detector there"
+            f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
         ) from None
-    stamp = (status.st_mtime_ns, status.st_size)
+    # Another file under the same name is another detector.
+    stamp = (Path.cwd(), status.st_mtime_ns, status.st_size)
     with _LOCK:
-        return _open(opener, file.resolve(), params.model_dump_json(), stamp)
+        return _open(opener, detector, params.model_dump_json(), stamp)
 
 
 @lru_cache(maxsize=2)
-def _open(opener: Opener, file: Path, params: str, stamp: tuple) -> Detector:  # noqa: ARG001
-    return opener(file, DetectorParams.model_validate_json(params))
-
-
-def read_weights(file: Path, sha256: str) -> bytes:
-    """The bytes of a weights file, read once, so that what was checked is what is used.
-
-    Raises:
-        StageError: there is no such file, or its sha256 is another than ``sha256`` (if given).
-
-    """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise StageError(
-            f"preprocess.crop.detector: cannot read {file} ({error.strerror}); put it there"
-        ) from None
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 and found != sha256:
-        raise StageError(
-            f"preprocess.crop.detector.sha256: {file} has sha256 {found}, expected {sha256}; "
-            "get the file again, or correct the value if this is the file you mean"
-        )
-    return data
+def _open(opener: Opener, detector: Path, params: str, stamp: tuple) -> Detector:  # noqa: ARG001
+    return opener(detector, DetectorParams.model_validate_json(params))
 
 
 def choose(

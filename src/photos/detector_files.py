@@ -17,21 +17,37 @@ PRESET_FILES = ("config.json", "model.weights.h5")
 """What a keras-cv preset consists of; the weights are what is checked."""
 
 
-def sha256_of(detector: Path) -> str:
-    """The sha256 of an ONNX file, or of the weights in a preset's folder.
+def weights_of(detector: Path) -> Path:
+    """The ONNX file itself, or the weights in a preset's folder."""
+    return detector / PRESET_FILES[1] if detector.is_dir() else detector
+
+
+def read_weights(detector: Path, *, sha256: str = "") -> bytes:
+    """The bytes of a detector's weights, read once and checked.
 
     Raises:
-        StageError: there are none.
+        StageError: there are none, or their sha256 is another than ``sha256`` (if given).
 
     """
-    file = detector / PRESET_FILES[1] if detector.is_dir() else detector
+    file = weights_of(detector)
     try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        data = file.read_bytes()
     except OSError as error:
         raise StageError(
             f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
         ) from None
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256:
+        raise StageError(
+            f"preprocess.crop.detector.sha256: {file} has sha256 {found}, expected {sha256}; "
+            "get the file again, or correct the value if this is the file you mean"
+        )
+    return data
+
+
+def sha256_of(detector: Path) -> str:
+    """The sha256 of a detector's weights; errors as in :func:`read_weights`."""
+    return hashlib.sha256(read_weights(detector)).hexdigest()
 
 
 def copy_detector(source: Path, target: Path) -> None:

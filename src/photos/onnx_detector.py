@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.detector import Box, DetectorParams, choose, read_weights
+from photos.detector import Box, DetectorParams, choose
+from photos.detector_files import read_weights
 from stage import StageError
 
 GREY = 114
@@ -29,7 +30,7 @@ class OnnxDetector:
 
     def __init__(self, file: Path, params: DetectorParams):
         self._file, self._params = file, params
-        data = read_weights(file, params.sha256)
+        data = read_weights(file, sha256=params.sha256)
         try:
             self._network = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
         except cv2.error as error:
