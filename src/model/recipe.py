@@ -18,6 +18,8 @@ PRETRAINED = {"lr": 0.05, "finetune_lr_scale": 0.1, "weight_decay": 0.0001}
 def _auto(value: Any) -> Any:
     if value is None:
         raise ValueError("expected a number or auto, found nothing")
+    if isinstance(value, str) and value[:1].isalpha() and value != "auto":
+        raise ValueError(f"expected a number or auto, found {value!r}")
     return None if value == "auto" else value
 
 
