@@ -46,7 +46,7 @@ def look_at_all(
     keys = [None if row.fault else _key(root, row, reader) for row in rows]
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
-    found = iter(look(unknown))
+    found = iter(look(unknown) if unknown else ())
     learnt = []
     for row, key in zip(rows, keys, strict=True):
         if key is not None and key in known:
@@ -59,6 +59,7 @@ def look_at_all(
         if same and _is_settled(root, row):
             learnt.append((key, item))
         yield item
+    next(found, None)  # lets the workers end in good order
     _remember(memory, reader, learnt, forget=known.keys() - set(keys))
 
 
