@@ -2,6 +2,7 @@
 # make test    set up .venv, then run the tests
 # make report  one page with all figures and pictures: report.html
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
+# make serve   a web page that names the cars of photos: http://localhost:8000
 # make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
@@ -40,6 +41,9 @@ report: .venv/ready
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
+
+serve: .venv/ready
+	$(IN_VENV) python src/serve.py $(ARGS)
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
