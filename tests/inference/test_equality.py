@@ -26,7 +26,7 @@ def test_predict_from_files_equals_evaluate_on_shards(project: Project, monkeypa
     project.with_good_photos()
     boxes = [(path, label, 8, 4, 50 + n % 8, 40) for n, (path, label) in enumerate(GOOD)]
     project.label(boxes, header="path,label,x1,y1,x2,y2")
-    project.set(split={"val": 0.25, "test": 0.25})
+    project.set(split={"val": 0.25, "test": 0.5})
     project.split()
     project.preprocess()
     values = yaml.safe_load(Path("params.yaml").read_text())
