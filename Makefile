@@ -1,13 +1,14 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
-# make report [BASE=main]    all figures and pictures on one page, compared with main: report.html
+# make check-photos PHOTOS=folder LABELS=file   before dvc add: what is unsafe, what is unusable?
+# make report  all figures and pictures on one page: report.html; BASE=main compares with main
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
+# make serve   a web page that names the cars of photos: http://localhost:8000
 # make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
-# make lint    ruff, formatting included
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
+# make lint    ruff, formatting included
 # make lock    pin requirements anew
-# make check-photos PHOTOS=folder LABELS=file   before dvc add: is it safe, and what could not be used?
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
@@ -48,10 +49,13 @@ report: .venv/ready
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
-train-distributed: .venv/ready-jax
-	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
+
+serve: .venv/ready
+	$(IN_VENV) python src/serve.py $(ARGS)
 
 PROCESSES := 2
+train-distributed: .venv/ready-jax
+	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .

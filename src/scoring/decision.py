@@ -11,7 +11,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import binom
 
 from params import Section
 from scoring.calibration import fit_temperature, to_probabilities
@@ -113,6 +112,8 @@ def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: flo
         precision: the promise, in (0, 1).
 
     """
+    from scipy.stats import binom  # half a second, which predicting need not wait for
+
     photos = len(confidence)
     order = np.argsort(-confidence, kind="stable")
     ranked, mistakes = confidence[order], np.cumsum(~right[order])

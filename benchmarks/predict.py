@@ -1,0 +1,99 @@
+"""From photo to label: does the stream lose time, does memory grow, how long is the start?
+
+Compares predict's stream with decoding the same photos on the same threads plus the bare network
+on the decoded pictures, taking turns. Then runs the script on 1,000 and on 20,000 links to the
+demo's photos and compares peak memory. Needs a trained graph. About five minutes on two cores.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from measure import Ratio, alternate, record, speedup
+
+SRC = Path(__file__).resolve().parents[1] / "src"
+sys.path.insert(0, str(SRC))
+
+from inference.classifier import BATCH_SIZE, load_classifier  # noqa: E402
+from inference.find import find_photos  # noqa: E402
+from inference.stream import look  # noqa: E402
+from photos.decode import read_bytes  # noqa: E402
+
+FEW, MANY = 1000, 20_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, default=Path("data/demo/photos"))
+    parser.add_argument("--many", type=int, default=MANY)
+    options = parser.parse_args()
+    workers = os.cpu_count() or 1
+    classifier = load_classifier(Path("models/vehicle"), threads=workers)
+    items = list(find_photos([options.photos]))
+    with ThreadPoolExecutor(workers) as pool:
+
+        def decode() -> list:
+            return list(
+                pool.map(lambda item: classifier.read(read_bytes(item.root, item.path)), items)
+            )
+
+        images = decode()
+
+        def network() -> None:
+            for start in range(0, len(images), BATCH_SIZE):
+                classifier.probabilities(images[start : start + BATCH_SIZE])
+
+        seconds = alternate(
+            {
+                "stream": lambda: list(look(classifier, items, workers=workers)),
+                "decode": decode,
+                "network": network,
+            }
+        )
+    apart = [sum(pair) for pair in zip(seconds["decode"], seconds["network"], strict=True)]
+    rate = speedup(seconds["stream"], apart, bar=0.9)
+    few, many = memory(options.photos, FEW), memory(options.photos, options.many)
+    growth = Ratio(round(few / many, 3), (round(few / many, 3),) * 2, 0.95)
+    start = statistics.median(first_label(items[0].root / items[0].path) for _ in range(3))
+    record(
+        "predict",
+        ratios={"photo to label over decode plus network": rate, "memory, few over many": growth},
+        figures={
+            f"peak MiB at {FEW:,} photos": round(few),
+            f"peak MiB at {options.many:,} photos": round(many),
+            "seconds from start to the first label": round(start, 2),
+            "photos/s": round(len(items) / statistics.median(seconds["stream"])),
+        },
+    )
+
+
+def memory(photos: Path, count: int) -> float:
+    """Peak resident MiB of predict on ``count`` links to the photos, which may repeat."""
+    files = sorted(photos.resolve().glob("*.jpg"))
+    with tempfile.TemporaryDirectory(dir=photos.parent) as folder:
+        for number in range(count):
+            os.link(files[number % len(files)], Path(folder) / f"{number:06d}.jpg")
+        command = [sys.executable, str(SRC / "predict.py"), folder, "--format", "csv"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"predict failed with status {status}")
+    return usage.ru_maxrss / 1024
+
+
+def first_label(photo: Path) -> float:
+    """Seconds of a whole run on one photo, from a fresh process."""
+    start = time.perf_counter()
+    command = [sys.executable, str(SRC / "predict.py"), str(photo)]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From photos to decisions: what predict, export and serve share. Needs only a bundle."""

@@ -1,0 +1,151 @@
+"""A bundle ready for use: from a photo's bytes to calibrated probabilities and a decision.
+
+Reads photos with the class that preprocess uses, so a photo gives here the very pixels that
+training would have seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from model.calibration import read_calibration
+from model.runtime import start
+from photos.manifest import Label
+from photos.prepare import Preparation
+from scoring.calibration import to_probabilities
+from scoring.decision import Calibration, decide, make_probability
+from scoring.outcome import make_numbers
+from stage import StageError
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_SIZE = 32
+
+
+class Candidate(NamedTuple):
+    """A class that a photo may show, and its calibrated probability."""
+
+    label: str
+    make: str
+    confidence: float
+
+
+class Verdict(NamedTuple):
+    """What is said of a photo or a listing.
+
+    ``candidates`` are the likeliest classes, the best first; ``make_confidence`` is the summed
+    probability of the best one's make; ``decision`` is ``auto`` (model and make may be tagged
+    without a person), ``make`` (only the make may) or ``review``.
+    """
+
+    candidates: list[Candidate]
+    make_confidence: float
+    decision: str
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The network of a bundle with all that stands around it."""
+
+    network: "keras.Model"
+    labels: Sequence[Label]
+    preparation: Preparation
+    calibration: Calibration
+
+    @cached_property
+    def make_of(self) -> np.ndarray:
+        """The make of each class as a number, int ``(classes,)``."""
+        return make_numbers([label.make for label in self.labels])
+
+    def read(self, data: bytes, box: Sequence[float] | None = None) -> np.ndarray:
+        """Bytes of a photo to the network's input, uint8 RGB ``(height, width, 3)``.
+
+        Raises:
+            PhotoError: the photo cannot be used.
+
+        """
+        return self.preparation.prepare(data, box)
+
+    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Calibrated, float64 ``(n, classes)``, for up to ``BATCH_SIZE`` photos."""
+        full = self.filled(images)
+        logits = np.asarray(self.network.predict_on_batch(full), np.float32)[: len(images)]
+        return to_probabilities(logits, self.calibration.temperature)
+
+    def filled(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The photos and zeros up to ``BATCH_SIZE``: another size would be compiled anew."""
+        if len(images) > BATCH_SIZE:
+            raise ValueError(f"{len(images)} photos, at most {BATCH_SIZE} at once")
+        full = np.zeros((BATCH_SIZE, *self.preparation.shape, 3), np.uint8)
+        full[: len(images)] = images
+        return full
+
+    def verdicts(self, probabilities: np.ndarray, *, top: int) -> list[Verdict]:
+        """What rows of probabilities, float ``(n, classes)``, amount to; ``top`` candidates."""
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        makes = make_probability(probabilities, self.make_of)
+        decisions = decide(probabilities, self.make_of, self.calibration)
+        return [
+            Verdict(
+                [
+                    Candidate(self.labels[index].label, self.labels[index].make, float(row[index]))
+                    for index in best
+                ],
+                float(make),
+                decision,
+            )
+            for row, best, make, decision in zip(
+                probabilities, order.tolist(), makes, decisions, strict=True
+            )
+        ]
+
+
+def load_classifier(folder: Path, *, threads: int) -> Classifier:
+    """Loads a bundle and the calibration in it or beside it, and starts Keras.
+
+    Raises:
+        StageError: a part is missing, damaged, or does not fit the others.
+
+    """
+    if not folder.is_dir():
+        raise StageError(
+            f"{folder}: no such folder; expected a bundle (run dvc repro, or give --bundle)"
+        )
+    preparation = read_preparation(folder)
+    calibration = read_calibration(calibration_file(folder))
+    start(threads=threads)
+    from model.bundle import load_bundle
+
+    network, labels = load_bundle(folder)
+    expected = (None, *preparation.shape, 3)
+    if tuple(network.input_shape) != expected:
+        raise StageError(
+            f"{folder}: the network takes {network.input_shape[1:]}, preprocess.json makes "
+            f"{expected[1:]}; the files of two bundles were mixed"
+        )
+    return Classifier(network, labels, preparation, calibration)
+
+
+def read_preparation(folder: Path) -> Preparation:
+    """How a photo becomes the network's input, from ``preprocess.json``.
+
+    Raises:
+        StageError: the file is missing or holds something else.
+
+    """
+    file = folder / "preprocess.json"
+    try:
+        return Preparation.model_validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{file}: not what preprocess writes ({error}); run dvc repro") from None
+
+
+def calibration_file(folder: Path) -> Path:
+    """Where the calibration of a bundle is: in its folder if it was put there, else beside it."""
+    inside = folder / "calibration.json"
+    return inside if inside.exists() else folder.resolve().parent / "calibration.json"

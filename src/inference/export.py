@@ -1,0 +1,183 @@
+"""The network in forms that other programs run: SavedModel, ONNX, TensorFlow Lite.
+
+What is exported takes RGB pixels in [0, 255], float32 ``(n, height, width, 3)`` for any ``n``, and
+gives calibrated probabilities, float32 ``(n, classes)``: the temperature is in it.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from inference.classifier import Classifier, calibration_file
+from model.runtime import import_quietly
+from stage import StageError
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+class Form(NamedTuple):
+    """A form of export: its file or folder, how far probabilities may be off, how it is made.
+
+    ``write`` takes the network and where to put it, ``read`` opens what was written.
+    """
+
+    name: str
+    tolerance: float
+    write: Callable[[keras.Model, Path], None]
+    read: Callable[[Path], Predict]
+
+
+def export(
+    classifier: Classifier, bundle: Path, target: Path, *, kind: str, images: np.ndarray
+) -> float:
+    """Writes a folder with the network in another form and all that its reader needs.
+
+    The result is compared with Keras on ``images``, uint8 ``(n, height, width, 3)``, one photo at
+    a time and all together, before it is moved to ``target``; so ``target`` is whole or not there.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        StageError: ``target`` is something that we did not write, or the export differs.
+
+    """
+    form = FORMS[kind]
+    if target.exists() and not (target / "export.json").is_file():
+        raise StageError(f"{target}: is there and is no earlier export; give another --out")
+    network = with_probabilities(classifier)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with quiet():
+            form.write(network, partial / form.name)
+        difference = compare(network, form.read(partial / form.name), images, form, kind)
+        for name in ("labels.json", "preprocess.json"):
+            shutil.copyfile(bundle / name, partial / name)
+        shutil.copyfile(calibration_file(bundle), partial / "calibration.json")
+        contract = {
+            "format": kind,
+            "model": form.name,
+            "input": "RGB pixels in [0, 255], float32 (n, height, width, 3)",
+            "height": classifier.preparation.shape[0],
+            "width": classifier.preparation.shape[1],
+            "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
+            "temperature": "already applied",
+        }
+        (partial / "export.json").write_text(json.dumps(contract, indent=1) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return difference
+
+
+def with_probabilities(classifier: Classifier) -> keras.Model:
+    """The network with the temperature and softmax behind it, and names that readers rely on."""
+    logits = classifier.network.output
+    scaled = keras.layers.Rescaling(1 / classifier.calibration.temperature)(logits)
+    outputs = keras.layers.Softmax(name="probabilities")(scaled)
+    return keras.Model(classifier.network.input, outputs, name="vehicle")
+
+
+def compare(
+    network: keras.Model, predict: Predict, images: np.ndarray, form: Form, kind: str
+) -> float:
+    """The largest difference of a probability between Keras and the export.
+
+    Raises:
+        StageError: it is above the form's tolerance, or a photo's first class is another one.
+
+    """
+    pixels = images.astype(np.float32)
+    expected = np.asarray(network.predict_on_batch(pixels))
+    single = np.concatenate([predict(pixels[index : index + 1]) for index in range(2)])
+    difference = max(
+        float(np.abs(predict(pixels) - expected).max()),
+        float(np.abs(single - expected[:2]).max()),
+    )
+    moved = int((predict(pixels).argmax(axis=1) != expected.argmax(axis=1)).sum())
+    if not difference <= form.tolerance or moved:
+        raise StageError(
+            f"{kind}: the export differs from Keras by {difference:.2g} (at most "
+            f"{form.tolerance:g}) and gives {moved} of {len(images)} photos another class; "
+            "nothing was written"
+        )
+    return difference
+
+
+@contextlib.contextmanager
+def quiet():
+    """Holds back what the converters print and log; their exceptions come through."""
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _write_saved_model(network: keras.Model, path: Path) -> None:
+    network.export(path, format="tf_saved_model", verbose=False)
+
+
+def _read_saved_model(path: Path) -> Predict:
+    tensorflow = import_quietly("tensorflow")
+    loaded = tensorflow.saved_model.load(str(path))  # its function does not keep it alive
+    return lambda pixels: loaded.serve(tensorflow.constant(pixels)).numpy()
+
+
+def _write_onnx(network: keras.Model, path: Path) -> None:
+    network(np.zeros((1, *network.input_shape[1:])))  # Keras exports only what was called once
+    network.export(path, format="onnx", verbose=False)
+
+
+def _read_onnx(path: Path) -> Predict:
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda pixels: session.run(None, {given.name: pixels})[0]
+
+
+def _write_tflite(network: keras.Model, path: Path) -> None:
+    tensorflow = import_quietly("tensorflow")
+    saved = path.with_name("saved_model")
+    _write_saved_model(network, saved)
+    converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(saved))
+    path.write_bytes(converter.convert())
+    shutil.rmtree(saved)
+
+
+def _read_tflite(path: Path) -> Predict:
+    tensorflow = import_quietly("tensorflow")
+    interpreter = tensorflow.lite.Interpreter(model_path=str(path))
+
+    def predict(pixels: np.ndarray) -> np.ndarray:
+        given = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(given, pixels.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(given, pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    return predict
+
+
+FORMS = {
+    "saved_model": Form("saved_model", 1e-4, _write_saved_model, _read_saved_model),
+    "onnx": Form("model.onnx", 1e-4, _write_onnx, _read_onnx),
+    "tflite": Form("model.tflite", 1e-3, _write_tflite, _read_tflite),
+}

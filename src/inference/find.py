@@ -1,0 +1,95 @@
+"""Which photos to look at: files, folders walked in a fixed order, or the rows of a CSV."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from photos.decode import PhotoError
+from photos.source import Row, read_rows
+from stage import StageError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""What a photo's name ends in; other files of a folder are passed over."""
+
+
+class Item(NamedTuple):
+    """A photo to look at: a file below ``root``, and what is known of it.
+
+    ``fault`` is why it cannot be used, where that is known before it is opened.
+    """
+
+    root: Path
+    path: str
+    listing: str = ""
+    label: str = ""
+    make: str = ""
+    box: tuple[int, int, int, int] | None = None
+    fault: PhotoError | None = None
+
+
+def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
+    """Photos among files and folders, in the order given; a folder's by name, its own files first.
+
+    A photo's listing is the folder that it lies in. Only the names of one folder are held at a
+    time. Links and hidden files are passed over; a file that is named outright always counts.
+
+    Raises:
+        StageError: an argument is not there (before any photo is yielded).
+
+    """
+    for argument in arguments:
+        if not os.path.lexists(argument):
+            raise StageError(f"{argument}: no such photo or folder")
+    return _find(arguments)
+
+
+def _find(arguments: Sequence[Path]) -> Iterator[Item]:
+    for argument in arguments:
+        if argument.is_dir():
+            yield from _walk(argument, "")
+        else:
+            yield Item(argument.parent, argument.name, listing=str(argument.parent))
+
+
+def _walk(root: Path, inner: str) -> Iterator[Item]:
+    folders, files = [], []
+    try:
+        with os.scandir(root / inner) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.name.lower().endswith(ENDINGS) and not entry.is_symlink():
+                    files.append(entry.name)
+    except OSError as error:
+        fault = PhotoError("unreadable", error.strerror or str(error))
+        yield Item(root, inner or ".", listing=inner, fault=fault)
+        return
+    listing = inner or root.name
+    for name in sorted(files):
+        yield Item(root, f"{inner}/{name}" if inner else name, listing=listing)
+    for name in sorted(folders):
+        yield from _walk(root, f"{inner}/{name}" if inner else name)
+
+
+def read_table(folder: Path, table: Path) -> list[Item]:
+    """The photos that a label CSV names, with boxes, listings and labels, by listing and path.
+
+    Raises:
+        StageError: the folder or the CSV cannot be used.
+
+    """
+    try:
+        rows = read_rows(photos=folder, labels=table)
+    except StageError as error:
+        text = str(error).replace("data.labels: ", "").replace("data.photos: ", "")
+        raise StageError(text) from None
+    return sorted((_item(folder, row) for row in rows), key=lambda item: (item.listing, item.path))
+
+
+def _item(folder: Path, row: Row) -> Item:
+    fault = PhotoError(*row.fault) if row.fault else None
+    make = row.make or row.label.partition(" ")[0]
+    return Item(folder, row.path, row.listing or row.path, row.label, make, row.box, fault)

@@ -1,0 +1,84 @@
+"""From photos to listings: one verdict for all photos of a listing, and which ones contradict."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.classifier import Candidate, Classifier
+from inference.stream import Seen
+
+
+class Listing(NamedTuple):
+    """The usable photos of a listing: how many, and the mean of their probabilities.
+
+    The mean stays calibrated where photos of a listing tend to be right or wrong together, as
+    views of one car are; a product would claim more than they know.
+    """
+
+    listing: str
+    photos: int
+    probabilities: np.ndarray
+
+
+def average(seen: Iterable[Seen]) -> Listing | None:
+    """Takes the photos of one listing together; ``None`` if none of them can be used."""
+    rows = [row for row in seen if row.probabilities is not None]
+    if not rows:
+        return None
+    mean = np.mean([row.probabilities for row in rows], axis=0)
+    return Listing(rows[0].item.listing, len(rows), mean)
+
+
+class Contradiction(NamedTuple):
+    """A listing and how sure its photos are that what it declares is wrong.
+
+    ``wrong`` is the calibrated probability that the photos show another class than the declared
+    one (another make, where the network knows only the declared make).
+    """
+
+    listing: str
+    photos: int
+    declared: str
+    declared_make: str
+    best: Candidate
+    wrong: float
+    contradicts: str
+
+
+def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradiction | Listing]:
+    """Judges each listing's declared class by its photos; listings must come one after another.
+
+    Yields a :class:`Contradiction` for each (``contradicts`` is ``make``, ``model`` or, where the
+    photos agree, empty), or the :class:`Listing` itself if the network knows neither the declared
+    class nor its make. Photos of one listing that declare different classes are judged apart.
+    """
+    names = [label.label for label in classifier.labels]
+    makes = np.array([label.make for label in classifier.labels])
+    for (_, declared), group in groupby(seen, lambda row: (row.item.listing, row.item.label)):
+        rows = list(group)
+        listing = average(rows)
+        if listing is None:
+            continue
+        make = rows[0].item.make
+        if declared in names:
+            index = names.index(declared)
+            make, right = str(makes[index]), listing.probabilities[index]
+        elif make in makes:
+            right = listing.probabilities[makes == make].sum()
+        else:
+            yield listing
+            continue
+        best = classifier.verdicts(listing.probabilities[None], top=1)[0].candidates[0]
+        agrees = best.label == declared or (declared not in names and best.make == make)
+        contradicts = "" if agrees else "model" if best.make == make else "make"
+        wrong = min(max(1.0 - float(right), 0.0), 1.0)
+        yield Contradiction(
+            listing.listing, listing.photos, declared, make, best, wrong, contradicts
+        )
+
+
+def ranked(found: Iterable[Contradiction]) -> list[Contradiction]:
+    """The most certain contradictions first."""
+    return sorted(found, key=lambda row: (-row.wrong, row.listing, row.declared))

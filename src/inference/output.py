@@ -1,0 +1,88 @@
+"""Rows for people and programs: an aligned table, CSV that spreadsheets open safely, JSON lines."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TextIO
+
+FORMATS = ("table", "csv", "jsonl")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Writer(Protocol):
+    """Writes rows as they come."""
+
+    def __call__(self, row: Mapping[str, object]) -> None: ...
+
+
+def writer(kind: str, columns: Sequence[str], stream: TextIO) -> Writer:
+    """A function that writes a row, one of ``FORMATS``; ``columns`` come in this order."""
+    return {"table": _table, "csv": _csv, "jsonl": _jsonl}[kind](columns, stream)
+
+
+def _table(columns: Sequence[str], stream: TextIO) -> Writer:
+    widths: dict[str, int] = {column: len(column) for column in columns}
+
+    def write(row: Mapping[str, object]) -> None:
+        cells = {column: printable(_text(row.get(column))) for column in columns}
+        # The first rows set the widths: a stream cannot wait for the longest cell.
+        for column, cell in cells.items():
+            widths[column] = max(widths[column], len(cell))
+        if write.first:
+            print("  ".join(name.ljust(widths[name]) for name in columns).rstrip(), file=stream)
+            write.first = False
+        line = "  ".join(cell.ljust(widths[column]) for column, cell in cells.items())
+        print(line.rstrip(), file=stream)
+
+    write.first = True
+    return write
+
+
+def _csv(columns: Sequence[str], stream: TextIO) -> Writer:
+    table = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    table.writerow(columns)
+
+    def write(row: Mapping[str, object]) -> None:
+        table.writerow([_cell(row.get(column)) for column in columns])
+
+    return write
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, int):
+        return value
+    text = _text(value)
+    # A spreadsheet takes such a cell for a formula (CWE-1236); an apostrophe makes it text.
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _jsonl(columns: Sequence[str], stream: TextIO) -> Writer:
+    def write(row: Mapping[str, object]) -> None:
+        kept = {
+            column: round(row[column], 6) if isinstance(row[column], float) else row[column]
+            for column in columns
+            if row.get(column) is not None
+        }
+        print(json.dumps(kept, allow_nan=False), file=stream)
+
+    return write
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return "; ".join(f"{entry['label']} {entry['confidence']:.3f}" for entry in value)
+    return str(value)
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, spelt out."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
+        for sign in text
+    )

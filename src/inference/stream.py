@@ -1,0 +1,62 @@
+"""Photos to probabilities in a stream: threads read ahead while the network works."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.classifier import BATCH_SIZE, Classifier
+from inference.find import Item
+from photos.decode import PhotoError, read_bytes
+
+AHEAD = 3
+"""Batches that are read ahead; what bounds the memory."""
+
+
+class Seen(NamedTuple):
+    """A photo and what came of it: probabilities, float64 ``(classes,)``, or why there are none."""
+
+    item: Item
+    probabilities: np.ndarray | None
+    fault: PhotoError | None
+
+
+def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iterator[Seen]:
+    """Yields every item in order; a photo that cannot be used yields its fault.
+
+    Takes ``items`` as it goes, ``AHEAD`` batches before what it yields, so memory does not grow.
+    """
+
+    def read(item: Item) -> np.ndarray | PhotoError:
+        if item.fault:
+            return item.fault
+        try:
+            return classifier.read(read_bytes(item.root, item.path), item.box)
+        except PhotoError as error:
+            return error
+
+    waiting = iter(items)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        pending: deque = deque()
+        while True:
+            wanted = AHEAD * BATCH_SIZE - len(pending)
+            pending.extend(
+                (item, pool.submit(read, item)) for item in itertools.islice(waiting, wanted)
+            )
+            if not pending:
+                return
+            batch = [pending.popleft() for _ in range(min(BATCH_SIZE, len(pending)))]
+            results = [(item, future.result()) for item, future in batch]
+            images = [result for _, result in results if isinstance(result, np.ndarray)]
+            rows = iter(classifier.probabilities(images) if images else ())
+            for item, result in results:
+                if isinstance(result, PhotoError):
+                    yield Seen(item, None, result)
+                else:
+                    yield Seen(item, next(rows), None)
+    finally:
+        pool.shutdown(cancel_futures=True)

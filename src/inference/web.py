@@ -1,0 +1,241 @@
+"""A small web page and JSON API around a classifier.
+
+Every upload is untrusted: its size is counted while it arrives, photos are read by the code that
+reads training photos, and whatever is wrong with one is a 4xx answer with a reason code.
+"""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import UploadFile
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inference.classifier import BATCH_SIZE, Classifier, Verdict
+from model.gradcam import class_activation
+from photos.decode import PhotoError
+
+PAGE = Path(__file__).parent / "page"
+MAX_PHOTOS = 16
+MAX_PHOTO_BYTES = 16 * 2**20
+MAX_BODY_BYTES = 64 * 2**20
+TOP = 5
+READERS = 4
+"""Photos that are decoded at the same time, which bounds what they take of memory."""
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Answer(NamedTuple):
+    """What the network says of a photo, and where it looked: float32 ``(height, width)``."""
+
+    verdict: Verdict
+    heat: np.ndarray
+
+
+class Batcher:
+    """Collects photos of all requests that wait, and asks the network for them together."""
+
+    def __init__(self, classifier: Classifier):
+        self._classifier = classifier
+        self._waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1)
+
+    async def ask(self, image: np.ndarray) -> Answer:
+        """The answer for a prepared photo, uint8 ``(height, width, 3)``."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((image, future))
+        return await future
+
+    async def run(self) -> None:
+        """Works until it is cancelled; a fault of the network goes to those who asked."""
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < BATCH_SIZE and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            images = [image for image, _ in batch]
+            try:
+                answers = await loop.run_in_executor(self._thread, self.answer, images)
+            except Exception as error:
+                answers = [error] * len(batch)
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if future.done():  # who asked is gone
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+    def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
+        probabilities = self._classifier.probabilities(images)
+        verdicts = self._classifier.verdicts(probabilities, top=TOP)
+        classes = np.zeros(BATCH_SIZE, int)
+        classes[: len(images)] = probabilities.argmax(axis=1)
+        heats = class_activation(self._classifier.network, self._classifier.filled(images), classes)
+        return [Answer(*pair) for pair in zip(verdicts, heats, strict=False)]
+
+
+class UploadLimit:
+    """Breaks off a request whose body is too large, without waiting for all of it."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY_BYTES:
+                raise refusal(413, "too-large", f"more than {MAX_BODY_BYTES:,} bytes")
+            return message
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                if message["status"] == 413:  # hang up, else the rest would be read and dropped
+                    extra.append((b"connection", b"close"))
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self._app(scope, counted, guarded)
+
+
+def refusal(status: int, reason: str, detail: str) -> HTTPException:
+    return HTTPException(status, {"reason": reason, "detail": detail})
+
+
+def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
+    """The application; it answers only requests that name one of ``hosts`` as their host.
+
+    A page of another site that rebinds its name to this machine's address is refused so.
+    """
+    batcher = Batcher(classifier)
+    readers = ThreadPoolExecutor(READERS)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(batcher.answer, [np.zeros((*classifier.preparation.shape, 3))])
+        worker = asyncio.create_task(batcher.run())
+        yield
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
+
+    # No interactive documentation: its page loads scripts from elsewhere.
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(UploadLimit)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code)
+
+    @app.get("/health")
+    async def health() -> dict:
+        return {"status": "ok", "classes": len(classifier.labels)}
+
+    @app.post("/api/predict")
+    async def predict(request: Request) -> JSONResponse:
+        photos = await read_uploads(request)
+        results = await asyncio.gather(*(answer(name, data) for name, data in photos))
+        faults = [result for result in results if "error" in result]
+        return JSONResponse({"photos": results}, 422 if len(faults) == len(results) else 200)
+
+    async def answer(name: str, data: bytes) -> dict:
+        loop = asyncio.get_running_loop()
+        try:
+            image = await loop.run_in_executor(readers, classifier.read, data)
+        except PhotoError as error:
+            return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
+        found = await batcher.ask(image)
+        return {"name": name, **as_json(found.verdict), "overlay": overlay(image, found.heat)}
+
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return app
+
+
+async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
+    """Name and bytes of each photo of a multipart form.
+
+    Raises:
+        HTTPException: 4xx, when there is none, too many, one too large, or something else.
+
+    """
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > MAX_BODY_BYTES:
+        raise refusal(413, "too-large", f"at most {MAX_BODY_BYTES:,} bytes at once")
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise refusal(415, "no-form", "expected multipart/form-data with photos in fields 'photo'")
+    try:
+        async with request.form(max_files=MAX_PHOTOS, max_fields=0) as form:
+            uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            photos = []
+            for upload in uploads:
+                data = await upload.read(MAX_PHOTO_BYTES + 1)
+                if len(data) > MAX_PHOTO_BYTES:
+                    raise refusal(
+                        413, "too-large", f"a photo of more than {MAX_PHOTO_BYTES:,} bytes"
+                    )
+                photos.append((upload.filename or "", data))
+    except HTTPException:
+        raise
+    except Exception as error:  # of the form's parser, which has several kinds
+        if type(error).__name__ == "HTTPException":
+            detail = str(getattr(error, "detail", ""))
+            raise refusal(400, "bad-form", f"{detail} (at most {MAX_PHOTOS} photos)") from None
+        if type(error).__name__ == "ClientDisconnect":
+            raise refusal(400, "broken-off", "the upload broke off") from None
+        raise refusal(400, "bad-form", "the form cannot be read") from None
+    if not photos:
+        raise refusal(400, "no-photo", "the form holds no file")
+    return photos
+
+
+def as_json(verdict: Verdict) -> dict:
+    best = verdict.candidates[0]
+    return {
+        "label": best.label,
+        "make": best.make,
+        "confidence": round(best.confidence, 6),
+        "make_confidence": round(verdict.make_confidence, 6),
+        "decision": verdict.decision,
+        "top": [
+            {**candidate._asdict(), "confidence": round(candidate.confidence, 6)}
+            for candidate in verdict.candidates
+        ],
+    }
+
+
+def overlay(image: np.ndarray, heat: np.ndarray) -> str:
+    """What the network saw, with where it looked in warm colours, as a PNG's data URL."""
+    grain = (heat * 255).astype(np.uint8)
+    warm = cv2.applyColorMap(grain, cv2.COLORMAP_INFERNO)  # BGR, as imencode wants it
+    strength = 0.65 * heat[..., None]
+    mixed = image[..., ::-1] * (1 - strength) + warm * strength
+    data = cv2.imencode(".png", mixed.astype(np.uint8))[1].tobytes()
+    return "data:image/png;base64," + base64.b64encode(data).decode()

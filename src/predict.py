@@ -1,0 +1,187 @@
+"""Photos -> make, model, confidence and decision, on standard output.
+
+Exit status: 0 every photo was read, 3 some could not be (each is a row with its reason), 1 nothing
+could be done, 2 wrong options.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stage import StageError, run
+
+if TYPE_CHECKING:
+    from inference.classifier import Classifier, Verdict
+    from inference.find import Item
+    from inference.stream import Seen
+
+COLUMNS = ("kind", "listing", "photo", "photos", "label", "make", "confidence", "make_confidence")
+COLUMNS += ("decision", "top", "reason", "detail")
+AUDIT = ("rank", "listing", "photos", "declared", "declared_make", "label", "make", "confidence")
+AUDIT += ("wrong", "contradicts", "reason", "detail")
+UNREADABLE = 3
+
+
+def main() -> None:
+    options = parse_options()
+    from inference.classifier import load_classifier
+    from inference.find import find_photos, read_table
+    from inference.output import writer
+    from inference.stream import look
+
+    table = options.declared or options.labels
+    if table:
+        if len(options.photos) != 1:
+            raise StageError("--labels and --declared need one folder of photos, found several")
+        items = read_table(options.photos[0], table)
+    else:
+        items = find_photos(options.photos)
+    workers = options.workers or os.cpu_count() or 1
+    classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+    seen = Watched(look(classifier, watch(items), workers=workers))
+    # Names need not be UTF-8; what cannot be printed is spelt out.
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
+    try:
+        rows = audit_rows if options.declared else rows_of
+        for row in rows(classifier, seen, options):
+            write(row)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, say) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    print(f"predict: {seen.photos:,} photos, {seen.faults:,} unreadable", file=sys.stderr)
+    if not seen.photos:
+        raise StageError("no photo found; expected .jpg, .png, .webp or .bmp files")
+    if seen.faults:
+        sys.exit(UNREADABLE)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Make, model, confidence and decision for photos.",
+        epilog="exit status: 0 every photo was read, 3 some could not be, 1 error, 2 wrong options",
+    )
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("--bundle", type=Path, default=Path("models/vehicle"))
+    parser.add_argument(
+        "--listing-from",
+        choices=("folder", "csv"),
+        help="add a row for each listing: photos of one folder, or the listing column of --labels",
+    )
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument(
+        "--labels", type=Path, help="CSV whose paths are read, with boxes and listings"
+    )
+    tables.add_argument(
+        "--declared", type=Path, help="the same, and rank listings whose photos contradict it"
+    )
+    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    parser.add_argument("--top-k", type=int, default=3, help="classes named for a photo")
+    parser.add_argument("--workers", type=int, default=0, help="threads that read; 0: every core")
+    options = parser.parse_args()
+    if not 1 <= options.top_k <= 1000 or not 0 <= options.workers <= 1024:
+        parser.error("expected --top-k in 1 to 1000 and --workers in 0 to 1024")
+    if options.listing_from == "csv" and not (options.labels or options.declared):
+        parser.error("--listing-from csv needs --labels")
+    if options.listing_from == "folder" and (options.labels or options.declared):
+        parser.error("--labels and --declared name listings themselves: --listing-from csv")
+    return options
+
+
+def watch(items: Iterable["Item"]) -> Iterator["Item"]:
+    """Shows how far the reading has come: a bar on a terminal, nothing in a log."""
+    from tqdm import tqdm
+
+    return iter(tqdm(items, desc="predict", unit=" photos", disable=None, dynamic_ncols=True))
+
+
+class Watched:
+    """Passes photos on and counts them, and those that could not be used."""
+
+    def __init__(self, seen: Iterable["Seen"]):
+        self._seen, self.photos, self.faults = seen, 0, 0
+
+    def __iter__(self) -> Iterator["Seen"]:
+        for row in self._seen:
+            self.photos += 1
+            self.faults += row.fault is not None
+            yield row
+
+
+def rows_of(
+    classifier: "Classifier", seen: Iterable["Seen"], options: argparse.Namespace
+) -> Iterator[dict]:
+    """A row for each photo and, where asked for, one for each listing after its photos."""
+    from inference.listings import average
+
+    for listing, group in groupby(seen, lambda row: row.item.listing):
+        kept = []
+        for row in group:
+            known = {"kind": "photo", "listing": listing if options.listing_from else None}
+            known["photo"] = row.item.path
+            if row.fault:
+                yield {**known, "reason": row.fault.reason, "detail": row.fault.detail}
+                continue
+            probabilities = row.probabilities[None]
+            yield known | cells(classifier.verdicts(probabilities, top=options.top_k)[0])
+            if options.listing_from:
+                kept.append(row)
+        together = average(kept)
+        if together:
+            verdict = classifier.verdicts(together.probabilities[None], top=options.top_k)[0]
+            known = {"kind": "listing", "listing": listing, "photos": together.photos}
+            yield known | cells(verdict)
+
+
+def cells(verdict: "Verdict") -> dict:
+    best = verdict.candidates[0]
+    return {
+        "label": best.label,
+        "make": best.make,
+        "confidence": best.confidence,
+        "make_confidence": verdict.make_confidence,
+        "decision": verdict.decision,
+        "top": [candidate._asdict() for candidate in verdict.candidates],
+    }
+
+
+def audit_rows(
+    classifier: "Classifier", seen: Iterable["Seen"], _options: argparse.Namespace
+) -> Iterator[dict]:
+    """Unreadable photos, listings that cannot be judged, then contradictions, the surest first."""
+    from inference.listings import Contradiction, audit, ranked
+
+    faults, found, unknown = [], [], []
+
+    def usable() -> Iterator["Seen"]:
+        for row in seen:
+            if row.fault:
+                faults.append(row)
+            yield row
+
+    for judged in audit(classifier, usable()):
+        if not isinstance(judged, Contradiction):
+            unknown.append(judged)
+        elif judged.contradicts:
+            found.append(judged)
+    for rank, row in enumerate(ranked(found), start=1):
+        yield row._asdict() | row.best._asdict() | {"rank": rank}
+    for row in unknown:
+        yield {
+            "listing": row.listing,
+            "photos": row.photos,
+            "reason": "unknown-class",
+            "detail": "the network knows neither the declared class nor its make",
+        }
+    for row in faults:
+        detail = f"{row.item.path}: {row.fault.detail}"
+        yield {"listing": row.item.listing, "reason": row.fault.reason, "detail": detail}
+
+
+if __name__ == "__main__":
+    run(main)

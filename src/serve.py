@@ -1,0 +1,63 @@
+"""models/vehicle -> a web page and a JSON API, on this machine alone unless told otherwise."""
+
+import argparse
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+from stage import StageError, run
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A web page and a JSON API around the model.")
+    parser.add_argument("--bundle", type=Path, default=Path("models/vehicle"))
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="a host name under which browsers reach it, besides localhost",
+    )
+    options = parser.parse_args()
+    listening = listen(options.host, options.port)
+    from inference.classifier import load_classifier
+
+    classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+    import uvicorn
+
+    from inference.web import create_app
+
+    app = create_app(classifier, hosts=[*LOOPBACK, *options.name])
+    print(f"serve: http://localhost:{options.port}", file=sys.stderr, flush=True)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # by which uvicorn says that it ended well
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound before the slow start, so that a port in use is told at once."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StageError(
+            f"port {port} of {host} cannot be used ({reason}); give another --port or --host"
+        ) from None
+    return listening
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""One tiny bundle for all tests of what uses a model: it tells plain photos by their colour."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.runtime import start
+
+start(threads=1)
+
+from inference.classifier import Classifier, load_classifier  # noqa: E402  # only now, as scripts do
+from model.bundle import save_bundle  # noqa: E402
+from tiny_bundle import LABELS, SIDE, build_network  # noqa: E402
+
+CALIBRATION = {"temperature": 1.5, "precision": 0.9, "threshold": 0.8, "make_threshold": 0.7}
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    preparation = folder / "preprocess.json"
+    crop = {"method": "box", "margin": 0.0}
+    preparation.write_text(json.dumps({"size": SIDE, "fit": "stretch", "crop": crop}))
+    save_bundle(folder / "vehicle", build_network(), labels=LABELS, preparation=preparation)
+    preparation.unlink()
+    (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
+    return folder / "vehicle"
+
+
+@pytest.fixture(scope="session")
+def classifier(bundle: Path) -> Classifier:
+    return load_classifier(bundle, threads=1)

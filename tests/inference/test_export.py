@@ -1,0 +1,60 @@
+"""Exports give what Keras gives, with all that a reader needs beside them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import export
+import stage
+from inference.export import FORMS
+from tiny_bundle import COLOURS, LABELS, SIDE
+from tiny_project import refusal
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_an_export_predicts_and_brings_its_contract(
+    kind, bundle, classifier, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["export.py", "--to", kind, "--bundle", str(bundle), "--out", "o"]
+    )
+    for _ in range(2 if kind == "onnx" else 1):  # an earlier export is replaced
+        stage.run(export.main)
+    assert "16 drawn pictures as in Keras" in capsys.readouterr().out
+    out = Path("o")
+    names = {"calibration.json", "export.json", "labels.json", "preprocess.json", FORMS[kind].name}
+    assert {file.name for file in out.iterdir()} == names
+    assert [file.name for file in Path().iterdir()] == ["o"]
+    assert json.loads((out / "export.json").read_text())["width"] == SIDE
+    pixels = np.broadcast_to(COLOURS[:5, None, None], (5, SIDE, SIDE, 3)).astype(np.uint8)
+    found = FORMS[kind].read(out / FORMS[kind].name)(pixels.astype(np.float32))
+    assert found.shape == (5, len(LABELS))
+    np.testing.assert_allclose(
+        found, classifier.probabilities(list(pixels)), atol=FORMS[kind].tolerance
+    )
+
+
+def test_an_export_that_differs_is_not_kept(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = FORMS["onnx"]._replace(
+        write=lambda _, path: path.write_bytes(b""),
+        read=lambda _: lambda pixels: np.full((len(pixels), len(LABELS)), 1 / len(LABELS)),
+    )
+    monkeypatch.setitem(FORMS, "onnx", wrong)
+    monkeypatch.setattr(sys, "argv", ["export.py", "--to", "onnx", "--bundle", str(bundle)])
+    assert "the export differs from Keras by" in refusal(export.main)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
+    (tmp_path / "mine.txt").write_text("keep")
+    words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert "no earlier export" in refusal(export.main)
+    assert (tmp_path / "mine.txt").read_text() == "keep"

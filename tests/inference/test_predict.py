@@ -1,0 +1,219 @@
+"""Predicting from files: what a person and a program get, and how it fails."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import predict
+import stage
+from inference.classifier import BATCH_SIZE, load_classifier
+from inference.find import Item, find_photos
+from inference.stream import AHEAD, look
+from tiny_bundle import LABELS
+from tiny_cars import car, put
+from tiny_project import SRC, refusal
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.fixture
+def ask(bundle, monkeypatch, capsys):
+    """Runs the script in this process; returns its exit status, rows and standard error."""
+
+    def run(*arguments: object) -> tuple[int, list[dict], str]:
+        words = ["predict.py", *map(str, arguments), "--bundle", str(bundle), "--workers", "1"]
+        monkeypatch.setattr(sys, "argv", [*words, "--format", "jsonl"])
+        status = 0
+        try:
+            stage.run(predict.main)
+        except SystemExit as stopped:
+            status = stopped.code
+        out, err = capsys.readouterr()
+        return status, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+def test_a_folder_becomes_a_row_for_each_photo(ask, tmp_path: Path):
+    put(tmp_path, b_jpg=3, a_png=0, inner__c_webp=2, notes_txt=b"not asked")
+    status, rows, err = ask(tmp_path)
+    assert status == 0
+    assert [(row["photo"], row["label"], row["make"]) for row in rows] == [
+        ("a.png", LABELS[0].label, "Audi"),
+        ("b.jpg", LABELS[3].label, "Šeat"),
+        ("inner/c.webp", LABELS[2].label, LABELS[2].make),
+    ]
+    assert all(row["decision"] == "auto" and row["confidence"] > 0.8 for row in rows)
+    assert rows[0]["top"][0]["label"] == LABELS[0].label
+    assert len(rows[0]["top"]) == 3
+    assert "3 photos, 0 unreadable" in err
+
+
+def test_an_unreadable_photo_is_a_row_and_status_3(ask, tmp_path: Path):
+    put(tmp_path, a_jpg=0, b_jpg=b"", c_jpg=b"<html>", d_jpg=1)
+    status, rows, _ = ask(tmp_path)
+    assert status == predict.UNREADABLE == 3
+    assert [row.get("reason") for row in rows] == [None, "empty", "unknown-format", None]
+    assert [row["label"] for row in rows if "label" in row] == [LABELS[0].label, LABELS[1].label]
+
+
+def test_the_photos_of_a_folder_speak_with_one_voice(ask, tmp_path: Path):
+    put(tmp_path, one__a_png=0, one__b_png=0, one__c_png=1, two__a_png=b"", two__b_png=3)
+    status, rows, _ = ask(tmp_path, "--listing-from", "folder")
+    listings = [row for row in rows if row["kind"] == "listing"]
+    assert [(row["listing"], row["photos"]) for row in listings] == [("one", 3), ("two", 1)]
+    of = {
+        entry["label"]: entry["confidence"]
+        for row in rows[:3]
+        for entry in row["top"]
+        if entry["label"] == LABELS[0].label
+    }
+    photos = [
+        next(e["confidence"] for e in row["top"] if e["label"] == LABELS[0].label)
+        for row in rows[:3]
+    ]
+    assert of
+    assert listings[0]["confidence"] == pytest.approx(sum(photos) / 3, abs=1e-5)
+    # Two thirds sure of the model, but sure of the make.
+    assert listings[0]["decision"] == "make"
+    assert status == 3
+
+
+def test_boxes_and_listings_of_a_csv_are_used(ask, tmp_path: Path):
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, :32], image[:, 32:] = (200, 40, 40), (40, 200, 40)
+    from tiny_photos import encode
+
+    put(tmp_path / "p", a_png=encode(image), b_png=0)
+    (tmp_path / "l.csv").write_text(
+        "path,label,listing,x1,y1,x2,y2\na.png,x,L2,33,0,64,64\nb.png,x,L1,0,0,40,40\nno.png,x,L3,,,,\n"
+    )
+    status, rows, _ = ask(tmp_path / "p", "--labels", tmp_path / "l.csv", "--listing-from", "csv")
+    assert [(row["kind"], row["listing"], row.get("label")) for row in rows] == [
+        ("photo", "L1", LABELS[0].label),
+        ("listing", "L1", LABELS[0].label),
+        ("photo", "L2", LABELS[2].label),
+        ("listing", "L2", LABELS[2].label),
+        ("photo", "L3", None),
+    ]
+    assert rows[-1]["reason"] == "missing"
+    assert status == 3
+
+
+def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):
+    put(tmp_path / "p", a1_png=0, a2_png=0, b_png=3, c_png=1, d_png=2, e_png=b"")
+    rows = [
+        ("a1.png", LABELS[0].label, "A"),
+        ("a2.png", LABELS[0].label, "A"),
+        ("b.png", "Audi One", "B"),  # another make
+        ("c.png", "Audi One", "C"),  # the make is right, the model is not
+        ("d.png", "Lada Niva", "D"),  # a class that the network does not know
+        ("e.png", "Audi One", "E"),
+    ]
+    with (tmp_path / "l.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([("path", "label", "listing"), *rows])
+    status, found, _ = ask(tmp_path / "p", "--declared", tmp_path / "l.csv")
+    assert [(row.get("rank"), row["listing"], row.get("contradicts")) for row in found] == [
+        (1, "B", "make"),
+        (2, "C", "model"),
+        (None, "D", None),
+        (None, "E", None),
+    ]
+    assert found[0]["wrong"] >= found[1]["wrong"] > 0.8
+    assert [row["reason"] for row in found[2:]] == ["unknown-class", "empty"]
+    assert status == 3
+
+
+def test_csv_cells_are_no_formulas(bundle, tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / "=cmd|' C calc'!A0.png").write_bytes(car(0))
+    words = ["predict.py", str(tmp_path), "--bundle", str(bundle), "--format", "csv"]
+    monkeypatch.setattr(sys, "argv", words)
+    stage.run(predict.main)
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert row["photo"] == "'=cmd|' C calc'!A0.png"
+    assert float(row["confidence"]) > 0.8
+
+
+def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatch, capsys):
+    for name in (b"a\n\x1b[31m.png", b"b\xff.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(car(0))
+    monkeypatch.setattr(sys, "argv", ["predict.py", str(tmp_path), "--bundle", str(bundle)])
+    stage.run(predict.main)
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3
+    assert "\x1b" not in out
+    assert "\\n\\x1b[31m.png" in out
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda folder: shutil.rmtree(folder), "no such folder"),
+        (lambda folder: (folder / "preprocess.json").write_text("{}"), "preprocess.json"),
+        (lambda folder: (folder / "labels.json").write_text("[]"), "labels.json names 0"),
+        (lambda folder: (folder.parent / "calibration.json").unlink(), "calibration.json"),
+        (
+            lambda folder: (folder / "preprocess.json").write_text(
+                (folder / "preprocess.json").read_text().replace("32", "64")
+            ),
+            "two bundles were mixed",
+        ),
+    ],
+)
+def test_an_incomplete_bundle_is_one_clear_error(bundle, tmp_path: Path, make, text: str):
+    shutil.copytree(bundle.parent, tmp_path / "models")
+    make(tmp_path / "models/vehicle")
+    assert text in refusal(lambda: load_classifier(tmp_path / "models/vehicle", threads=1))
+
+
+def test_nothing_to_look_at_is_an_error(ask, tmp_path: Path):
+    assert "no photo found" in ask(tmp_path)[0]
+    assert "no such photo" in ask(tmp_path / "gone")[0]
+
+
+def test_reading_stays_a_few_batches_ahead(classifier, tmp_path: Path):
+    put(tmp_path, a_png=0)
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Item(tmp_path, "a.png")
+
+    stream = look(classifier, endless(), workers=2)
+    for _ in range(5 * BATCH_SIZE):
+        assert next(stream).fault is None
+    assert taken <= (5 + AHEAD) * BATCH_SIZE
+    stream.close()
+
+
+def test_a_walk_is_in_order_and_follows_no_link(tmp_path: Path):
+    put(tmp_path / "p", z_png=0, b__y_png=0, b__a__x_png=0, _hidden_png=0)
+    (tmp_path / "p/link").symlink_to(tmp_path)
+    (tmp_path / "p/a.png").symlink_to(tmp_path / "p/z.png")
+    assert [item.path for item in find_photos([tmp_path / "p"])] == [
+        "z.png",
+        "b/y.png",
+        "b/a/x.png",
+    ]
+
+
+def test_a_bundle_works_where_nothing_else_is(bundle, tmp_path: Path):
+    """Copied with src alone to another folder; the pipe's reader leaves after one line."""
+    shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(bundle, tmp_path / "bundle")
+    shutil.copyfile(bundle.parent / "calibration.json", tmp_path / "bundle/calibration.json")
+    put(tmp_path / "photos", a_png=0, b_png=b"")
+    command = [sys.executable, "src/predict.py", "photos", "--bundle", "bundle", "--format", "csv"]
+    result = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=120)
+    assert result.returncode == 3, result.stderr
+    assert [row["label"] for row in csv.DictReader(result.stdout.splitlines())] == ["Audi One", ""]
+    assert result.stderr == "predict: 2 photos, 1 unreadable\n"

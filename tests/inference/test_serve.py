@@ -1,0 +1,275 @@
+"""The web page and its API, as a browser, a program and an attacker meet them."""
+
+import asyncio
+import base64
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+import serve
+from hostile import corpus
+from inference import web
+from tiny_bundle import LABELS, SIDE
+from tiny_cars import car, put
+from tiny_project import SRC
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+HOSTS = serve.LOOPBACK
+
+
+@pytest.fixture(scope="module")
+def address(classifier) -> Iterator[str]:
+    """A running server of this process."""
+    config = uvicorn.Config(web.create_app(classifier, hosts=HOSTS), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def upload(*photos: bytes) -> list[tuple]:
+    return [("photo", (f"{number}.jpg", data)) for number, data in enumerate(photos)]
+
+
+def ask(address: str, *photos: bytes) -> httpx.Response:
+    return httpx.post(f"{address}/api/predict", files=upload(*photos), timeout=60)
+
+
+def test_a_photo_gets_label_decision_and_overlay(address: str, classifier):
+    answer = ask(address, car(3), car(0))
+    assert answer.status_code == 200
+    seat, audi = answer.json()["photos"]
+    assert (seat["label"], seat["make"], seat["decision"]) == (LABELS[3].label, "Šeat", "auto")
+    assert audi["label"] == "Audi One"
+    expected = classifier.probabilities([classifier.read(car(3))])[0].max()
+    assert seat["confidence"] == pytest.approx(expected, abs=1e-5)
+    head, _, data = seat["overlay"].partition(",")
+    assert head == "data:image/png;base64"
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (SIDE, SIDE, 3)
+
+
+def test_fifty_requests_at_once_lose_none(address: str):
+    wanted = [number % 5 for number in range(50)]
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda index: ask(address, car(index)), wanted))
+    assert [answer.json()["photos"][0]["label"] for answer in answers] == [
+        LABELS[index].label for index in wanted
+    ]
+
+
+def test_every_hostile_file_is_a_4xx_with_its_reason(address: str, tmp_path: Path):
+    """Each has the outcome that it has in the split stage, but for what only split forbids."""
+    # The bitmap is a whole picture, of a format that data.formats leaves out.
+    files = [one for one in corpus(tmp_path) if not callable(one.make) and one.path != "bitmap.bmp"]
+    bad = [one for one in files if one.outcome]
+    good = [one for one in files if not one.outcome]
+    assert len(bad) > 50
+    for status, some in ((422, bad), (200, good)):
+        for start in range(0, len(some), web.MAX_PHOTOS):
+            part = some[start : start + web.MAX_PHOTOS]
+            answer = ask(address, *(hostile.make for hostile in part))
+            found = [one.get("error", {}).get("reason", "") for one in answer.json()["photos"]]
+            assert found == [hostile.outcome for hostile in part], [one.path for one in part]
+            assert answer.status_code == status
+            assert str(tmp_path) not in answer.text
+
+
+def test_one_bad_photo_does_not_spoil_the_others(address: str):
+    answer = ask(address, car(0), b"")
+    assert answer.status_code == 200
+    good, bad = answer.json()["photos"]
+    assert good["label"] == "Audi One"
+    assert bad["error"]["reason"] == "empty"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "reason"),
+    [
+        ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "no-form"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "bad-form"),
+        ({"files": upload(*[b""] * 17)}, 400, "bad-form"),
+        ({"data": {"photo": "text"}, "files": {}}, 415, "no-form"),
+        ({"files": upload(bytes(web.MAX_PHOTO_BYTES + 1))}, 413, "too-large"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(address: str, request_, status: int, reason: str):
+    answer = httpx.post(f"{address}/api/predict", timeout=30, **request_)
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
+
+
+def test_a_body_without_end_is_broken_off(address: str, monkeypatch):
+    monkeypatch.setattr(web, "MAX_BODY_BYTES", 100_000)
+    sent = 0
+
+    def endless():
+        nonlocal sent
+        yield b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a"\r\n\r\n'
+        while sent < 50_000_000:
+            sent += 10_000
+            yield bytes(10_000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    try:
+        answer = httpx.post(f"{address}/api/predict", content=endless(), headers=headers)
+        assert answer.status_code == 413
+    except httpx.TransportError:  # the server hung up while we were still sending
+        pass
+    assert sent < 50_000_000
+
+
+def test_an_announced_giant_is_refused_at_once(address: str):
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_foreign_host_name_is_refused(address: str):
+    for path in ("/", "/health", "/api/predict"):
+        answer = httpx.get(f"{address}{path}", headers={"host": "evil.example"})
+        assert answer.status_code == 400
+    for name in ("localhost:1", "127.0.0.1", "[::1]:8000"):
+        answer = httpx.get(f"{address}/health", headers={"host": name})
+        assert answer.json()["status"] == "ok"
+
+
+def test_the_page_runs_no_code_but_its_own(address: str):
+    page = httpx.get(address)
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert " on" not in page.text.replace(" once", "").replace(" one", "").replace(" or", "")
+    for path in ("/../serve.py", "/%2e%2e/web.py", "/docs", "/openapi.json", "/..%2fweb.py"):
+        assert httpx.get(address + path).status_code in (400, 404)
+
+
+def test_who_leaves_early_harms_nobody(classifier):
+    async def leave_and_ask() -> web.Answer:
+        batcher = web.Batcher(classifier)
+        image = classifier.read(car(2))
+        gone = asyncio.create_task(batcher.ask(image))
+        await asyncio.sleep(0)
+        gone.cancel()
+        worker = asyncio.create_task(batcher.run())
+        answer = await asyncio.wait_for(batcher.ask(image), 60)
+        worker.cancel()
+        return answer
+
+    assert asyncio.run(leave_and_ask()).verdict.candidates[0].label == LABELS[2].label
+
+
+@pytest.fixture
+def browser() -> Iterator[object]:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("no chromium with its chromedriver on this machine")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        for flag in (
+            "headless",
+            "no-sandbox",
+            "disable-gpu",
+            "disable-quic",
+            "no-first-run",
+            "disable-background-networking",
+            "disable-component-update",
+            "disable-sync",
+            f"user-data-dir={profile}",
+            "window-size=1000,800",
+        ):
+            options.add_argument(f"--{flag}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        driver = webdriver.Chrome(options=options, service=service)
+        try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+DROP = """
+const transfer = new DataTransfer();
+const bytes = Uint8Array.from(atob(arguments[0]), (sign) => sign.charCodeAt(0));
+transfer.items.add(new File([bytes], "<img src=x onerror=alert(1)>.png"));
+document.getElementById("drop").dispatchEvent(
+  new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
+"""
+
+
+def test_from_an_empty_browser_to_a_prediction(browser, address: str, tmp_path: Path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def headings() -> list[str]:
+        return [found.text for found in browser.find_elements(By.CSS_SELECTOR, "article h2")]
+
+    put(tmp_path, a_png=3)
+    browser.get(address)
+    browser.find_element(By.ID, "choose").send_keys(str(tmp_path / "a.png"))
+    wait = WebDriverWait(browser, 30)
+    wait.until(lambda _: headings() == [LABELS[3].label])
+    browser.execute_script(DROP, base64.b64encode(car(2)).decode())
+    wait.until(lambda _: len(headings()) == 2)
+    assert headings()[0] == LABELS[2].label  # shown as text, not run as a script
+    decision = browser.find_element(By.CSS_SELECTOR, ".decision").text
+    assert decision == "tag make and model"
+    wide = "return [...document.querySelectorAll('.overlay')].map((one) => one.naturalWidth)"
+    wait.until(lambda _: browser.execute_script(wide) == [SIDE, SIDE])
+    assert browser.title == "Vehicle make and model"
+    browser.set_window_size(500, 800)  # as narrow as a headless window can be
+    assert browser.execute_script("return document.body.scrollWidth <= innerWidth")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.listen()
+        command = [sys.executable, str(SRC / "serve.py"), "--bundle", str(bundle)]
+        command += ["--port", str(port)]
+        taken = subprocess.run(command, text=True, capture_output=True, timeout=120)
+    assert taken.returncode == 1
+    assert "cannot be used (Address already in use); give another --port" in taken.stderr
+    assert "Traceback" not in taken.stderr
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(1200):
+            try:
+                assert ask(f"http://127.0.0.1:{port}", car(0)).status_code == 200
+                break
+            except httpx.ConnectError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert "Traceback" not in err
+    assert process.returncode in (0, -signal.SIGTERM)
