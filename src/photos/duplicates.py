@@ -21,7 +21,7 @@ BITS = 64
 RADIUS = 12
 """Most bits in which hashes of one picture may differ for the pair to be looked at."""
 
-_TABLES, _KEY_BITS, _BATCH = 48, 18, 1 << 21
+_TABLES, _KEY_BITS, _BATCH, _BLOCK = 48, 18, 1 << 21, 1 << 12
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
 _COARSE = 0.45  # edges that agree no better than this without any shift are no pair
@@ -53,9 +53,8 @@ def near_duplicates(fingerprints: Sequence[bytes], *, difference: float) -> list
         return []
     unique = sorted(set(fingerprints))
     number = {mark: at for at, mark in enumerate(unique)}
-    greys = np.frombuffer(b"".join(unique), np.uint8).reshape(-1, SIDE, SIDE).astype(np.float32)
-    clear = _strength(greys) >= _FAINT
-    views = np.stack([_hashes(_zoom(greys, cut)) for cut in _VIEWS])
+    greys = np.frombuffer(b"".join(unique), np.uint8).reshape(-1, SIDE, SIDE)
+    clear, views = _look(greys)
     found = candidates(views[0], np.concatenate([views, views ^ MIRROR]), radius=RADIUS)
     found = found[clear[found[:, 0]] & clear[found[:, 1]]]
     found = _roughly_alike(greys, found)
@@ -132,12 +131,6 @@ def _matches(
         done = stop
 
 
-def _hashes(greys: np.ndarray) -> np.ndarray:
-    """The 64-bit hash of each picture, uint64 ``(n,)``."""
-    bits = np.array([cv2.dct(grey)[_ROWS, _COLUMNS] > 0 for grey in greys])
-    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
-
-
 def _resampling(before: float, after: float) -> np.ndarray:
     """Matrix ``(SIDE, SIDE)`` that stretches a row of pixels without its ends to full length."""
     centres = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5
@@ -152,9 +145,26 @@ def _resampling(before: float, after: float) -> np.ndarray:
 _WINDOWS = np.stack([_resampling(before, after) for before in _CUTS for after in _CUTS])
 
 
-def _zoom(greys: np.ndarray, cut: float) -> np.ndarray:
-    matrix = _resampling(cut, cut)
-    return matrix @ greys @ matrix.T if cut else greys
+_WAVES = np.cos(np.pi / SIDE * np.arange(16)[:, None] * (np.arange(SIDE) + 0.5))
+# The lowest waves of a picture whose sides are cut: one matrix product from either side.
+_CUT_WAVES = [(_WAVES @ _resampling(cut, cut)).astype(np.float32) for cut in _VIEWS]
+
+
+def _look(greys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of uint8 ``(n, SIDE, SIDE)``: is there anything to see, bool ``(n,)``, and the hashes of
+    all cuts, uint64 ``(cuts, n)``.
+    """
+    clear = np.empty(len(greys), bool)
+    hashes = np.empty((len(_VIEWS), len(greys)), np.uint64)
+    for start in range(0, len(greys), _BLOCK):
+        block = greys[start : start + _BLOCK].astype(np.float32)
+        clear[start : start + _BLOCK] = block.std(axis=(1, 2)) >= _FAINT
+        for view, waves in zip(hashes, _CUT_WAVES, strict=True):
+            bits = (waves @ block @ waves.T)[:, _ROWS, _COLUMNS] > 0
+            view[start : start + _BLOCK] = np.ascontiguousarray(np.packbits(bits, axis=1)).view(
+                np.uint64
+            )[:, 0]
+    return clear, hashes
 
 
 def _edges(greys: np.ndarray) -> np.ndarray:
@@ -165,22 +175,17 @@ def _edges(greys: np.ndarray) -> np.ndarray:
     return edges / np.maximum(np.linalg.norm(edges, axis=-1, keepdims=True), 1e-6)
 
 
-def _strength(greys: np.ndarray) -> np.ndarray:
-    """How many grey levels the picture varies by, ``(n,)``."""
-    return greys.std(axis=(1, 2))
-
-
 def _roughly_alike(greys: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Drops pairs of pictures whose coarse edges disagree, either way round."""
-    coarse = greys.reshape(-1, 8, SIDE // 8, 8, SIDE // 8).mean(axis=(2, 4))
-    plain, mirrored = _edges(coarse), _edges(coarse[:, :, ::-1])
     keep = np.empty(len(pairs), bool)
-    for start in range(0, len(pairs), 1 << 16):
-        one, other = pairs[start : start + (1 << 16)].T
-        agreement = np.maximum(
-            (plain[one] * plain[other]).sum(axis=1), (mirrored[one] * plain[other]).sum(axis=1)
+    for start in range(0, len(pairs), _BLOCK):
+        first, second = (
+            greys[at].reshape(-1, 8, SIDE // 8, 8, SIDE // 8).mean(axis=(2, 4), dtype=np.float32)
+            for at in pairs[start : start + _BLOCK].T
         )
-        keep[start : start + (1 << 16)] = agreement >= _COARSE
+        views = [_edges(view) for view in (first, first[:, :, ::-1])]
+        agreement = [(view * _edges(second)).sum(axis=1) for view in views]
+        keep[start : start + _BLOCK] = np.maximum(*agreement) >= _COARSE
     return pairs[keep]
 
 
@@ -189,6 +194,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
     The best counts of all ways to cut up to 5 % off each side of one of them, mirrored or not.
     """
+    one, other = one.astype(np.float32), other.astype(np.float32)
     best = -1.0
     for first, second in ((one, other), (other, one)):
         windows = (_WINDOWS @ first)[:, None] @ _WINDOWS.transpose(0, 2, 1)
