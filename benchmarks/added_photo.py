@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
+
 from measure import Ratio, record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ class Project:
             csv.writer(handle).writerows([("path", "label"), *rows])
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, str(ROOT / "src/split.py")]
-        subprocess.run(command, cwd=self.root, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(command, cwd=self.root, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
