@@ -260,7 +260,7 @@ def test_hooks_pass_what_is_fine_and_stop_what_is_not(hooked: Path):
     assert (fine.returncode, "Passed" in fine.stdout) == (0, True), fine.stdout
     params = hooked / "params.yaml"
     before = params.read_text()
-    params.write_text(before.replace("lr: ", "lr: -"))
+    params.write_text(re.sub(r"(?m)^  lr: \S+", "  lr: -1", before))
     failed = hook(hooked, "params", "--all-files")
     params.write_text(before)
     assert failed.returncode == 1
