@@ -84,6 +84,10 @@ def export(
 
 def with_probabilities(classifier: Classifier) -> keras.Model:
     """The network with the temperature and softmax behind it, and names that readers rely on."""
+    for layer in classifier.network.layers:
+        # As tensors they would become inputs of an ONNX graph; as arrays they are constants in it.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     logits = classifier.network.output
     scaled = keras.layers.Rescaling(1 / classifier.calibration.temperature)(logits)
     outputs = keras.layers.Softmax(name="probabilities")(scaled)
@@ -148,7 +152,11 @@ def _read_onnx(path: Path) -> Predict:
 
     onnx.checker.check_model(str(path), full_check=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    given, *others = session.get_inputs()
+    if others:
+        raise StageError(
+            f"onnx: the export wants {len(others)} further inputs; nothing was written"
+        )
     return lambda pixels: session.run(None, {given.name: pixels})[0]
 
 
