@@ -1,11 +1,13 @@
 # make repro   set up .venv, then run the graph
 # make test    set up .venv, then run the tests
-# make report  one page with all figures and pictures: report.html
+# make check-photos PHOTOS=folder LABELS=file   before dvc add: what is unsafe, what is unusable?
+# make report  all figures and pictures on one page: report.html; BASE=main compares with main
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
 # make serve   a web page that names the cars of photos: http://localhost:8000
-# make lint    ruff, formatting included
+# make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
+# make lint    ruff, formatting included
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
@@ -33,17 +35,27 @@ repro: .venv/ready
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 
+# Make hands PHOTOS and LABELS on in the environment, so that no name is ever read as a command.
+check-photos: .venv/ready
+	@test -n "$$PHOTOS" || { echo "error: make check-photos PHOTOS=folder LABELS=file" >&2; exit 1; }
+	@$(IN_VENV) python src/check_photos.py "$$PHOTOS" $${LABELS:+"$$LABELS"}
+
 test: .venv/ready-dev
 	$(IN_VENV) python -m pytest $(ARGS)
 
 report: .venv/ready
-	$(IN_VENV) python src/report.py
+	@$(IN_VENV) python src/report.py $(if $(filter-out undefined file,$(origin BASE)),--base "$$BASE")
+
 export BASE ?= main
 pr-report: .venv/ready
 	@$(IN_VENV) python src/pr_report.py "$$BASE"
 
 serve: .venv/ready
 	$(IN_VENV) python src/serve.py $(ARGS)
+
+PROCESSES := 2
+train-distributed: .venv/ready-jax
+	$(IN_VENV) python src/train_distributed.py --processes $(PROCESSES)
 
 lint: .venv/ready-dev
 	$(IN_VENV) ruff check .
@@ -80,6 +92,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+.venv/ready-jax: .venv/ready requirements-jax.txt
+	$(INSTALL) requirements-jax.txt
 	@touch $@
 
 endif

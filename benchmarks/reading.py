@@ -3,8 +3,9 @@
 With checks: open part by part without following links, size and kind, the container's walk, strict
 decoding. Without: the file's bytes straight into OpenCV. Both as ``split`` looks at a photo (JPEG
 at an eighth of its size) and whole, as ``preprocess`` may need it, by processor time, on clean
-photos: a folder's own (at most 300), and 12 photos of 2,000 x 1,500 pixels made of noise and
-blobs. ``python benchmarks/reading.py FOLDER`` takes about a minute; without FOLDER, the demo's.
+photos: a folder's own (at most 300), and photos of 500 x 375 and 2,000 x 1,500 pixels made of
+blobs and noise. ``python benchmarks/reading.py FOLDER`` takes half a minute; without FOLDER, the
+demo's photos are read.
 """
 
 import argparse
@@ -17,10 +18,10 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SRC))
 
-import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
-
-import cv2  # noqa: E402, I001
+import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+
+import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
 from measure import record, speedup  # noqa: E402
 
 ROUNDS = 8
@@ -35,9 +36,11 @@ def main() -> None:
     if not names:
         sys.exit(f"error: no .jpg in {folder}; give a folder of photos")
     ratios, figures = {}, {}
-    with tempfile.TemporaryDirectory() as large:
-        sets = {"folder": (folder, names[:: max(1, len(names) // 300)]), "large": (Path(large), [])}
-        sets["large"][1].extend(make_large(Path(large)))
+    with tempfile.TemporaryDirectory() as made:
+        sets = {"folder": (folder, names[:: max(1, len(names) // 300)])}
+        for width, height, count in ((500, 375, 100), (2000, 1500, 12)):
+            root = Path(made, str(width))
+            sets[f"{width} x {height}"] = (root, make_photos(root, width, height, count))
         for name, (root, paths) in sets.items():
             for reduction in (8, 1):
                 seconds = measure(root, paths, reduction)
@@ -75,15 +78,16 @@ def measure(root: Path, paths: list[str], reduction: int) -> dict[str, list[floa
     return {name: rounds[1:] for name, rounds in seconds.items()}
 
 
-def make_large(folder: Path) -> list[str]:
-    """Writes twelve large photos and returns their names."""
+def make_photos(folder: Path, width: int, height: int, count: int) -> list[str]:
+    """Writes photos with as much detail as a camera's and returns their names."""
+    folder.mkdir()
     generator = np.random.default_rng(0)
-    for number in range(12):
+    for number in range(count):
         blobs = generator.integers(0, 256, (30, 40, 3), np.uint8)
-        image = cv2.resize(blobs, (2000, 1500), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(blobs, (width, height), interpolation=cv2.INTER_LINEAR)
         image = cv2.add(image, generator.integers(0, 24, image.shape, np.uint8))
         cv2.imwrite(str(folder / f"{number}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return [f"{number}.jpg" for number in range(12)]
+    return [f"{number}.jpg" for number in range(count)]
 
 
 if __name__ == "__main__":

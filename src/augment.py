@@ -1,147 +1,108 @@
 """data/processed/train -> data/augmented: random copies of training photos, as more samples.
 
-Geometry is one OpenCV warp a copy; colour goes through keras-cv. Every copy's parameters follow
-from (seed, photo, copy), so neither order nor batch nor workers change a byte.
+Geometry is one OpenCV warp a copy; brightness and contrast go through keras-cv. Every copy's
+parameters follow from (seed, photo, copy), so neither order nor batch nor workers change a byte,
+and copies that an earlier run made of the same pixels are kept.
 """
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import params
-from compute import ComputeParams, each
-from photos.shards import Sample, list_shards, read_shard, write_shard
-from photos.warp import affine, erase, keyed_generator, warp
-from stage import progress, run
+from compute import ComputeParams
+from fingerprint import fingerprint
+from photos.incremental import Facts, Outcome, Shard, refresh, update
+from photos.policy import Policy
+from photos.shards import Sample, list_shards, read_samples, read_shard
+from photos.warp import keyed_generator
+from stage import run
 
 TRAIN = Path("data/processed/train")
 OUT = Path("data/augmented")
 
-COLOUR = ("brightness", "contrast", "saturation", "hue", "blur")
 
-Recolour = Callable[[np.ndarray, dict[str, list[float]]], np.ndarray]
-Fraction = Annotated[params.Float, Field(ge=0, le=1)]
-
-
-class AugmentParams(params.Section):
+class AugmentParams(Policy):
     """Section ``augment``."""
 
     seed: Annotated[int, Field(ge=0)]
     copies: Annotated[int, Field(ge=0, le=100)]
-    flip: Fraction
-    rotation: Annotated[params.Float, Field(ge=0, le=180)]
-    scale: list[Annotated[params.Float, Field(gt=0, le=4)]]
-    shift: Annotated[params.Float, Field(ge=0, le=0.5)]
-    brightness: Fraction
-    contrast: Annotated[params.Float, Field(ge=0, lt=1)]
-    saturation: Annotated[params.Float, Field(ge=0, lt=1)]
-    hue: Annotated[params.Float, Field(ge=0, le=0.5)]
-    blur: Fraction
-    erase: Annotated[params.Float, Field(ge=0, le=0.5)]
-
-    @field_validator("scale")
-    @classmethod
-    def _low_and_high(cls, scale: list[float]) -> list[float]:
-        if len(scale) != 2 or scale[0] > scale[1]:
-            raise ValueError(f"expected [lowest, highest], found {scale}")
-        return scale
 
 
 def main() -> None:
     augment = params.load("augment", AugmentParams)
-    workers = params.load("compute", ComputeParams).workers
+    compute = params.load("compute", ComputeParams)
 
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    shards = list_shards(TRAIN) if augment.copies else []
-    recolour = load_recolour() if shards else None
-    write = partial(augment_shard, augment=augment, recolour=recolour)
-    work = each(write, shards, workers=workers)
-    copies = sum(progress(work, total=len(shards), label="augment", unit="shards"))
-    print(f"augment: {copies:,} copies")
-
-
-def augment_shard(file: Path, *, augment: AugmentParams, recolour: Recolour) -> int:
-    """Writes the copies of the photos of one training shard and returns how many."""
-    images, samples = read_shard(file)
-    copies = [
-        Sample(sample.photo_id, copy, sample.label, sample.listing)
-        for sample in samples
-        for copy in range(1, augment.copies + 1)
-    ]
-    draws = [draw(sample, augment) for sample in copies]
-    batch = np.repeat(images, augment.copies, axis=0)
-    for image, one in zip(batch, draws, strict=True):
-        image[...] = warp(image, affine(*image.shape[:2], **one["geometry"]))
-    batch = recolour(batch, {name: [one["colour"][name] for one in draws] for name in COLOUR})
-    for image, one in zip(batch, draws, strict=True):
-        erase(image, **one["erase"])
-    write_shard(OUT / file.name, batch, copies)
-    return len(copies)
+    policy = augment.narrow(Policy)
+    made_by = fingerprint(
+        Path(__file__),
+        libraries=("keras", "keras-cv", "numpy", "opencv-python", "tensorflow"),
+        policy=policy.model_dump(),
+        seed=augment.seed,
+        processor=cv2.getCPUFeaturesLine(),  # another kind gives other last bits
+    )
+    update(
+        "augment",
+        plan(augment.copies),
+        partial(augment_shard, policy=policy, seed=augment.seed, made_by=made_by),
+        made_by=made_by,
+        folders=[OUT],
+        compute=compute,
+    )
 
 
-def draw(sample: Sample, augment: AugmentParams) -> dict[str, dict]:
-    """The random parameters of one copy; each has its own place in the stream of draws."""
-    uniform = keyed_generator(augment.seed, sample.photo_id, sample.copy).random(14)
-    around = 2 * uniform - 1
-    low, high = augment.scale
-    return {
-        "geometry": {
-            "mirror": bool(uniform[0] < augment.flip),
-            "degrees": around[1] * augment.rotation,
-            "scale": low * (high / low) ** uniform[2],
-            "shift": (around[3] * augment.shift, around[4] * augment.shift),
-        },
-        "colour": {
-            "brightness": around[5] * augment.brightness * 255,
-            "contrast": 1 + around[6] * augment.contrast,
-            # keras-cv multiplies saturation by s / (1 - s): one half leaves it as it is.
-            "saturation": 0.5 + around[7] * augment.saturation / 2,
-            "hue": around[8] * augment.hue,
-            "blur": uniform[9] * augment.blur,
-        },
-        "erase": {
-            "area": uniform[10] * augment.erase,
-            "aspect": 3.0 ** around[11],
-            "at": (uniform[12], uniform[13]),
-        },
-    }
+def plan(copies: int) -> list[Shard]:
+    """A shard of copies for each shard of training photos."""
+    shards = []
+    for file in list_shards(TRAIN) if copies else []:
+        originals = read_samples(file)
+        samples, keys = [], []
+        for original in originals:
+            for copy in range(1, copies + 1):
+                samples.append(replace(original, copy=copy, digest=""))
+                keys.append(f"{original.photo_id} {copy} {original.digest}")
+        shards.append(Shard(OUT / file.name, samples, keys, source=file))
+    return shards
 
 
-def load_recolour() -> Recolour:
-    """Prepares keras-cv's colour layers, fed with our own draws instead of its global generator.
+def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> Outcome:
+    """Makes those copies of one shard's photos that were not made before."""
 
-    The function returned takes uint8 images ``(n, height, width, 3)`` and per image a value of
-    each of ``COLOUR``, and returns recoloured uint8 images.
-    """
-    from model.runtime import import_quietly
+    def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+        photos, originals = read_shard(shard.source)
+        row_of = {original.photo_id: row for row, original in enumerate(originals)}
+        samples = [shard.samples[place] for place in places]
+        pairs = ((photos[row_of[sample.photo_id]], sample) for sample in samples)
+        return ((copy, {}) for copy in make_copies(pairs, policy=policy, seed=seed))
 
-    tensorflow = import_quietly("tensorflow")
-    layers = import_quietly("keras_cv").layers
-    full = {"value_range": (0, 255), "dtype": "float32"}
-    brightness = layers.RandomBrightness(factor=0, **full)
-    contrast = layers.RandomContrast(factor=0, **full)
-    saturation = layers.RandomSaturation(factor=0.5, dtype="float32")
-    hue = layers.RandomHue(factor=0, **full)
-    blur = layers.RandomSharpness(factor=0, **full)  # blends with a 3 x 3 smoothing (factor 0..1)
+    return refresh(shard, make, stage="augment", made_by=made_by)
 
-    def recolour(images: np.ndarray, values: dict[str, list[float]]) -> np.ndarray:
-        value = {name: np.asarray(values[name], np.float32) for name in COLOUR}
-        per_image = {name: value[name].reshape(-1, 1, 1, 1) for name in COLOUR}
-        x = tensorflow.constant(images, tensorflow.float32)
-        x = brightness.augment_images(x, transformations=per_image["brightness"])
-        x = contrast.augment_images(x, transformations=per_image["contrast"])
-        x = saturation.augment_images(x, transformations=value["saturation"])
-        x = hue.augment_images(x, transformations=value["hue"])
-        x = blur.augment_images(x, transformations=per_image["blur"])
-        return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
-    return recolour
+def make_copies(
+    pairs: Iterable[tuple[np.ndarray, Sample]], *, policy: Policy, seed: int
+) -> Iterator[np.ndarray]:
+    """The copies, uint8 ``(height, width, 3)``, of photos of that shape and type, in order."""
+    from model.photometric import BATCH, relight
+
+    pairs = iter(pairs)
+    while some := list(islice(pairs, BATCH)):
+        keys = ((seed, sample.photo_id, sample.copy) for _, sample in some)
+        draws = [policy.draw(keyed_generator(*key)) for key in keys]
+        images = [draw.move(photo) for draw, (photo, _) in zip(draws, some, strict=True)]
+        if policy.relights:
+            images = relight(
+                images,
+                brightness=[draw.brightness for draw in draws],
+                contrast=[draw.contrast for draw in draws],
+            )
+        yield from (draw.finish(image) for draw, image in zip(draws, images, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,31 @@
 """data/processed/{train,val}, data/augmented -> data/features: what the frozen backbone sees.
 
 With them the head of a pretrained network trains in seconds. Without pretrained weights there is
-nothing worth remembering, and only a note of that is written.
+nothing worth remembering, and only a note of that is written. Shards of photos that an earlier run
+has seen already are kept.
 """
 
+import hashlib
 import json
-import shutil
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 import params
+from fingerprint import fingerprint
 from model.runtime import start
 from model.section import ModelParams
-from photos.shards import list_shards, read_shard, write_shard
-from stage import progress, run
+from photos.incremental import Facts, Outcome, Shard, refresh, update
+from photos.shards import list_shards, new_file, read_samples, read_shard
+from stage import run
+
+if TYPE_CHECKING:
+    import keras
 
 SOURCES = {
     "train": Path("data/processed/train"),
@@ -20,32 +33,82 @@ SOURCES = {
     "augmented": Path("data/augmented"),
 }
 OUT = Path("data/features")
+NOTE = OUT / "features.json"
 BATCH = 32
+AT_ONCE = 32 * BATCH  # photos in memory
 
 
 def main() -> None:
     model = params.load("model", ModelParams)
 
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    note = {"backbone": model.backbone, "weights": model.weights}
-    (OUT / "features.json").write_text(json.dumps(note) + "\n")
+    made_by = describe(model)
+    backbone = cache(partial(load_backbone, model))  # loaded only where a shard needs it
+    update(
+        "embed",
+        plan() if model.weights != "none" else [],
+        partial(embed_shard, backbone=backbone, made_by=made_by),
+        made_by=made_by,
+        folders=[OUT],
+        others=[NOTE],
+        compute=None,  # the network uses every core by itself
+    )
+    with new_file(NOTE) as file:
+        file.write_text(json.dumps({"backbone": model.backbone, "weights": model.weights}) + "\n")
     if model.weights == "none":
         print("embed: no pretrained weights, so no features to keep")
-        return
 
+
+def plan() -> list[Shard]:
+    """A shard of features for each shard of photos; it is made of all their pixels together."""
+    shards = []
+    for name, folder in SOURCES.items():
+        for file in list_shards(folder):
+            samples = read_samples(file)
+            pixels = hashlib.sha256(" ".join(sample.digest for sample in samples).encode())
+            keys = [f"{pixels.hexdigest()[:16]} {place}" for place in range(len(samples))]
+            shards.append(Shard(OUT / name / file.name, samples, keys, source=file))
+    return shards
+
+
+def describe(model: ModelParams) -> str:
+    """The fingerprint of the network; another kind of processor gives other last digits."""
+    weights = Path(model.weights)
+    return fingerprint(
+        Path(__file__),
+        libraries=("keras", "numpy", "tensorflow"),
+        model=model.model_dump(),
+        weights=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "",
+        backend=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        processor=cv2.getCPUFeaturesLine(),
+    )
+
+
+def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":
+    """The pretrained backbone for photos of ``shape`` (height, width)."""
     start(threads=model.threads)
     from model.backbone import build_backbone
     from model.weights import load_pretrained
 
-    shards = [(name, file) for name, folder in SOURCES.items() for file in list_shards(folder)]
-    shape = read_shard(shards[0][1])[0].shape[1:3]
     backbone = build_backbone(model.backbone, shape=shape)
     load_pretrained(backbone, model.weights)
-    for name, file in progress(shards, total=len(shards), label="embed", unit="shards"):
-        images, samples = read_shard(file)
-        features = backbone.predict(images, batch_size=BATCH, verbose=0)
-        write_shard(OUT / name / file.name, features, samples)
+    return backbone
+
+
+def embed_shard(
+    shard: Shard, *, backbone: Callable[[tuple[int, int]], "keras.Model"], made_by: str
+) -> Outcome:
+    """Sends the photos of one shard through the backbone, unless it saw these very ones before."""
+
+    def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+        images, _ = read_shard(shard.source)
+        network = backbone(images.shape[1:3])
+        for first in range(0, len(images), AT_ONCE):
+            some = np.asarray(images[first : first + AT_ONCE])
+            for features in network.predict(some, batch_size=BATCH, verbose=0):
+                yield features, {}
+
+    # Neighbours in a batch may change last digits, so a shard is made whole or not at all.
+    return refresh(shard, make, stage="embed", made_by=made_by, together=True)
 
 
 if __name__ == "__main__":

@@ -54,22 +54,20 @@ def main() -> None:
     network, labels = load_bundle(BUNDLE)
     names, makes = [label.label for label in labels], [label.make for label in labels]
     classes = {name: index for index, name in enumerate(names)}
-    val, test = (
-        ShardFeed([folder], classes, batch_size=evaluate.batch_size) for folder in (VAL, TEST)
+    val, test, both = (
+        ShardFeed(folders, classes, batch_size=evaluate.batch_size)
+        for folders in ([VAL], [TEST], [VAL, TEST])
     )
     if not test.samples:
         raise StageError(
             "no test photos; raise split.test or name test photos in the subset column"
         )
 
+    val_logits, logits = np.split(look(network, both), [len(val.samples)])
     calibration = calibrate(
-        look(network, val, "val"),
-        val.targets,
-        make_numbers(makes),
-        precision=evaluate.precision,
+        val_logits, val.targets, make_numbers(makes), precision=evaluate.precision
     )
     listings = np.array([sample.listing or sample.photo_id for sample in test.samples])
-    logits = look(network, test, "test")
     outcome = Outcome(logits, test.targets, listings, names, makes, calibration)
     sizes = [(sample.width, sample.height) for sample in test.samples]
     figures = summarise(outcome)
@@ -92,14 +90,14 @@ def main() -> None:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
 
 
-def look(network: "keras.Model", feed: "ShardFeed", name: str) -> np.ndarray:
-    """Logits of all photos of a feed, float32 ``(n, classes)``; ``n`` may be 0."""
+def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
+    """Logits of all photos of a feed, float32 ``(n, classes)``."""
     from model.scores import batches_of_logits
 
-    batches = progress(
-        batches_of_logits(network, feed), total=len(feed), label=name, unit="batches"
+    batches = batches_of_logits(network, feed)
+    return np.concatenate(
+        list(progress(batches, total=len(feed), label="evaluate", unit="batches"))
     )
-    return np.concatenate([np.empty((0, network.output_shape[-1]), np.float32), *batches])
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Sequence[NamedTuple]) -> None:

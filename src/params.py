@@ -6,7 +6,7 @@ a misspelt key is an error rather than a knob that changes nothing.
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -31,6 +31,10 @@ class Section(BaseModel):
     """Base of every params class: immutable, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def narrow(self, kind: "type[SectionType]") -> "SectionType":
+        """The fields that a base class ``kind`` declares, as a ``kind``: what workers are sent."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
 
 def _number(value: Any) -> Any:
@@ -108,7 +112,8 @@ def _locate(
             continue  # pydantic's name for one of the types that a value may have
         keys.append(str(part))
         owner = kind or owner
-        kind = field.annotation if field and _is_section(field.annotation) else None
+        types = (field.annotation, *get_args(field.annotation)) if field else ()
+        kind = next((kind for kind in types if _is_section(kind)), None)
     return ".".join(keys), owner
 
 

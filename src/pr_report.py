@@ -87,12 +87,14 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
                 "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
                 "they are.\n"
             )
-    behind = git("rev-list", "--count", f"{head.commit or 'HEAD'}..{base.commit}").decode().strip()
-    if base.commit is not None and behind != "0":
-        found.append(
-            f"> [!NOTE]\n> {code(base.name)} has {behind} commits that are not in here: merge it "
-            "first, else its changes count as undone here.\n"
-        )
+    if base.commit is not None:
+        span = f"{head.commit or 'HEAD'}..{base.commit}"
+        behind = git("rev-list", "--count", span).decode().strip()
+        if behind != "0":
+            found.append(
+                f"> [!NOTE]\n> Commits of {code(base.name)} that are not in here: {behind}. "
+                "Merge it first, else what they changed counts as undone.\n"
+            )
     return found
 
 
@@ -105,7 +107,7 @@ def figures_part(base: Snapshot, head: Snapshot) -> str:
     header = ("figure", "before", "after", "difference", "")
     shown = [rows.pop(name) for name in HEADLINES if name in rows]
     if not shown and not rows:
-        return f"No `{path}` on either side.\n"
+        return f"No figures in `{path}` on either side.\n"
     text = table(header, shown) if shown else ""
     return text + (f"\n{folded('All other figures', table(header, rows.values()))}" if rows else "")
 
@@ -144,30 +146,33 @@ def classes_part(
     """The classes that gained and lost most, in test photos told right."""
     if not before or not after:
         return ""
-    shares = []
-    for label in sorted(
-        {photo.label for photo in before.values()} & {photo.label for photo in after.values()}
-    ):
-        old, new = (
-            [photo.right for photo in side.values() if photo.label == label]
-            for side in (before, after)
-        )
-        shares.append((sum(new) / len(new) - sum(old) / len(old), label, old, new))
-    gains = sorted((share for share in shares if share[0] > 0), key=lambda s: (-s[0], s[1]))
-    losses = sorted((share for share in shares if share[0] < 0), key=lambda s: (s[0], s[1]))
+    old, new = _right(before), _right(after)
+    ranked = sorted(
+        (sum(new[label]) / len(new[label]) - sum(old[label]) / len(old[label]), label)
+        for label in old.keys() & new.keys()
+    )
+    losses = [entry for entry in ranked if entry[0] < 0]
+    gains = [entry for entry in ranked if entry[0] > 0]
     rows = [
-        (
-            code(label),
-            f"{sum(old)} of {len(old)}",
-            f"{sum(new)} of {len(new)}",
-            f"{100 * gain:+.0f}",
-        )
-        for gain, label, old, new in (*losses[:most], *reversed(gains[:most]))
+        (code(label), _of(old[label]), _of(new[label]), f"{100 * change:+.0f}")
+        for change, label in (*losses[:most], *gains[-most:])
     ]
     if not rows:
         return ""
     title = f"{len(gains)} gained, {len(losses)} lost"
     return f"### Classes: {title}\n\n" + table(("class", "right before", "after", "points"), rows)
+
+
+def _right(side: dict[str, Prediction]) -> dict[str, list[bool]]:
+    """For each class, whether its test photos were told right."""
+    found: dict[str, list[bool]] = {}
+    for photo in side.values():
+        found.setdefault(photo.label, []).append(photo.right)
+    return found
+
+
+def _of(right: list[bool]) -> str:
+    return f"{sum(right):,} of {len(right):,}"
 
 
 def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
@@ -178,7 +183,7 @@ def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
     rows = [(code(name), code(old), code(new)) for name, old, new in curves(base, head)]
     text = table(("curve", "before", "after"), rows) if rows else ""
     where = f"[Open them]({url}), or run" if url else "See them with"
-    text += f"\n{where} `dvc plots diff {base.commit[:10] if base.commit else ''}`:\n\n"
+    text += f"\n{where} {code(f'dvc plots diff {base.name}')}:\n\n"
     text += table(("plot or picture", ""), [(code(path, limit=90), how) for path, how in files])
     return f"### Plots\n\n{folded(f'{len(files)} changed', text)}"
 

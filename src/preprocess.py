@@ -1,11 +1,13 @@
-"""data/split/manifest.csv, photos -> data/processed/{train,val,test}; metrics/preprocess.json.
+"""data/split/manifest.csv, photos -> data/processed; metrics/preprocess.json.
 
-Decodes, crops and resizes every photo of the manifest and packs them into shards.
+Decodes, crops and resizes every photo of the manifest and packs them into the shards of train,
+val and test. Photos that earlier runs prepared in the same way are kept. crops.jpg beside the
+shards shows what was cut away.
 """
 
 import json
-import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,16 +16,20 @@ import numpy as np
 from pydantic import Field
 
 import params
-from compute import ComputeParams, each
-from photos.decode import PhotoError, read_bytes
+from compute import ComputeParams
+from fingerprint import fingerprint
+from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
+from photos.montage import montage
 from photos.prepare import Preparation
-from photos.shards import Sample, shard_file, shard_of, write_shard
+from photos.preparing import prepare_photos
+from photos.shards import Sample, shard_file, shard_of
 from photos.source import DataParams
-from stage import StageError, progress, run
+from stage import run
 
 MANIFEST = Path("data/split/manifest.csv")
 OUT = Path("data/processed")
+MONTAGE = OUT / "crops.jpg"
 METRICS = Path("metrics/preprocess.json")
 
 
@@ -36,26 +42,32 @@ class PreprocessParams(Preparation):
 def main() -> None:
     preprocess = params.load("preprocess", PreprocessParams)
     root = Path(params.load("data", DataParams).photos)
-    workers = params.load("compute", ComputeParams).workers
+    compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    tasks: dict[tuple[str, int], list[Photo]] = defaultdict(list)
-    for photo in manifest:
-        tasks[photo.split, shard_of(photo.photo_id, preprocess.shards)].append(photo)
-    contract = preprocess.model_dump_json(include=set(Preparation.model_fields), indent=1) + "\n"
+    preparation, libraries = with_detector(preprocess.narrow(Preparation))
+    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.contract())
+    outcomes = update(
+        "preprocess",
+        plan(manifest, preprocess.shards),
+        partial(pack_shard, root=root, preparation=preparation, made_by=made_by),
+        made_by=made_by,
+        folders=[OUT / split for split in SPLITS],
+        compute=compute,
+    )
     for split in SPLITS:
-        shutil.rmtree(OUT / split, ignore_errors=True)
-        (OUT / split).mkdir(parents=True)
-        (OUT / split / "preprocess.json").write_text(contract)
+        preparation.save(OUT / split)
+    # Test photos are for evaluate's eyes alone.
+    seen = [photo for photo in manifest if photo.split == "train"]
+    MONTAGE.unlink(missing_ok=True)
+    MONTAGE.write_bytes(montage(seen, root=root, preparation=preparation))
 
-    pack = partial(pack_shard, root=root, preparation=preprocess)
-    packed = each(lambda task: pack(task[0], task[1]), sorted(tasks.items()), workers=workers)
-    cropped = sum(progress(packed, total=len(tasks), label="preprocess", unit="shards"))
-
+    crops = sum((outcome.crops for outcome in outcomes), Counter())
     height, width = preprocess.shape
     report = {
         "photos": len(manifest),
-        "cropped_to_box": cropped,
+        **{f"cropped_by_{method}": crops[method] for method in ("box", "detector", "grabcut")},
+        "not_cropped": crops["none"],
         "height": height,
         "width": width,
     }
@@ -63,22 +75,46 @@ def main() -> None:
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def pack_shard(
-    key: tuple[str, int], photos: list[Photo], *, root: Path, preparation: Preparation
-) -> int:
-    """Writes one shard of one split and returns how many of its photos were cropped to a box."""
-    split, number = key
-    images = np.empty((len(photos), *preparation.shape, 3), np.uint8)
-    for image, photo in zip(images, photos, strict=True):
-        try:
-            image[...] = preparation.prepare(read_bytes(root, photo.path), photo.box)
-        except PhotoError as error:
-            raise StageError(
-                f"{photo.path}: {error}; it was readable in split, run it again"
-            ) from None
-    samples = [Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos]
-    write_shard(shard_file(OUT / split, number), images, samples)
-    return sum(photo.box is not None and preparation.crop.method == "box" for photo in photos)
+def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:
+    """Finds the detector's files, and names the libraries that decide pixels.
+
+    Only a Keras preset starts Keras.
+    """
+    libraries = ("numpy", "opencv-python")
+    if preparation.crop.uses_detector and not preparation.crop.detector.is_onnx:
+        from model.detector import attach
+
+        return attach(preparation), (*libraries, "keras", "keras-cv", "tensorflow")
+    return preparation, libraries
+
+
+def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
+    """The shards of all splits, their rows in the order of the manifest."""
+    groups: dict[Path, list[Photo]] = defaultdict(list)
+    for photo in manifest:
+        groups[shard_file(OUT / photo.split, shard_of(photo.photo_id, shards))].append(photo)
+    return [
+        Shard(
+            file=file,
+            samples=[Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos],
+            # The id is a digest of the file, so that a photo's name and place do not matter.
+            keys=[f"{photo.photo_id} {photo.box}" for photo in photos],
+            source=photos,
+        )
+        for file, photos in sorted(groups.items())
+    ]
+
+
+def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: str) -> Outcome:
+    """Prepares those photos of one shard that were not prepared before."""
+
+    def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+        photos: list[Photo] = [shard.source[place] for place in places]
+        for _, result in prepare_photos(photos, root=root, preparation=preparation):
+            facts = {"crop": result.crop, "width": result.width, "height": result.height}
+            yield result.image, facts
+
+    return refresh(shard, make, stage="preprocess", made_by=made_by)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """metrics/, params.yaml -> report.html: one page with everything in it, for a phone or a mail.
 
-    python src/report.py [FILE]
+    python src/report.py [FILE] [--base REV]
 
-Needs no network to be read, and the same bytes come out of the same files.
+Needs no network to be read, and the same bytes come out of the same files. With ``--base`` it says
+too what changed since a Git revision or a DVC experiment.
 """
 
+import argparse
 import importlib.metadata
+import json
 import platform
-import sys
 from pathlib import Path
 
 import jinja2
 
 from page.content import gather
+from review.history import WORKSPACE, snapshot
+from review.verdict import predictions_of, verdict
 from stage import StageError, run
 
 PAGE = Path("report.html")
@@ -21,15 +25,34 @@ LIBRARIES = ("tensorflow", "keras", "keras-cv", "numpy", "opencv-python", "sciki
 
 
 def main() -> None:
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, default=PAGE)
+    parser.add_argument("--base", help="a Git revision or a DVC experiment to compare with")
+    options = parser.parse_args()
+    page = render(Path(), comparison=compare_with(options.base) if options.base else None)
     try:
-        target.write_text(render(Path()), encoding="utf-8", errors="replace")
+        options.file.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
-        raise StageError(f"{target}: cannot be written ({error.strerror})") from None
-    print(f"report: {target}, {target.stat().st_size / 1e6:.1f} MB")
+        raise StageError(f"{options.file}: cannot be written ({error.strerror})") from None
+    print(f"report: {options.file}, {options.file.stat().st_size / 1e6:.1f} MB")
 
 
-def render(root: Path) -> str:
+def compare_with(base: str) -> dict[str, object]:
+    """The figures of another revision, and whether the change of top-1 since is real."""
+    before = snapshot(base)
+    figures, told = before.read("metrics/evaluate.json"), predictions_of(before)
+    if figures is None or told is None:
+        raise StageError(
+            f"{base}: has no metrics/evaluate.json and predictions.csv to compare with"
+        )
+    word, text = verdict(told, predictions_of(snapshot(WORKSPACE)) or {})
+    try:
+        return {"base": base, "verdict": word, "text": text, "figures": json.loads(figures)}
+    except ValueError as error:
+        raise StageError(f"{base}: metrics/evaluate.json is not JSON ({error})") from None
+
+
+def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
     """The page of the project in ``root``."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -39,9 +62,15 @@ def render(root: Path) -> str:
         lstrip_blocks=True,
     )
     templates.filters["share"] = lambda value: f"{100 * float(value):.1f}%"
-    return templates.get_template("report.html").render(
-        **gather(root), environment=describe_environment()
-    )
+    try:
+        return templates.get_template("report.html").render(
+            **gather(root), comparison=comparison, environment=describe_environment()
+        )
+    except (KeyError, jinja2.UndefinedError) as error:
+        raise StageError(
+            f"metrics/: a figure or column is missing ({error}); another version of the code wrote "
+            "it: run dvc repro, then make report"
+        ) from None
 
 
 def describe_environment() -> dict[str, str]:

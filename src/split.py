@@ -1,10 +1,11 @@
 """photos, labels -> data/split/{manifest,quarantine}.csv, labels.json; metrics/split.json.
 
-Looks at every photo once, sets aside what cannot be used, and gives each listing one split.
+Looks at every photo once, sets aside what cannot be used, keeps what belongs together on one side.
 """
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,14 +14,18 @@ from pydantic import Field, model_validator
 import params
 from compute import ComputeParams
 from photos.inspect import Candidate, inspect_all, resolve
+from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
+from photos.memory import look_at_all
 from photos.source import DataParams, read_rows
-from photos.splits import assign, missing_classes
+from photos.splits import Stable, missing_classes, stratify
 from photos.tables import write_table
 from stage import StageError, progress, run
 
 OUT = Path("data/split")
 METRICS = Path("metrics/split.json")
+MEMORY = Path(".cache/looks.db")
+"""Saves looking at the same photo twice; changes no result, so DVC tracks nothing of it."""
 
 Share = Annotated[params.Float, Field(ge=0, lt=1)]
 
@@ -29,9 +34,10 @@ class SplitParams(params.Section):
     """Section ``split``."""
 
     seed: Annotated[int, Field(ge=0)]
-    method: Literal["stratified", "stable"]
+    method: Literal["stable", "stratified"]
     val: Annotated[params.Float, Field(gt=0, lt=1)]
     test: Share
+    near_duplicates: Annotated[params.Float, Field(ge=0, le=0.5)]
     max_quarantined: Annotated[params.Float, Field(ge=0, le=1)]
     photo_seconds: Annotated[params.Float, Field(gt=0, le=3600)]
     photo_megabytes: Annotated[int, Field(ge=64, le=65536)]
@@ -50,30 +56,38 @@ def main() -> None:
 
     root = Path(data.photos)
     rows = read_rows(photos=root, labels=Path(data.labels))
-    looked_at = inspect_all(
+    look = partial(
+        inspect_all,
         root,
-        rows,
         formats=data.formats,
         workers=workers,
         seconds=split.photo_seconds,
         megabytes=split.photo_megabytes,
     )
+    looked_at = look_at_all(look, root, rows, memory=MEMORY, settings=repr(sorted(data.formats)))
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
-    candidates, rejected = resolve(inspected)
+    given = frozenset(item.row.subset for item in inspected if not item.fault)
+    place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
+    candidates, rejected = resolve(inspected, difference=split.near_duplicates, place=place)
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
-    splits = assign(
-        [photo.group for photo in candidates],
-        [photo.row.label for photo in candidates],
-        [photo.subset for photo in candidates],
-        val=split.val,
-        test=split.test,
-        seed=split.seed,
-        method=split.method,
+    splits = (
+        [photo.subset for photo in candidates]
+        if place
+        else stratify(
+            [photo.group for photo in candidates],
+            [photo.row.label for photo in candidates],
+            [photo.subset for photo in candidates],
+            val=split.val,
+            test=split.test,
+            seed=split.seed,
+        )
     )
     candidates, splits, untrained = drop_untrained(candidates, splits)
     rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
+    if leak := find_leak(manifest, inspected, difference=split.near_duplicates):
+        raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
     if len(labels) < 2:
         raise StageError(
@@ -87,6 +101,7 @@ def main() -> None:
     write_table(OUT / "manifest.csv", Photo, manifest)
     write_table(OUT / "quarantine.csv", Rejected, rejected)
     write_labels(OUT / "labels.json", labels)
+    pictures = Counter(photo.picture for photo in candidates)
     report = {
         "input": len(rows),
         "kept": len(manifest),
@@ -94,6 +109,8 @@ def main() -> None:
         "reasons": dict(sorted(Counter(row.reason for row in rejected).items())),
         "classes": len(labels),
         "groups": len({photo.group for photo in candidates}),
+        "near_duplicate_groups": sum(count > 1 for count in pictures.values()),
+        "near_duplicate_photos": sum(count for count in pictures.values() if count > 1),
         **{name: splits.count(name) for name in SPLITS},
         "classes_without_val": len(missing["val"]),
         "classes_without_test": len(missing["test"]),
@@ -110,7 +127,7 @@ def drop_untrained(
     learnt = {photo.row.label for photo, split in placed if split == "train"}
     kept = [(photo, split) for photo, split in placed if photo.row.label in learnt]
     untrained = [
-        Rejected(photo.row.path, "no-training-photo", "its class has no training photo")
+        Rejected(photo.row.path, "no-training-photo", "no listing of its class falls to train")
         for photo in candidates
         if photo.row.label not in learnt
     ]

@@ -21,24 +21,55 @@ def run(main: Callable[[], None]) -> None:
         main()
     except StageError as error:
         sys.exit("error: " + " ".join(str(error).split()))
-    except KeyboardInterrupt:
-        sys.exit("\nstopped: run the same command again to start this stage anew")
+    except KeyboardInterrupt as stopped:
+        words = str(stopped) or "stopped: run the same command again to start this stage anew"
+        sys.exit(f"\n{words}")
 
 
-def progress(items: Iterable[Item], *, total: int, label: str, unit: str) -> Iterator[Item]:
+def progress(
+    items: Iterable[Item],
+    *,
+    total: int,
+    label: str,
+    unit: str,
+    every: float = 30.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Item]:
     """Passes ``items`` on, one per finished piece of work.
 
-    A terminal shows a bar with rate and time left; a log gets one closing line.
+    A terminal shows a bar with rate and time left. A log gets a closing line and, of long work,
+    one about every ``every`` seconds with the time left at the rate so far.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         yield from tqdm(items, total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
         return
-    start = time.monotonic()
+    start = last = clock()
     done = 0
     for item in items:
         yield item
         done += 1
-    seconds = max(time.monotonic() - start, 1e-9)
-    print(f"{label}: {done:,} {unit} in {seconds:.1f} s ({done / seconds:,.0f}/s)", flush=True)
+        now = clock()
+        if now - last >= every and done < total:
+            last = now
+            left = (total - done) * (now - start) / done
+            print(
+                f"{label}: {done:,} of {total:,} {unit}, {_rate(done, now - start)}, "
+                f"{_duration(left)} left",
+                flush=True,
+            )
+    seconds = clock() - start
+    print(f"{label}: {done:,} {unit} in {_duration(seconds)} ({_rate(done, seconds)})", flush=True)
+
+
+def _rate(count: int, seconds: float) -> str:
+    rate = count / max(seconds, 1e-9)
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TINY = {
     "data": {"photos": "data/tiny/photos", "labels": "data/tiny/labels.csv"},
-    "split": {"val": 0.2, "test": 0.2},
+    "split": {"seed": 0, "method": "stratified", "val": 0.2, "test": 0.2},
     "preprocess": {"size": 32, "shards": 2},
     "augment": {"copies": 1},
     "train": {"finetune_epochs": 1},

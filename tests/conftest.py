@@ -6,6 +6,8 @@ import pytest
 from hypothesis import Phase, settings
 
 import photos.decode  # noqa: F401  # before anything imports cv2: it sets OpenCV's pixel limit
+import stage
+import tiny_bundle
 from tiny_project import Project
 
 # The same examples on every run: a red test is somebody's change, not somebody's bad luck.
@@ -29,3 +31,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all examples of a property test, which overwrite each other's files."""
     return tmp_path_factory.mktemp("examples")
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after evaluate and explain; tests leave it as it is. Starts Keras."""
+    import evaluate
+    import explain
+
+    root = tmp_path_factory.mktemp("evaluated")
+    tiny_bundle.write_project(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        stage.run(evaluate.main)
+        stage.run(explain.main)
+    return root

@@ -1,17 +1,23 @@
 """python src/compare.py: revisions, experiments and files in; a verdict out."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import compare
 from review import history
 from review.predictions import NotComparableError, pair, parse
+from stage import StageError
 from tiny_history import History, predictions, table
 from tiny_project import refusal, run_script
+
+pytestmark = pytest.mark.xdist_group("review")
 
 BETTER = "better: top-1 0.4000 → 1.0000, +60.0 points"
 
@@ -131,7 +137,7 @@ def test_a_revision_without_predictions_is_told(repository: History):
     ("data", "words"),
     [
         (b"", "no column photo_id"),
-        (b"\x89PNG\r\n\x1a\n\x00", "not a CSV file in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\x00", "no column photo_id"),
         (b"photo_id,listing,label\n1,2,3\n", "no column predicted"),
         (b"photo_id,listing,label,predicted\n", "holds no photo"),
         (b"photo_id,listing,label,predicted\n1,2,3\n", "line 2: another number of columns"),
@@ -146,6 +152,13 @@ def test_a_revision_without_predictions_is_told(repository: History):
 )
 def test_a_file_that_evaluate_never_wrote_is_one_line(data: bytes, words: str):
     assert words in refusal(lambda: parse(data, "there"))
+
+
+@given(st.binary() | st.text(st.sampled_from('ab,"\r\n\0')).map(str.encode))
+def test_no_bytes_are_more_than_an_error_of_one_line(data: bytes):
+    for head in (b"", b"photo_id,listing,label,predicted\n"):
+        with contextlib.suppress(StageError):
+            parse(head + data, "there")
 
 
 def test_a_link_is_not_followed(repository: History, tmp_path: Path):

@@ -14,7 +14,10 @@ import pytest
 import yaml
 
 import pr_report
+from review.lock import flat
 from wiring import ROOT
+
+pytestmark = pytest.mark.xdist_group("review")
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 TRUSTED = "env.TRUSTED == 'true'"
@@ -105,9 +108,9 @@ def test_a_careless_workflow_is_found(fault: str):
 
 
 def commands(text: str) -> list[list[str]]:
-    """The commands of a script of ours that call DVC, Python, pip or bash, as words."""
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-    return [words for words in lines if words and words[0] in ("dvc", "python", "pip", "bash")]
+    """The commands of a script that call DVC, Python, pip or bash, as words."""
+    called = re.findall(r"^ *(?:\w+=\S+ )*((?:dvc|python|pip|bash) .*)", text, re.MULTILINE)
+    return [shlex.split(command, comments=True) for command in called]
 
 
 def unknown(words: list[str], dvc) -> list[str]:
@@ -119,7 +122,9 @@ def unknown(words: list[str], dvc) -> list[str]:
             dvc.parse_args(words[1:])
         except Exception as error:  # DVC's parser raises its own exceptions
             return [f"{words}: {error}"]
-        return []
+        params = flat(yaml.safe_load((ROOT / "params.yaml").read_text()))
+        values = [words[place + 1] for place, word in enumerate(words) if word == "-S"]
+        return [value for value in values if value.partition("=")[0] not in params]
     files = [word for word in words[1:] if re.search(r"\.(py|txt)$|^\.ci/", word)]
     return [name for name in files if not (ROOT / name).is_file()]
 
@@ -142,7 +147,15 @@ def test_what_a_workflow_runs_exists(file: Path, dvc):
 
 
 @pytest.mark.parametrize(
-    "line", ["python src/gone.py", "dvc pul", "dvc pull --al", "pip install -r r.txt", "bash .ci/r"]
+    "line",
+    [
+        "python src/gone.py",
+        "dvc pul",
+        "dvc pull --al",
+        "pip install -r r.txt",
+        "bash .ci/r",
+        "dvc exp run -S train.learn=1",
+    ],
 )
 def test_a_command_that_does_not_exist_is_found(line: str, dvc):
     (words,) = commands(line)
@@ -157,6 +170,21 @@ def test_every_supported_python_is_tested():
     assert matrix["python"] == [
         f"3.{minor}" for minor in range(int(supported[0]), int(supported[1]) + 1)
     ]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_of_a_page_exist(page: Path, dvc):
+    text = page.read_text().replace("\\\n", " ").replace(" && ", "\n    ").replace("…", "x")
+    blocks = re.findall(r"^```\w*\n.*?^```|^    [^\n]*", text, re.MULTILINE | re.DOTALL)
+    found = commands("\n".join(blocks))
+    assert [name for words in found for name in unknown(words, dvc)] == []
+    targets = [words[0] for words in re.findall(r"(?:^    |`)make ([\w-]+)( [\w=]+)?", text, re.M)]
+    makefile = (ROOT / "Makefile").read_text()
+    assert [name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
+    assert found or targets
 
 
 FAKE_GH = """#!/bin/sh
@@ -188,6 +216,22 @@ def test_the_comment_is_written_once_and_then_written_anew(earlier: str, call: s
     first, second = (tmp_path / "gh.log").read_text().splitlines()
     assert first.startswith("api --paginate repos/a/b/issues/7/comments --jq")
     assert second == call
+
+
+def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/ready").touch()
+    program = tmp_path / ".venv/bin/python"
+    program.write_text("#!/bin/sh\nprintf '<%s>' \"$@\"\n")
+    program.chmod(0o755)
+    base = '"; touch stolen; "$(touch stolen)$(shell touch stolen)`touch stolen`'
+    environment = {**os.environ, "BASE": base}
+    command = ["make", "--silent", "pr-report"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"<src/pr_report.py><{base}>"
+    assert not (tmp_path / "stolen").exists()
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +269,6 @@ def test_hooks_pass_what_is_fine_and_stop_what_is_not(hooked: Path):
     subprocess.run(["git", "add", "untidy.py"], cwd=hooked, check=True)
     for name in ("ruff", "ruff-format"):
         assert hook(hooked, name, "--files", "untidy.py").returncode == 1
-        assert hook(hooked, name, "--files", "src/stage.py").returncode == 0
 
 
 def test_hooks_for_data_let_a_clone_without_a_remote_be(hooked: Path):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,22 +17,11 @@ import stage
 import tiny_bundle
 from model.calibration import read_calibration
 from photos.tables import read_table
+from review.figures import direction
 from tiny_bundle import LABELS, MISLABELLED
 from tiny_project import refusal
 
 pytestmark = pytest.mark.xdist_group("keras")
-
-
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project after both stages; the current folder."""
-    root = tmp_path_factory.mktemp("evaluated")
-    tiny_bundle.write_project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        stage.run(evaluate.main)
-        stage.run(explain.main)
-        yield root
 
 
 @pytest.fixture
@@ -115,13 +103,19 @@ def test_every_figure_is_documented(figures):
         assert plain in documented, name
 
 
+def test_reviews_know_which_way_every_figure_is_better(figures):
+    assert [name for name in figures if direction(name) is None] == []
+
+
 def test_a_class_without_test_photos_stays_in_its_line(evaluated: Path):
     table = read_table(evaluated / "metrics/plots/per_class.csv")
     assert [row["label"] for row in table] == [label.label for label in LABELS]
     assert table[-1]["support"] == "0"
 
 
-def test_running_again_changes_no_byte(evaluated: Path):
+def test_running_again_changes_no_byte(evaluated: Path, monkeypatch):
+    monkeypatch.chdir(evaluated)
+
     def outputs() -> dict[Path, bytes]:
         folders = (evaluated / "metrics", evaluated / "models")
         return {f: f.read_bytes() for folder in folders for f in folder.rglob("*") if f.is_file()}

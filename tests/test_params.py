@@ -74,13 +74,15 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("split.seed", 1.5, "integer"),
         ("split.seed", "1", "integer"),
         ("split.seed", True, "integer"),
-        ("split.method", "random", "'stratified' or 'stable'"),
+        ("split.method", "random", "'stable' or 'stratified'"),
         ("split.val", 0, "greater than 0"),
         ("split.val", True, "number"),
         ("split.val", "a tenth", "number"),
         ("split.val", math.nan, "finite"),
         ("split.test", 1.0, "less than 1"),
         ("split.test", math.inf, "finite"),
+        ("split.near_duplicates", 0.6, "less than or equal to 0.5"),
+        ("split.near_duplicates", "off", "number"),
         ("split.max_quarantined", 1.01, "less than or equal to 1"),
         ("split.max_quarantined", -math.inf, "finite"),
         ("split.photo_seconds", 0, "greater than 0"),
@@ -92,8 +94,22 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("preprocess.size", [96, 8], "greater than or equal to 32"),
         ("preprocess.fit", "squeeze", "'stretch', 'pad' or 'crop'"),
         ("preprocess.shards", 0, "greater than or equal to 1"),
-        ("preprocess.crop.method", "detector", "'box' or 'none'"),
+        ("preprocess.crop.method", "sam", "'box', 'detector', 'grabcut' or 'none'"),
         ("preprocess.crop.margin", 2, "less than or equal to 1"),
+        ("preprocess.crop.fallback", "grabcut", "list"),
+        ("preprocess.crop.fallback", ["none"], "'box', 'detector' or 'grabcut'"),
+        ("preprocess.crop.fallback", ["grabcut", "box"], "each method once"),
+        ("preprocess.crop.fallback", ["grabcut", "grabcut"], "each method once"),
+        ("preprocess.crop.detector.path", "../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "models/detectors/../cars.onnx", "models/detectors/"),
+        ("preprocess.crop.detector.path", "yolo_v8_x_coco", "yolo_v8_m_pascalvoc"),
+        ("preprocess.crop.detector.sha256", "66c8b43d", "pattern"),
+        ("preprocess.crop.detector.classes", [], "at least 1"),
+        ("preprocess.crop.detector.classes", [-1], "greater than or equal to 0"),
+        ("preprocess.crop.detector.classes", ["car"], "integer"),
+        ("preprocess.crop.detector.confidence", 0, "greater than 0"),
+        ("preprocess.crop.detector.confidence", 1, "less than 1"),
+        ("preprocess.crop.detector.size", 600, "multiple of 32"),
         ("augment.copies", 1.0, "integer"),
         ("augment.flip", 1.5, "less than or equal to 1"),
         ("augment.contrast", 1, "less than 1"),
@@ -111,13 +127,34 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("train.lr", "fast", "number"),
         ("train.seed", 2**32, "less than"),
         ("train.batch_size", False, "integer"),
+        ("train.lr", None, "a number or auto"),
         ("train.label_smoothing", 1, "less than 1"),
+        ("train.accumulate", 0, "greater than or equal to 1"),
+        ("train.finetune_lr_scale", 0, "greater than 0"),
+        ("train.finetune_from", "conv6", "'all', 'conv2', 'conv3', 'conv4' or 'conv5'"),
+        ("train.batchnorm", "off", "'train' or 'frozen'"),
+        ("train.weight_decay", 1, "less than 1"),
+        ("train.clip_norm", -1, "greater than or equal to 0"),
+        ("train.ema", 1, "less than 1"),
+        ("train.class_balance", 1.5, "less than or equal to 1"),
+        ("train.cutmix", -1, "greater than or equal to 0"),
+        ("train.flip", 2, "less than or equal to 1"),
+        ("train.crop", 1, "less than or equal to 0.9"),
+        ("train.sizes", [], "at least 1 item"),
+        ("train.sizes", [0.1], "greater than or equal to 0.25"),
+        ("train.sizes", 0.5, "list"),
+        ("train.select", "best", "'loss', 'accuracy' or 'last'"),
+        ("train.patience", 1.5, "integer"),
+        ("train.precision", "float16", "'float32', 'mixed_bfloat16' or 'mixed_float16'"),
+        ("train.xla", "yes", "boolean"),
         ("evaluate.batch_size", 0, "greater than or equal to 1"),
         ("evaluate.precision", 1, "less than 1"),
         ("evaluate.confused_pairs", 0, "greater than or equal to 1"),
         ("explain.photos", 0, "greater than or equal to 1"),
         ("explain.batch_size", 0, "greater than or equal to 1"),
         ("compute.workers", -1, "greater than or equal to 0"),
+        ("compute.executor", "spark", "'threads', 'processes', 'dask' or 'ray'"),
+        ("compute.address", None, "string"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_it_may_be(
@@ -150,12 +187,23 @@ def test_a_wrong_size_is_named_by_its_key_alone(tmp_path: Path) -> None:
     ("section", "changes", "words"),
     [
         ("split", {"split.val": 0.5, "split.test": 0.5}, ("val", "test", "below 1")),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "none", "preprocess.crop.fallback": ["grabcut"]},
+            ("fallback", "method is none"),
+        ),
+        (
+            "preprocess",
+            {"preprocess.crop.method": "detector", "preprocess.crop.detector": None},
+            ("detector", "missing"),
+        ),
         ("model", {"model.backbone": "resnet18", "model.weights": "imagenet"}, ("model.weights",)),
         (
             "train",
             {"train.head_epochs": 0, "train.finetune_epochs": 0},
             ("head_epochs", "finetune_epochs"),
         ),
+        ("compute", {"compute.address": "tcp://10.0.0.1:8786"}, ("compute.address", "dask", "ray")),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(
@@ -175,7 +223,7 @@ def test_an_unknown_key_is_refused_with_the_keys_there_are(section: str, tmp_pat
 def test_an_unknown_nested_key_is_refused_with_the_keys_beside_it(tmp_path: Path) -> None:
     text = refused(tmp_path, "preprocess", {"preprocess.crop.margins": 0.1})
     assert "preprocess.crop.margins: unknown key" in text
-    assert "method, margin" in text
+    assert "method, fallback, margin, detector" in text
 
 
 @pytest.mark.parametrize("key", ["split.seed", "preprocess.crop", "preprocess.crop.margin"])

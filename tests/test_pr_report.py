@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 import pr_report
-from review import figures
+from review import figures, markdown
 from review.history import snapshot
 from tiny_history import History, predictions
 from tiny_project import refusal
+
+pytestmark = pytest.mark.xdist_group("review")
 
 SHIPPED = Path(__file__).resolve().parents[1] / "metrics"
 EVIL = "@octocat <img src=x onerror=1> [a](https://example.org) #1 | `x` ![b](c) \u202eltr\n# h"
@@ -107,12 +112,29 @@ def test_the_same_report_comes_from_two_revisions(branches: History):
 
 
 @pytest.mark.usefixtures("branches")
+def test_the_documentation_shows_this_very_comment():
+    page = (SHIPPED.parent / "docs/pull-requests.md").read_text()
+    _, shown, *_ = page.split("\n---\n")
+    assert shown.strip() == report().strip()
+
+
+@pytest.mark.usefixtures("branches")
 def test_nothing_changed_is_said_shortly():
     text = report("slower")
     assert "No difference shown" in text
     assert "No stage of the graph changed." in text
     for absent in ("### Params", "### Classes", "### Plots", "### Data"):
         assert absent not in text
+
+
+def test_a_dvc_experiment_is_reviewed_by_its_name(branches: History):
+    branches.git("checkout", "--quiet", "main")
+    branches.dvc("exp", "run", "--name", "quick", "-S", "train.lr=0.3")
+    branches.git("checkout", "--quiet", "--force", "main")
+    text = report("main", "quick")
+    assert "| `train.lr` | `0.4` | `0.3` |" in text
+    assert "| `evaluate` | params `train.lr` | the same |" in text
+    assert "No difference shown" in text
 
 
 def test_figures_that_this_code_did_not_make_are_marked(branches: History):
@@ -134,7 +156,7 @@ def test_results_that_were_not_committed_are_marked(branches: History):
 def test_a_branch_that_lacks_commits_of_its_base_is_told(branches: History):
     branches.git("checkout", "--quiet", "main")
     branches.commit("more on main")
-    assert "`main` has 1 commits that are not in here" in report("main", "slower")
+    assert "Commits of `main` that are not in here: 1. Merge it first" in report("main", "slower")
 
 
 def test_other_test_photos_are_not_compared_in_silence(branches: History):
@@ -155,8 +177,19 @@ def test_a_base_from_before_predictions_is_told(branches: History):
     assert "| `top1` |" in text
 
 
+def test_a_label_may_hold_any_bytes(branches: History):
+    for name in ("outcome", "."):
+        file = branches.root / name / "metrics/predictions.csv"
+        file.write_bytes(file.read_bytes().replace(b"Seat Two", b"Seat \xff"))
+    branches.commit("bytes")
+    file.write_bytes(file.read_bytes().replace(b"Opel Three", b"Seat \xff"))
+    assert "| `Seat �` | 2 of 4 | 4 of 4 | +50 |" in report("HEAD")
+
+
 def outside_code(text: str) -> str:
-    return re.sub(r"`[^`\n]*`", "", text)
+    """The comment as HTML, without what stands in code spans and without our own folds."""
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    return re.sub(r"<code>[^<]*</code>|</?details>|</?summary>", "", html)
 
 
 def test_no_name_of_others_becomes_markup(branches: History):
@@ -172,9 +205,21 @@ def test_no_name_of_others_becomes_markup(branches: History):
     text = report("HEAD", "@octocat<b>") + report("HEAD")
     assert "octocat" in text
     plain = outside_code(text)
-    for trap in ("octocat", "<img", "](http", "![", "#1", "\u202e", "example.org", "<b>"):
+    for trap in ("octocat", "<img", "<a", "](", "#1", "\u202e", "example.org", "<b>", "<h1"):
         assert trap not in plain, trap
-    assert all(line.count("|") in (3, 4, 5, 6) or "|" not in line for line in plain.splitlines())
+    # No name has ended its cell: every row has as many as its header.
+    for table in re.findall(r"<table>.*?</table>", plain, re.DOTALL):
+        rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        assert len({len(re.findall("<t[hd]>", row)) for row in rows}) == 1
+    assert "||" not in text
+
+
+@settings(max_examples=200)
+@given(st.text(st.sampled_from("a`|\\\n \t*<&[]()$@#\u2028\u202e\x00\ud800é")))
+@example(EVIL)
+def test_any_text_stays_within_its_code_span(unsafe: str):
+    plain = outside_code(markdown.table(("a", "b"), [(markdown.code(unsafe), "end")]))
+    assert re.findall(r"<td>(.*?)</td>", plain) in (["", "end"], ["(empty)", "end"])
 
 
 def test_a_comment_always_fits_into_github(branches: History):
@@ -207,6 +252,9 @@ def test_what_does_not_fit_is_left_out_with_a_note():
     [
         ("dvc.lock", "<<<<<<< HEAD\nstages:\n=======\n", "dvc.lock in workspace: not plain YAML"),
         ("dvc.lock", "stages: {a: {deps: [1]}}", "not as DVC writes it"),
+        ("dvc.yaml", "stages: [1]", "stages are not as DVC expects"),
+        ("dvc.yaml", "stages: {split: {deps: 1}}", "stages are not as DVC expects"),
+        ("metrics/evaluate.json", '{"a":' * 100_000, "not JSON"),
         ("dvc.lock", "a: &a [1]\nb: *a\n", "a reference (*name) to another place"),
         ("dvc.lock", "[" * 5000, "not plain YAML"),
         ("metrics/evaluate.json", "[1]", "expected a JSON object"),
@@ -240,6 +288,13 @@ def test_every_figure_of_evaluate_has_a_direction():
         ("log_loss", 0.6, 0.5, "▲ better"),
         ("ece", 0.01, 0.02, "▼ worse"),
         ("temperature", 1.0, 2.0, ""),
+        ("top1_low", 0.5, 0.6, ""),
+        ("log_loss_high", 0.5, 0.6, ""),
+        ("listing_accuracy", 0.5, 0.6, "▲ better"),
+        ("top1_short_side_under_200", 0.5, 0.6, "▲ better"),
+        ("photos_crop_box", 5, 6, ""),
+        ("auto_rate", 0.5, 0.4, "▼ worse"),
+        ("auto_threshold", 0.5, 0.4, ""),
         ("top1", 0.5, 0.5, ""),
         ("unheard of", 1, 2, ""),
     ],

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import preprocess
 from photos.prepare import Preparation
 from photos.shards import list_shards, read_shard, shard_file, shard_of
-from tiny_photos import photo_bytes
+from tiny_detectors import onnx_bytes
+from tiny_photos import RED, encode, photo_bytes, picture
 from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
 
 SPLITS = ("train", "val", "test")
@@ -34,7 +36,15 @@ def shards(project: Project) -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_every_photo_of_the_manifest_is_in_its_split_and_shard(ready: Project) -> None:
-    assert ready.preprocess() == {"photos": 8, "cropped_to_box": 0, "height": 32, "width": 32}
+    assert ready.preprocess() == {
+        "photos": 8,
+        "cropped_by_box": 0,
+        "cropped_by_detector": 0,
+        "cropped_by_grabcut": 0,
+        "not_cropped": 8,
+        "height": 32,
+        "width": 32,
+    }
     for row in ready.manifest():
         file = shard_file(Path("data/processed") / row["split"], shard_of(row["photo_id"], 3))
         _, samples = read_shard(file)
@@ -53,7 +63,7 @@ def test_pixels_are_those_that_prediction_will_see(ready: Project) -> None:
     for row in ready.manifest():
         data = (ready.photos / row["path"]).read_bytes()
         np.testing.assert_array_equal(
-            found[row["split"]][row["photo_id"]], preparation.prepare(data)
+            found[row["split"]][row["photo_id"]], preparation.prepare(data).image
         )
 
 
@@ -73,10 +83,10 @@ def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
     rows = [(*GOOD[0], 10, 10, 40, 40), *((*row, "", "", "", "") for row in GOOD[1:])]
     project.label(rows, "path,label,x1,y1,x2,y2")
     project.split()
-    assert project.preprocess()["cropped_to_box"] == 1
+    assert project.preprocess()["cropped_by_box"] == 1
     cut = shards(project)
     project.set(preprocess={"crop": {"method": "none", "margin": 0.05}})
-    assert project.preprocess()["cropped_to_box"] == 0
+    assert project.preprocess()["cropped_by_box"] == 0
     whole = shards(project)
     changed = [
         photo_id
@@ -97,7 +107,8 @@ def test_a_new_photo_changes_one_shard(ready: Project) -> None:
     ready.preprocess()
     after = ready.digests("data/processed")
     changed = {Path(name).with_suffix("") for name in after if after[name] != before.get(name)}
-    assert len(changed) == 1
+    # The montage shows the first few photos, and this one is among them.
+    assert len(changed - {Path("data/processed/crops")}) == 1
     assert not before.keys() - after.keys()
 
 
@@ -169,3 +180,74 @@ def test_metrics_are_flat_numbers(ready: Project) -> None:
 
 def test_preprocess_starts_without_a_deep_learning_library() -> None:
     assert not heavy_modules_after("import preprocess")
+
+
+DETECTOR = {"path": "models/detectors/tiny.onnx", "classes": [0], "confidence": 0.5, "size": 64}
+
+
+def with_detector(project: Project, *fallback: str, **changes: object) -> None:
+    crop = {"method": "box", "fallback": ["detector", *fallback], "margin": 0.05}
+    project.set(preprocess={"crop": {**crop, "detector": {**DETECTOR, **changes}}})
+
+
+def test_each_sample_says_how_it_was_cropped_and_how_large_its_photo_was(project: Project) -> None:
+    # One labelled box, one red quarter for the detector, one block for GrabCut, one even photo.
+    red = np.zeros((100, 100, 3), np.uint8)
+    red[:50, :50] = RED
+    red[:50, :50, 0] = 255
+    block = picture(1, height=60, width=80) // 8 + 100
+    block[15:45, 20:60] = (0, 60, 250)
+    even = np.full((40, 50, 3), 90, np.uint8)
+    project.with_good_photos()
+    for name, image in {"red": red, "block": block, "even": even}.items():
+        project.add(f"{name}.png", encode(image, ".png"))
+    rows = [*((*row, 10, 10, 40, 40) for row in GOOD)]
+    rows += [(f"{name}.png", "Audi", "", "", "", "") for name in ("red", "block", "even")]
+    project.label(rows, "path,label,x1,y1,x2,y2")
+    Path("models/detectors").mkdir(parents=True)
+    Path(DETECTOR["path"]).write_bytes(onnx_bytes())
+    with_detector(project, "grabcut")
+    project.split()
+    report = project.preprocess()
+    assert [report[f"cropped_by_{method}"] for method in ("box", "detector", "grabcut")] == [
+        8,
+        1,
+        1,
+    ]
+    assert (report["not_cropped"], report["photos"]) == (1, 11)
+    samples = {
+        sample.photo_id: (sample.crop, sample.width, sample.height)
+        for name in SPLITS
+        for file in list_shards(Path("data/processed") / name)
+        for sample in read_shard(file)[1]
+    }
+    recorded = {row["path"]: samples[row["photo_id"]] for row in project.manifest()}
+    assert recorded["red.png"] == ("detector", 100, 100)
+    assert recorded["block.png"] == ("grabcut", 80, 60)
+    assert recorded["even.png"] == ("none", 50, 40)
+    assert recorded["audi-1.jpg"] == ("box", 64, 48)
+    # It all travels with the shards, and crops the same there.
+    there = Preparation.load(Path("data/processed/train"))
+    assert there.prepare((project.photos / "red.png").read_bytes()).crop == "detector"
+
+
+def test_a_missing_detector_is_one_clear_line(ready: Project) -> None:
+    with_detector(ready)
+    assert "cannot read models/detectors/tiny.onnx" in refusal(ready.preprocess)
+
+
+def test_a_detector_with_another_checksum_stops_the_stage(ready: Project) -> None:
+    Path("models/detectors").mkdir(parents=True)
+    Path(DETECTOR["path"]).write_bytes(onnx_bytes())
+    with_detector(ready, sha256="0" * 64)
+    assert "expected 0000" in refusal(ready.preprocess)
+
+
+def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(
+        preprocess, "montage", lambda photos, **_: shown.extend(photos) or b"a picture"
+    )
+    ready.preprocess()
+    assert Path("data/processed/crops.jpg").read_bytes() == b"a picture"
+    assert {photo.split for photo in shown} == {"train"}

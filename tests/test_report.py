@@ -5,20 +5,21 @@ import html
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import evaluate
-import explain
 import report
 import stage
-import tiny_bundle
 from page.charts import Axis, Line, line_chart, matrix
-from photos.tables import write_table
+from photos.tables import read_table, write_table
 from scoring.gallery import Seen
 from tiny_bundle import LABELS
 from tiny_project import refusal
@@ -31,23 +32,18 @@ DRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("report")
-    tiny_bundle.write_project(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        stage.run(evaluate.main)
-        stage.run(explain.main)
-    return root
+def page(evaluated: Path) -> str:
+    return report.render(evaluated)
 
 
-@pytest.fixture(scope="module")
-def page(project: Path) -> str:
-    return report.render(project)
+def copy_of_page_inputs(source: Path, target: Path) -> None:
+    """All that the page is made of, to be changed."""
+    shutil.copytree(source / "metrics", target / "metrics")
+    shutil.copyfile(source / "params.yaml", target / "params.yaml")
 
 
-def test_figures_are_told_as_they_were_measured(project: Path, page: str):
-    figures = json.loads((project / "metrics/evaluate.json").read_text())
+def test_figures_are_told_as_they_were_measured(evaluated: Path, page: str):
+    figures = json.loads((evaluated / "metrics/evaluate.json").read_text())
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     for name in ("top1", "make_accuracy", "listing_accuracy", "auto_rate", "auto_precision"):
         assert f"{100 * figures[name]:.1f}%" in text, name
@@ -73,19 +69,42 @@ def test_the_page_needs_nothing_from_elsewhere(page: str):
     assert all(cv2.imdecode(np.frombuffer(data, np.uint8), 1) is not None for data in shown)
 
 
-def test_the_same_files_give_the_same_bytes(project: Path, page: str):
-    assert report.render(project) == page
+def test_the_same_files_give_the_same_bytes(evaluated: Path, page: str):
+    assert report.render(evaluated) == page
 
 
-def test_the_script_writes_the_page(project: Path, page: str, monkeypatch, capsys):
-    monkeypatch.chdir(project)
+def test_the_script_writes_the_page(evaluated: Path, page: str, monkeypatch, capsys):
+    monkeypatch.chdir(evaluated)
     monkeypatch.setattr("sys.argv", ["report.py"])
     stage.run(report.main)
-    written = (project / "report.html").read_text()
+    written = (evaluated / "report.html").read_text()
     assert written == page.encode("utf-8", "replace").decode()  # one path is no UTF-8
     assert "report.html" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["report.py", "nowhere/report.html"])
     assert "nowhere/report.html: cannot be written" in refusal(report.main)
+
+
+def test_it_says_what_changed_since_a_commit(evaluated: Path, tmp_path: Path, monkeypatch):
+    copy_of_page_inputs(evaluated, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    author = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-qb", "main"], ["add", "--all"], [*author, "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], check=True)
+    rows = read_table(Path("metrics/predictions.csv"))
+    for row in rows:  # every photo is right now
+        row["predicted"] = row["label"]
+    evaluate.write_rows(
+        Path("metrics/predictions.csv"), list(rows[0]), [tuple(row.values()) for row in rows]
+    )
+    figures = json.loads(Path("metrics/evaluate.json").read_text())
+    Path("metrics/evaluate.json").write_text(json.dumps({**figures, "top1": 1.0}))
+    monkeypatch.setattr("sys.argv", ["report.py", "--base", "main"])
+    stage.run(report.main)
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", Path("report.html").read_text()))
+    assert "Since main better : top-1" in page
+    assert f"Top-1 {100 * figures['top1']:.1f}% 100.0%" in page
+    monkeypatch.setattr("sys.argv", ["report.py", "--base", "nowhere"])
+    assert "nowhere" in refusal(report.main)
 
 
 def test_before_a_run_it_says_what_to_run(tmp_path: Path):
@@ -93,20 +112,29 @@ def test_before_a_run_it_says_what_to_run(tmp_path: Path):
     assert "metrics/evaluate.json: not found; run dvc repro" in text
 
 
-def test_without_galleries_it_says_how_to_get_them(project: Path, tmp_path: Path):
-    for name in ("metrics", "params.yaml"):
-        source = project / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+@pytest.mark.parametrize("spoilt", ["metrics/plots/confusion.csv", "metrics/evaluate.json"])
+def test_metrics_of_another_version_are_one_line(evaluated: Path, tmp_path: Path, spoilt: str):
+    copy_of_page_inputs(evaluated, tmp_path)
+    file = tmp_path / spoilt
+    old = file.read_text().replace("photos", "number").replace("ece", "error")
+    file.write_text(old)
+    text = refusal(lambda: report.render(tmp_path))
+    assert "another version of the code wrote it: run dvc repro" in text
+    file.unlink()
+    assert f"{spoilt}: not found; run dvc repro" in refusal(lambda: report.render(tmp_path))
+
+
+def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Path):
+    copy_of_page_inputs(evaluated, tmp_path)
     shutil.rmtree(tmp_path / "metrics/gallery")
     assert "dvc pull explain" in report.render(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def large(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 196 classes of 49 makes, with 72 noisy photos of 448 x 224 pixels."""
     root = tmp_path_factory.mktemp("large")
-    shutil.copytree(project / "metrics", root / "metrics")
-    shutil.copyfile(project / "params.yaml", root / "params.yaml")
+    copy_of_page_inputs(evaluated, root)
     names = [f"Manufacturer {n // 4} Model {n} Sedan Long Wheelbase 2012" for n in range(196)]
     makes = [f"Manufacturer {n}" for n in range(49)]
     random = np.random.default_rng(0)
@@ -219,27 +247,41 @@ def test_a_spoilt_page_is_noticed(browser, small: Path, spoilt: str, fault: str)
     assert any(fault in found for found in faults(browser, small))
 
 
-def test_a_matrix_places_its_counts_by_row_and_column():
-    svg = matrix([("a", "a", 3), ("a", "b", 1)], ["a", "b"], title="t")
-    assert "<title>a taken for b: 1 of 4</title>" in svg
-    assert re.findall(r'<text class="count[^>]*>(\d)', svg) == ["3", "1"]
-    places = re.findall(r'<rect class="(\w+)" x="([\d.]+)" y="([\d.]+)"', svg)
-    assert [kind for kind, *_ in places] == ["hit", "miss"]
-    assert places[0][2] == places[1][2]
-    assert float(places[1][1]) - float(places[0][1]) == pytest.approx(20)
+def test_a_matrix_places_its_counts_by_row_and_column(page: str):
+    found = matrix("t", [("a", "a", 3), ("a", "b", 1), ("b", "b", 2)], ["a", "b"])
+    first, second, third = found.cells
+    assert (first.share, second.share, second.of) == (0.75, 0.25, 4)
+    assert (second.x - first.x, second.y - first.y) == (20, 0)
+    assert (third.x - second.x, third.y - second.y) == (0, 20)
+    assert found.side == pytest.approx(found.room + 2 * 20, abs=1)
+    assert re.search(r"<title>Audi One taken for Audi \w+: \d+ of 12</title>", page)
+
+
+def test_lines_go_from_the_lower_left_to_the_upper_right():
+    axes = Axis("x", 0, 2), Axis("y", 0.5, 1)
+    chart = line_chart("t", [Line("n", [(0, 0.5), (1, 0.75), (2, 1)], "first")], *axes)
+    assert chart.lines[0].places == [(46, 210), (197, 111), (348, 12)]
 
 
 @pytest.mark.parametrize(
     ("axis", "ticks"),
     [
-        (Axis("x", 0, 1), ["0", "0.2", "0.4", "0.6", "0.8", "1"]),
-        (Axis("x", 1, 4, whole=True), ["1", "2", "3", "4"]),
-        (Axis("x", 1, 100, whole=True), ["20", "40", "60", "80", "100"]),
-        (Axis("x", 0.95, 1), ["0.95", "0.96", "0.97", "0.98", "0.99", "1"]),
-        (Axis("x", 0, 0), ["0"]),
+        (Axis("x", 0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (Axis("x", 1, 4, whole=True), [1, 2, 3, 4]),
+        (Axis("x", 1, 100, whole=True), [20, 40, 60, 80, 100]),
+        (Axis("x", 0.95, 1), [0.95, 0.96, 0.97, 0.98, 0.99, 1]),
+        (Axis("x", 0, 0.004), [0, 0.001, 0.002, 0.003, 0.004]),
+        (Axis("x", 0, 0), [0]),
     ],
 )
-def test_axes_have_round_ticks(axis: Axis, ticks: list[str]):
-    svg = line_chart([Line("n", [(0.5, 0.5)], "first")], title="t", x=axis, y=Axis("y", 0, 1))
-    found = re.findall(r'y="225" text-anchor="middle">([^<]+)<', svg)
-    assert found == ticks
+def test_axes_have_round_ticks(axis: Axis, ticks: list[float]):
+    assert axis.ticks() == pytest.approx(ticks)
+
+
+@settings(max_examples=100)
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-6, 1e6), whole=st.booleans())
+def test_there_are_a_few_ticks_whatever_the_axis(low: float, span: float, whole: bool):
+    axis = Axis("x", low, low + max(span, 2 if whole else 0), whole=whole)
+    ticks = axis.ticks()
+    assert 1 <= len(ticks) <= 7
+    assert all(axis.low - 1e-6 * span <= tick <= axis.high + 1e-6 * span for tick in ticks)

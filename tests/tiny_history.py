@@ -102,7 +102,10 @@ class History:
         self.write("params.yaml", yaml.safe_dump({"split": {"seed": 0}, "train": params or {}}))
 
     def repro(self) -> None:
-        command = [sys.executable, "-m", "dvc", "repro"]
+        self.dvc("repro")
+
+    def dvc(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "dvc", *arguments]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

@@ -26,6 +26,7 @@ PARAMS = {
         "method": "stratified",
         "val": 0.2,
         "test": 0.2,
+        "near_duplicates": 0.1,
         "max_quarantined": 0.5,
         "photo_seconds": 30,
         "photo_megabytes": 1024,
@@ -36,7 +37,7 @@ PARAMS = {
         "crop": {"method": "box", "margin": 0.05},
         "shards": 3,
     },
-    "compute": {"workers": 1},
+    "compute": {"workers": 1, "executor": "threads", "address": "local"},
 }
 
 GOOD = [(f"{label.lower()}-{number}.jpg", label) for label in ("Audi", "Seat") for number in "1234"]

@@ -34,7 +34,10 @@ def build_backbone(name: str, *, shape: tuple[int, int]) -> keras.Model:
 
     """
     inputs = keras.Input((*shape, 3), name="pixels")
-    x = layers.Normalization(mean=MEAN, variance=VARIANCE, name="normalise")(inputs)
+    # In float32 whatever the rest is: 16 bits would round pixels that are not whole numbers.
+    x = layers.Normalization(mean=MEAN, variance=VARIANCE, name="normalise", dtype="float32")(
+        inputs
+    )
     deep = name != "resnet18"
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = _convolve(x, 64, 7, strides=2, padding="valid", use_bias=deep, name="conv1")

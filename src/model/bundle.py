@@ -1,20 +1,24 @@
 """The bundle: the trained network with all that prediction needs, in bytes that repeat.
 
 ``model.keras`` takes RGB pixels in [0, 255]; ``labels.json`` names its outputs in order;
-``preprocess.json`` tells how a photo becomes its input.
+``preprocess.json`` tells how a photo becomes its input, ``environment.json`` on what the network
+was trained, ``model.sha256`` what ``model.keras`` hashes to (``sha256sum --check`` reads it).
 """
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
+from model.environment import write
 from model.runtime import UNREADABLE
+from photos.detector_files import copy_preparation
 from photos.manifest import Label, read_labels, write_labels
 from stage import StageError
 
@@ -22,23 +26,45 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
 def save_bundle(
-    folder: Path, network: keras.Model, *, labels: Sequence[Label], preparation: Path
+    folder: Path,
+    network: keras.Model,
+    *,
+    labels: Sequence[Label],
+    preparation: Path,
+    environment: Mapping[str, object] | None = None,
 ) -> None:
     """Writes the bundle beside ``folder`` and moves it there when it is whole.
 
-    ``preparation`` is the ``preprocess.json`` of the shards that the network learnt from.
+    ``preparation`` is the ``preprocess.json`` of the shards that the network learnt from; the
+    detector beside it, if any, is copied with it. The network is saved in float32 whatever it was
+    trained in: it predicts alike everywhere.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     # Neither optimizer nor loss: the bundle is for prediction, and needs no class of ours.
-    keras.Model(network.input, network.output, name=network.name).save(partial / "raw.keras")
+    for_prediction(network).save(partial / "raw.keras")
     make_canonical(partial / "raw.keras", partial / "model.keras")
     (partial / "raw.keras").unlink()
+    digest = hashlib.sha256((partial / "model.keras").read_bytes()).hexdigest()
+    (partial / "model.sha256").write_text(f"{digest}  model.keras\n")
+    write(partial / "environment.json", dict(environment or {}))
     write_labels(partial / "labels.json", labels)
-    shutil.copyfile(preparation, partial / "preprocess.json")
+    copy_preparation(preparation.parent, partial)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
+
+
+def for_prediction(network: keras.Model) -> keras.Model:
+    """A copy of the network without traces of its training: nothing frozen, all in float32."""
+    config = keras.Model(network.input, network.output, name=network.name).get_config()
+    for layer in config["layers"]:
+        layer["config"]["trainable"] = True
+        if "dtype" in layer["config"] and layer["class_name"] != "InputLayer":
+            layer["config"]["dtype"] = "float32"
+    plain = keras.Model.from_config(config)
+    plain.set_weights(network.get_weights())
+    return plain
 
 
 def make_canonical(raw: Path, canonical: Path) -> None:
@@ -71,10 +97,12 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     """Loads the network (pixels to logits) and its labels, running no code from the file.
 
     Raises:
-        StageError: the bundle is missing, damaged, or its parts do not fit each other.
+        StageError: the bundle is missing, damaged, not the one that ``model.sha256`` tells of, or
+            its parts do not fit each other.
 
     """
     labels = read_labels(folder / "labels.json")
+    check_hash(folder)
     try:
         network = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
     except UNREADABLE as error:
@@ -85,3 +113,19 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
             f"labels.json names {len(labels)}"
         )
     return network, labels
+
+
+def check_hash(folder: Path) -> None:
+    """Refuses a ``model.keras`` whose sha256 is not the one beside it."""
+    file = folder / "model.keras"
+    try:
+        expected = (folder / "model.sha256").read_text(encoding="ascii").split()[0]
+        with file.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+    except (OSError, ValueError, IndexError) as error:
+        raise StageError(f"{file}: cannot be loaded ({error}); run dvc repro or dvc pull") from None
+    if found != expected:
+        raise StageError(
+            f"{file}: cannot be loaded: its sha256 is {found}, model.sha256 says {expected}; "
+            "run dvc checkout --force, or dvc pull, to get the bundle that was trained"
+        )

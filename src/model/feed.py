@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from model.jitter import blend, flip_and_crop, paste
 from photos.shards import Sample, list_shards, read_shard
 
 
@@ -15,13 +16,26 @@ class ShardFeed(keras.utils.PyDataset):
     Args:
         folders: shard folders; their rows are taken together.
         classes: output index of each label.
-        batch_size: rows a batch; the last batch of an epoch may be smaller.
+        batch_size: rows a batch, over all processes. The last batch of an epoch is smaller,
+            unless ``padded`` or ``whole`` says otherwise.
         seed: shuffles rows anew every epoch; ``None`` keeps the order of the shards.
-        mixup: above 0, each row is blended with another of its batch, by a share drawn from
-            Beta(mixup, mixup) for the batch (arXiv:1710.09412).
+        whole: leaves the rows of an incomplete last batch to other epochs: normalisation over
+            a handful of photos would disturb training, and every new size is compiled anew.
+        padded: fills the last batch with rows of weight 0 instead; all batches then are
+            ``(x, y, weight)``.
+        flip: probability of mirroring a photo.
+        crop: largest share of height and width that a random crop cuts off.
+        mixup: above 0, blends each row with another of its batch, by Beta(mixup, mixup).
+        cutmix: above 0, pastes a box of another photo, its area by Beta(cutmix, cutmix); where
+            both are above 0, a coin decides for each row.
+        class_balance: weighs each row by its class's frequency to the power of minus this;
+            batches then are ``(x, y, weight)`` with weights that average 1.
+        part: (number, of how many) equal slices of each batch, for several processes.
+        workers: threads that prepare batches ahead.
 
-    A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features; float32 once
-    blended), ``y`` float32 ``(n, classes)``, each row the shares of the classes in ``x``.
+    A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features), ``y`` float32
+    ``(n, classes)``, each row the shares of the classes in ``x``. Everything random is drawn from
+    (seed, epoch, number of the batch), so neither workers nor processes change a byte.
 
     """
 
@@ -32,9 +46,17 @@ class ShardFeed(keras.utils.PyDataset):
         *,
         batch_size: int,
         seed: int | None = None,
+        whole: bool = False,
+        padded: bool = False,
+        flip: float = 0.0,
+        crop: float = 0.0,
         mixup: float = 0.0,
+        cutmix: float = 0.0,
+        class_balance: float = 0.0,
+        part: tuple[int, int] = (0, 1),
+        workers: int = 1,
     ):
-        super().__init__()
+        super().__init__(workers=workers)
         shards = [read_shard(file) for folder in folders for file in list_shards(folder)]
         self._arrays = [array for array, _ in shards]
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
@@ -42,37 +64,97 @@ class ShardFeed(keras.utils.PyDataset):
         lengths = [len(array) for array in self._arrays]
         self._shard = np.repeat(np.arange(len(lengths)), lengths)
         self._row = np.concatenate([np.arange(length) for length in lengths] or [[]]).astype(int)
-        self._batch_size, self._seed, self._mixup = batch_size, seed, mixup
+        self._seed, self._padded, self._part = seed, padded, part
+        self._batch_size = min(batch_size, max(1, len(self.samples))) if whole else batch_size
+        self._whole = whole
+        self._flip, self._crop, self._mixup, self._cutmix = flip, crop, mixup, cutmix
         self._one_hot = np.eye(len(classes), dtype=np.float32)
+        self._weights = class_weights(self.targets, len(classes), class_balance)
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Fixes the order of the rows of an epoch, counted from 0."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, *, size: tuple[int, int] | None = None) -> None:
+        """Fixes the order of the rows of an epoch, counted from 0, and the size of its photos."""
+        self._epoch, self._size = epoch, size
         rows = len(self.samples)
         if self._seed is None:
             self._order = np.arange(rows)
         else:
             self._order = np.random.default_rng([self._seed, epoch]).permutation(rows)
 
-    def on_epoch_end(self) -> None:
-        self.set_epoch(self._epoch + 1)
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a whole batch, over all processes."""
+        return self._batch_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What one row looks like: ``(height, width, 3)`` or ``(features,)``."""
+        return self._arrays[0].shape[1:]
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self._batch_size)
+        rows = len(self.samples)
+        return rows // self._batch_size if self._whole else -(-rows // self._batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        first = self._arrays[self._shard[chosen[0]]]
-        batch = np.empty((len(chosen), *first.shape[1:]), first.dtype)
-        for shard in np.unique(self._shard[chosen]):
-            of_shard = self._shard[chosen] == shard
-            batch[of_shard] = self._arrays[shard][self._row[chosen[of_shard]]]
-        shares = self._one_hot[self.targets[chosen]]
-        if not self._mixup:
-            return batch, shares
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        weight = None if self._weights is None else np.ones(len(rows), np.float32)
+        if self._padded:
+            fill = self._batch_size - len(rows)
+            weight = np.repeat(np.float32([1, 0]), [len(rows), fill])
+            rows = np.concatenate([rows, np.repeat(rows[:1], fill)])
         random = np.random.default_rng([self._seed or 0, self._epoch, index + 1])
-        other = random.permutation(len(chosen))
-        share = np.float32(random.beta(self._mixup, self._mixup))
-        batch = batch * share + batch[other] * (1 - share)
-        return batch, shares * share + shares[other] * (1 - share)
+        uniform = random.random((len(rows), 4))
+        number, parts = self._part
+        mine = slice(len(rows) * number // parts, len(rows) * (number + 1) // parts)
+        x, y = self._read(rows[mine], uniform[mine]), self._one_hot[self.targets[rows[mine]]]
+        if self._mixup or self._cutmix:
+            other = random.permutation(len(rows))
+            theirs = self._read(rows[other][mine], uniform[other][mine])
+            x, share = self._mix(x, theirs, random, len(rows), mine)
+            share = share.astype(np.float32)[:, None]
+            y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)
+        if weight is None:
+            return x, y
+        weight = weight[mine]
+        return x, y, weight if self._weights is None else weight * (y @ self._weights)
+
+    def _read(self, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        first = self._arrays[self._shard[rows[0]]]
+        batch = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for shard in np.unique(self._shard[rows]):
+            of_shard = self._shard[rows] == shard
+            batch[of_shard] = self._arrays[shard][self._row[rows[of_shard]]]
+        if batch.ndim != 4 or not (self._flip or self._crop or self._size):
+            return batch
+        size = self._size or batch.shape[1:3]
+        jittered = np.empty((len(batch), *size, 3), np.uint8)
+        for image, numbers, target in zip(batch, uniform, jittered, strict=True):
+            target[...] = flip_and_crop(image, numbers, flip=self._flip, crop=self._crop, size=size)
+        return jittered
+
+    def _mix(
+        self, x: np.ndarray, theirs: np.ndarray, random: np.random.Generator, n: int, mine: slice
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # All is drawn for the whole batch first, so that a part of it sees the same numbers.
+        pasted = random.random(n) < (0.5 if self._mixup and self._cutmix else bool(self._cutmix))
+        share = random.beta(self._mixup or 1, self._mixup or 1, n)
+        area = random.beta(self._cutmix or 1, self._cutmix or 1, n)
+        centres, pasted = random.random((n, 2))[mine], pasted[mine]
+        share = np.where(pasted, area[mine], share[mine])
+        if x.ndim != 4:  # features have no boxes to paste
+            return blend(x, theirs, share), share
+        mixed = x.copy()
+        mixed[~pasted] = blend(x[~pasted], theirs[~pasted], share[~pasted])
+        mixed[pasted], share[pasted] = paste(
+            x[pasted], theirs[pasted], share[pasted], centres[pasted]
+        )
+        return mixed, share
+
+
+def class_weights(targets: np.ndarray, classes: int, balance: float) -> np.ndarray | None:
+    """Weights ``(classes,)`` that fall with a class's frequency and average 1 over the rows."""
+    if not balance or not len(targets):
+        return None
+    counts = np.bincount(targets, minlength=classes)
+    weights = np.where(counts, np.maximum(counts, 1.0) ** -balance, 0)
+    return (weights * len(targets) / (weights * counts).sum()).astype(np.float32)

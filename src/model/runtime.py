@@ -1,10 +1,12 @@
 """Starts Keras: which backend, how many threads, which seed; keeps its start-up chatter quiet."""
 
+import contextlib
 import importlib
 import os
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from types import ModuleType
 
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile)
@@ -18,24 +20,54 @@ def start(*, threads: int, seed: int = 0) -> None:
     number of threads sums in another order and so gives other bits.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+    for variable in THREADS:
         os.environ[variable] = str(threads)
-    import_quietly("keras").utils.set_random_seed(seed)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX: memory as it is needed
+    keras = import_quietly("keras")
+    if keras.backend.backend() == "tensorflow":
+        _prepare_tensorflow()
+    elif keras.backend.backend() == "torch":
+        import_quietly("torch").set_num_threads(threads)
+    keras.utils.set_random_seed(seed)
+
+
+THREADS = (
+    "OMP_NUM_THREADS",  # oneDNN and PyTorch
+    "TF_NUM_INTRAOP_THREADS",
+    "NPROC",  # XLA's pool in JAX
+    "PJRT_NPROC",
+)
+"""Variables that numeric libraries take their number of threads from when they are loaded."""
+
+
+def _prepare_tensorflow() -> None:
+    """On GPUs: memory as it is needed, and sums in one order, so that bytes repeat."""
+    tensorflow = import_quietly("tensorflow")
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        tensorflow.config.experimental.enable_op_determinism()
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Imports a module while holding back what native code prints to standard error.
-
-    What it printed is shown when the import fails.
-    """
+    """Imports a module while holding back what native code prints to standard error."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what native code prints to standard error; an exception shows it after all."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            return importlib.import_module(name)
+            yield
         except BaseException:
             chatter.seek(0)
             os.write(saved, chatter.read())

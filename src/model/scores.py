@@ -16,7 +16,7 @@ def batches_of_logits(network: keras.Model, feed: ShardFeed) -> Iterator[np.ndar
     """
     size = 0
     for index in range(len(feed)):
-        images, _ = feed[index]
+        images = feed[index][0]
         size = max(size, len(images))
         filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
         full = np.concatenate([images, filling]) if len(filling) else images

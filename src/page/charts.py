@@ -1,19 +1,21 @@
-"""Charts as SVG text: they scale to any screen, print, and need no library in the page."""
+"""Where the parts of a chart stand; ``charts.html`` draws them as SVG.
+
+SVG scales to any screen, prints, and needs no library in the page.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup, escape
-
 WIDTH, HEIGHT = 360, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 46, 348, 12, 210
+"""The sides of the plot area, in pixels from the upper left corner."""
 CELL = 20
-"""Pixels of a cell of a confusion matrix."""
-LETTER = 6.2
-"""Pixels that a letter takes on average, for room beside a matrix."""
+"""Pixels of a cell of a matrix."""
+LETTER, LETTERS = 6.2, 24
+"""Pixels that a letter takes on average, and how many of a name stand beside a matrix."""
 
-Point = tuple[float, float]
+Place = tuple[float, float]
 
 
 class Axis(NamedTuple):
@@ -24,161 +26,118 @@ class Axis(NamedTuple):
     high: float
     whole: bool = False
 
+    def at(self, value: float, start: float, end: float) -> float:
+        """Where a value stands on a screen on which the axis goes from ``start`` to ``end``."""
+        span = (self.high - self.low) or 1.0
+        return round(start + (value - self.low) / span * (end - start), 1)
+
+    def ticks(self) -> list[float]:
+        """Round values along the axis, seven at most."""
+        span = (self.high - self.low) or 1.0
+        power = 10.0 ** math.floor(math.log10(span))
+        steps = [power * factor for factor in (0.1, 0.2, 0.5, 1, 2)]
+        step = next(step for step in steps if span / step <= 6 and (step >= 1 or not self.whole))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(number * step, 10) for number in range(first, last + 1)]
+
 
 class Line(NamedTuple):
-    """A named line; ``style`` is one of the classes of the style sheet, such as ``first``."""
+    """A named line; ``style`` is a class of the style sheet: ``first``, ``second``, ``guide``."""
 
     name: str
-    points: Sequence[Point]
+    places: Sequence[Place]
     style: str
     dots: bool = False
 
 
+class LineChart(NamedTuple):
+    """Lines and rings over two axes, all in pixels; ticks are places with their texts."""
+
+    title: str
+    lines: Sequence[Line]
+    rings: Sequence[Place]
+    x_name: str
+    y_name: str
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+
+
 def line_chart(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x: Axis,
-    y: Axis,
-    marks: Sequence[Point] = (),
-) -> Markup:
-    """Lines over two axes.
+    title: str, lines: Sequence[Line], x: Axis, y: Axis, *, rings: Sequence[Place] = ()
+) -> LineChart:
+    """Lays out lines, and rings around some places, whose places are values on both axes."""
 
-    Args:
-        lines: drawn in order, with a legend.
-        title: what a screen reader says of the chart.
-        x, y: its axes.
-        marks: places that get a ring.
+    def place(values: Place) -> Place:
+        return x.at(values[0], LEFT, RIGHT), y.at(values[1], BOTTOM, TOP)
 
+    return LineChart(
+        title,
+        [line._replace(places=[place(values) for values in line.places]) for line in lines],
+        [place(values) for values in rings],
+        x.name,
+        y.name,
+        [(x.at(value, LEFT, RIGHT), f"{value:.6g}") for value in x.ticks()],
+        [(y.at(value, BOTTOM, TOP), f"{value:.6g}") for value in y.ticks()],
+    )
+
+
+class MatrixCell(NamedTuple):
+    """The upper left corner of a cell, how full it is in (0, 1], and what it says."""
+
+    x: float
+    y: float
+    share: float
+    photos: int
+    of: int
+    actual: str
+    predicted: str
+
+
+class Matrix(NamedTuple):
+    """A confusion matrix: rows are the truth, columns the predictions.
+
+    ``room`` is what the names take on the left and above, ``side`` width and height of all.
     """
-    across, up = _scale(x, LEFT, WIDTH - RIGHT), _scale(y, HEIGHT - BOTTOM, TOP)
-    parts = [_open(WIDTH, HEIGHT, title)]
-    for value in _ticks(y):
-        parts.append(
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                LEFT, WIDTH - RIGHT, up(value), up(value)
-            )
-        )
-        parts.append(_text(LEFT - 5, up(value) + 4, f"{value:.6g}", "end"))
-    for value in _ticks(x):
-        parts.append(_text(across(value), HEIGHT - BOTTOM + 15, f"{value:.6g}", "middle"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x.name, "middle"))
-    parts.append(
-        Markup(
-            '<text transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>'
-        ).format((TOP + HEIGHT - BOTTOM) / 2, y.name)
-    )
-    for line in lines:
-        places = [(across(a), up(b)) for a, b in line.points]
-        path = " ".join(f"{a},{b}" for a, b in places)
-        parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.style, path))
-        if line.dots:
-            parts += [_circle(a, b, 2.5, f"dot {line.style}") for a, b in places]
-    parts += [_circle(across(a), up(b), 5, "mark") for a, b in marks]
-    parts.append(Markup("</svg>"))
-    legend = [
-        Markup('<span class="key {}">{}</span>').format(line.style, line.name)
-        for line in lines
-        if line.name
-    ]
-    return Markup('<figure class="chart">{}<figcaption>{}</figcaption></figure>').format(
-        Markup("").join(parts), Markup(" ").join(legend)
-    )
+
+    title: str
+    room: float
+    side: float
+    names: Sequence[tuple[float, str]]
+    cells: Sequence[MatrixCell]
 
 
-def matrix(cells: Sequence[tuple[str, str, int]], names: Sequence[str], *, title: str) -> Markup:
-    """A confusion matrix as wide as its names need: rows are the truth, columns the predictions.
+def matrix(title: str, cells: Sequence[tuple[str, str, int]], names: Sequence[str]) -> Matrix:
+    """Lays out a matrix that is as large as its names need.
 
     Args:
+        title: what a screen reader says of it.
         cells: true name, predicted name, number of photos; zeros may be left out.
         names: of the rows and columns, in order.
-        title: what a screen reader says of it.
 
     """
-    place = {name: index for index, name in enumerate(names)}
-    rows: dict[str, int] = {}
+    room = round(min(LETTERS, max(map(len, names))) * LETTER + 12)
+    start = {name: room + CELL * index for index, name in enumerate(names)}
+    rows = dict.fromkeys(names, 0)
     for actual, _, photos in cells:
-        rows[actual] = rows.get(actual, 0) + photos
-    room = min(24, max(map(len, names))) * LETTER + 12
-    side = room + CELL * len(names) + 2
-    parts = [_open(round(side), round(side), title, fixed=True)]
-    for name, index in place.items():
-        middle = room + CELL * (index + 0.5)
-        short = name if len(name) <= 24 else name[:23] + "…"
-        parts.append(_text(room - 6, middle + 4, short, "end"))
-        parts.append(
-            Markup('<text transform="translate({} {}) rotate(-90)">{}</text>').format(
-                round(middle + 4, 1), round(room - 6, 1), short
-            )
-        )
-        for x, y in ((room, middle - CELL / 2), (middle - CELL / 2, room)):
-            far = room + CELL * len(names)
-            parts.append(
-                Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
-                    *(round(v, 1) for v in (x, y, far if x == room else x, far if y == room else y))
-                )
-            )
-    for actual, predicted, photos in cells:
-        x, y = room + CELL * place[predicted], room + CELL * place[actual]
-        share = photos / rows[actual]
-        kind = "hit" if actual == predicted else "miss"
-        parts.append(
-            Markup(
-                '<rect class="{}" x="{}" y="{}" width="{}" height="{}" fill-opacity="{}">'
-                "<title>{} taken for {}: {} of {}</title></rect>"
-            ).format(
-                kind,
-                round(x + 0.5, 1),
-                round(y + 0.5, 1),
-                CELL - 1,
-                CELL - 1,
-                round(0.15 + 0.85 * share, 3),
-                actual,
-                predicted,
+        rows[actual] += photos
+    return Matrix(
+        title,
+        room,
+        room + CELL * len(names) + 1,
+        [
+            (start[name], name if len(name) <= LETTERS else name[: LETTERS - 1] + "…")
+            for name in names
+        ],
+        [
+            MatrixCell(
+                start[predicted],
+                start[actual],
+                round(photos / rows[actual], 3),
                 photos,
                 rows[actual],
+                actual,
+                predicted,
             )
-        )
-        parts.append(
-            _text(
-                x + CELL / 2,
-                y + CELL / 2 + 3.5,
-                str(photos),
-                "middle",
-                "count strong" if share > 0.5 else "count",
-            )
-        )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
-
-
-def _open(width: int, height: int, title: str, *, fixed: bool = False) -> Markup:
-    size = Markup(' width="{}" height="{}"').format(width, height) if fixed else Markup("")
-    return Markup('<svg role="img" viewBox="0 0 {} {}"{}><title>{}</title>').format(
-        width, height, size, title
+            for actual, predicted, photos in cells
+        ],
     )
-
-
-def _text(x: float, y: float, content: str, anchor: str, style: str = "") -> Markup:
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        style, round(x, 1), round(y, 1), anchor, escape(content)
-    )
-
-
-def _circle(x: float, y: float, radius: float, style: str) -> Markup:
-    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(style, x, y, radius)
-
-
-def _scale(axis: Axis, start: float, end: float) -> Callable[[float], float]:
-    span = (axis.high - axis.low) or 1.0
-    return lambda value: round(start + (value - axis.low) / span * (end - start), 1)
-
-
-def _ticks(axis: Axis) -> list[float]:
-    """Round values along an axis, seven at most."""
-    span = (axis.high - axis.low) or 1.0
-    power = 10.0 ** math.floor(math.log10(span))
-    steps = [power * factor for factor in (0.1, 0.2, 0.5, 1, 2)]
-    step = next(step for step in steps if span / step <= 6 and (step >= 1 or not axis.whole))
-    first, last = math.ceil(axis.low / step - 1e-9), math.floor(axis.high / step + 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]

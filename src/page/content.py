@@ -2,16 +2,17 @@
 
 import base64
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from markupsafe import Markup
 
-from page.charts import Axis, Line, line_chart, matrix
+from page.charts import Axis, Line, LineChart, Matrix, Place, line_chart, matrix
 from photos.tables import read_table
+from scoring.pictures import HEADERS
 from stage import StageError
 
 HEADLINES = {
@@ -54,30 +55,33 @@ def read_json(file: Path) -> dict:
 
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{file}: not found; run dvc repro, then make report") from None
+        return json.loads(_present(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise StageError(f"{file}: not JSON ({error}); run dvc repro evaluate") from None
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """A table that a stage wrote.
+
+    Raises:
+        StageError: it is missing.
+
+    """
+    return read_table(_present(file))
+
+
+def _present(file: Path) -> Path:
+    if not file.is_file():
+        raise StageError(f"{file}: not found; run dvc repro, then make report")
+    return file
 
 
 def gather(root: Path) -> dict[str, object]:
     """Everything that the template names; sections without their files are empty."""
     metrics = root / "metrics"
     figures = read_json(metrics / "evaluate.json")
-    plots = {
-        name: read_table(metrics / "plots" / f"{name}.csv")
-        for name in (
-            "per_class",
-            "confusion",
-            "confusion_makes",
-            "confused_pairs",
-            "reliability",
-            "reliability_raw",
-            "precision_coverage",
-        )
-    }
-    predictions = read_table(metrics / "predictions.csv")
+    plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
+    predictions = read_rows(metrics / "predictions.csv")
     settings = dict(_flat(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))))
     return {
         "figures": figures,
@@ -110,66 +114,57 @@ def _groups(figures: Mapping[str, float]) -> Iterator[tuple[str, float, int]]:
                 yield f"{title}: {group.replace('_', ' ')}", share, photos
 
 
-def _matrices(plots: Mapping[str, list[dict[str, str]]]) -> Iterator[tuple[str, Markup]]:
+def _matrices(plots: Mapping[str, list[dict[str, str]]]) -> Iterator[Matrix]:
     for title, table in (("Makes", "confusion_makes"), ("Models", "confusion")):
         cells = [(row["actual"], row["predicted"], int(row["photos"])) for row in plots[table]]
         names = sorted({name for cell in cells for name in cell[:2]})
         if table == "confusion_makes" or len(names) <= WIDEST_MATRIX:
-            yield title, matrix(cells, names, title=f"Confusion of {title.lower()}")
+            yield matrix(title, cells, names)
 
 
-def _calibration(plots: Mapping[str, list[dict[str, str]]]) -> Markup:
-    def points(table: str) -> list[tuple[float, float]]:
+def _calibration(plots: Mapping[str, list[dict[str, str]]]) -> LineChart:
+    def places(table: str) -> list[Place]:
         return [(float(row["confidence"]), float(row["accuracy"])) for row in plots[table]]
 
     lines = [
         Line("", [(0, 0), (1, 1)], "guide"),
-        Line("as trained", points("reliability_raw"), "second", dots=True),
-        Line("calibrated", points("reliability"), "first", dots=True),
+        Line("as trained", places("reliability_raw"), "second", dots=True),
+        Line("calibrated", places("reliability"), "first", dots=True),
     ]
-    return line_chart(
-        lines,
-        title="Accuracy at each confidence",
-        x=Axis("confidence", 0, 1),
-        y=Axis("share that is right", 0, 1),
-    )
+    axes = Axis("confidence", 0, 1), Axis("share that is right", 0, 1)
+    return line_chart("Accuracy at each confidence", lines, *axes)
 
 
-def _coverage(plots: Mapping[str, list[dict[str, str]]], figures: Mapping[str, float]) -> Markup:
+def _coverage(plots: Mapping[str, list[dict[str, str]]], figures: Mapping[str, float]) -> LineChart:
     rows = plots["precision_coverage"]
-    points = [(float(row["coverage"]), float(row["precision"])) for row in rows]
-    lowest = min(precision for _, precision in points)
-    marks = []
+    places = [(float(row["coverage"]), float(row["precision"])) for row in rows]
+    lowest = math.floor(10 * min(precision for _, precision in places)) / 10
+    rings = []
     if "auto_precision" in figures:
-        marks = [(figures["auto_rate"], figures["auto_precision"])]
+        rings = [(figures["auto_rate"], figures["auto_precision"])]
     return line_chart(
-        [Line("on test; the ring: at the threshold that val proved", points, "first")],
-        title="Precision at each share of photos tagged",
-        x=Axis("share of photos tagged", 0, 1),
-        y=Axis("share of them right", min(0.9, int(lowest * 10) / 10), 1),
-        marks=marks,
+        "Precision at each share of photos tagged",
+        [Line("on test; the ring: at the threshold that val proved", places, "first")],
+        Axis("share of photos tagged", 0, 1),
+        Axis("share of them right", min(0.9, lowest), 1),
+        rings=rings,
     )
 
 
-def _curves(folder: Path) -> Iterator[Markup]:
+def _curves(folder: Path) -> Iterator[LineChart]:
     for name, title in (("accuracy", "Accuracy"), ("loss", "Loss")):
         lines = []
         for side, label, style in (("train", "training", "second"), ("val", "val", "first")):
             file = folder / "plots" / "metrics" / side / f"{name}.tsv"
             if file.is_file():
                 rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
-                points = [(int(step) + 1, float(value)) for step, value, *_ in rows]
-                lines.append(Line(label, points, style, dots=len(points) < 30))
-        points = [point for line in lines for point in line.points]
-        if points:
-            last = max(2, max(step for step, _ in points))
-            top = 1 if name == "accuracy" else max(value for _, value in points)
-            yield line_chart(
-                lines,
-                title=f"{title} while training",
-                x=Axis("epoch", 1, last, whole=True),
-                y=Axis(title, 0, top),
-            )
+                places = [(int(step) + 1, float(value)) for step, value, *_ in rows]
+                lines.append(Line(label, places, style, dots=len(places) < 30))
+        places = [place for line in lines for place in line.places]
+        if places:
+            epoch = Axis("epoch", 1, max(2, *(step for step, _ in places)), whole=True)
+            highest = 1 if name == "accuracy" else max(value for _, value in places)
+            yield line_chart(f"{title} while training", lines, epoch, Axis(title, 0, highest))
 
 
 def _galleries(folder: Path) -> Iterator[Gallery]:

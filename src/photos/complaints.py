@@ -1,16 +1,15 @@
 """Hears what the image libraries inside OpenCV complain of while they decode.
 
 libjpeg decodes a damaged file as well as it can, prints one line, and OpenCV reports success. The
-line is the only sign of damage, and it goes to the C library's ``stderr``. Here that variable
-points at a stream of ours, whose function the C library calls in the very thread that prints. So
-photos can be decoded in many threads and each hears of its own alone. Python's ``sys.stderr``
-writes to the descriptor and stays as it is.
+line is the only sign of damage, and it goes to the C library's ``stderr``. While a photo is being
+decoded that variable points at a stream of ours, whose function the C library calls in the very
+thread that prints. So photos can be decoded in many threads and each hears of its own alone.
+Python's ``sys.stderr`` writes to the descriptor and stays as it is.
 
 Needs ``fopencookie`` (Linux: glibc or musl). :data:`CAN_HEAR` says whether it is there; elsewhere
 only damage that makes a decoder fail is found.
 """
 
-import atexit
 import ctypes
 import os
 import sys
@@ -46,43 +45,74 @@ def _write(_cookie: int, text: int, size: int) -> int:
     return size
 
 
-def _install() -> bool:
+def _open_stream() -> tuple[ctypes.c_void_p, int] | None:
+    """The C library's variable ``stderr`` and the address of our stream, if it can have one."""
     if not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(None)
+        return None
+    library, pointer = ctypes.CDLL(None), ctypes.c_void_p
     try:
-        variable = ctypes.c_void_p.in_dll(library, "stderr")
-        library.fopencookie.restype = ctypes.c_void_p
-        library.fopencookie.argtypes = [ctypes.c_void_p, ctypes.c_char_p, _Functions]
-        library.setvbuf.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_int,
-            ctypes.c_size_t,
-        ]
-        library.__fsetlocking.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        variable = pointer.in_dll(library, "stderr")
+        library.fopencookie.restype = pointer
+        library.fopencookie.argtypes = [pointer, ctypes.c_char_p, _Functions]
+        library.setvbuf.argtypes = [pointer, pointer, ctypes.c_int, ctypes.c_size_t]
+        library.__fsetlocking.argtypes = [pointer, ctypes.c_int]
     except (AttributeError, ValueError):
-        return False
+        return None
     stream = library.fopencookie(None, b"w", _Functions(None, _write, None, None))
     if not stream:
-        return False
+        return None
     library.setvbuf(stream, None, 2, 0)  # _IONBF: a line is heard when it is printed
     # Our function waits for Python's lock. Did it hold the stream's lock meanwhile, a thread that
     # holds Python's and prints would never come back. An unbuffered stream can do without.
     library.__fsetlocking(stream, 2)  # FSETLOCKING_BYCALLER
-    before, variable.value = variable.value, stream
-    atexit.register(setattr, variable, "value", before)
-    return True
+    return variable, stream
 
 
-CAN_HEAR = _install()
+class _Switch:
+    """Lets ``stderr`` be our stream while any thread listens."""
+
+    def __init__(self, variable: ctypes.c_void_p, stream: int):
+        self._variable, self._ours, self._before = variable, stream, variable.value
+        self._listeners, self._lock = 0, threading.Lock()
+
+    def reset(self) -> None:
+        """For the child of a fork, which begins with none of the threads that listened."""
+        if self._listeners:
+            self._variable.value = self._before
+        self._listeners, self._lock = 0, threading.Lock()
+
+    def on(self) -> None:
+        with self._lock:
+            if not self._listeners:
+                self._before, self._variable.value = self._variable.value, self._ours
+            self._listeners += 1
+
+    def off(self) -> None:
+        with self._lock:
+            self._listeners -= 1
+            if not self._listeners:
+                self._variable.value = self._before
+
+
+_STREAM = _open_stream()
+_SWITCH = _Switch(*_STREAM) if _STREAM else None
+if _SWITCH and hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SWITCH.reset)
+
+CAN_HEAR = _SWITCH is not None
 
 
 @contextmanager
 def listening() -> Iterator[list[bytes]]:
     """Collects what C code prints to ``stderr`` in this thread, instead of printing it."""
-    _heard.lines = []
+    lines: list[bytes] = []
+    if not _SWITCH:
+        yield lines
+        return
+    _heard.lines = lines
+    _SWITCH.on()
     try:
-        yield _heard.lines
+        yield lines
     finally:
+        _SWITCH.off()
         _heard.lines = None

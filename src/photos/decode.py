@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from photos.complaints import listening
-from photos.containers import FORMATS, MIN_SIDE, Header, read_header
+from photos.containers import FORMATS, read_header
 from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
+from photos.header import MIN_SIDE, Header
 
 __all__ = [
     "FORMATS",

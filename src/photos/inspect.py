@@ -2,15 +2,16 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header
+from photos.crop import cut
+from photos.decode import FORMATS, Header, PhotoError, decode, read_bytes, read_header
+from photos.duplicates import SIDE, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
-from photos.prepare import cut
 from photos.source import Row
 
 SUBSET_ORDER = ("test", "val", "train", "")
@@ -19,11 +20,12 @@ SUBSET_ORDER = ("test", "val", "train", "")
 
 @dataclass(frozen=True)
 class Inspected:
-    """A row with the id of its photo, or with the reason why it cannot be used."""
+    """A row with the id and fingerprint of its photo, or the reason why it cannot be used."""
 
     row: Row
     photo_id: str = ""
     fault: tuple[str, str] | None = None
+    fingerprint: bytes = b""
 
 
 def inspect(root: Path, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
@@ -32,9 +34,10 @@ def inspect(root: Path, row: Row, *, formats: Collection[str] = FORMATS) -> Insp
         return Inspected(row, fault=row.fault)
     try:
         data = read_bytes(root, row.path)
-        # An eighth of the size still decodes every coefficient, and so finds damage.
-        reduction = 8 if read_header(data, formats=formats).format == "jpeg" else 1
+        # A reduced size still decodes every coefficient, and so finds damage.
+        reduction = _reduction(read_header(data, formats=formats))
         image = decode(data, reduction=reduction)
+        mark = fingerprint(image)
         if row.box:
             height, width = image.shape[:2]
             if row.box[0] > (width - 1) * reduction or row.box[1] > (height - 1) * reduction:
@@ -42,7 +45,15 @@ def inspect(root: Path, row: Row, *, formats: Collection[str] = FORMATS) -> Insp
             cut(image, [side / reduction for side in row.box], margin=0)
     except PhotoError as error:
         return Inspected(row, fault=(error.reason, error.detail))
-    return Inspected(row, photo_id=hashlib.sha256(data).hexdigest()[:16])
+    return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fingerprint=mark)
+
+
+def _reduction(header: Header) -> int:
+    # No smaller than the fingerprint, where the photo is not smaller itself.
+    if header.format != "jpeg":
+        return 1
+    short = min(header.width, header.height)
+    return next((step for step in (8, 4, 2) if short >= step * SIDE), 1)
 
 
 def inspect_all(
@@ -65,69 +76,109 @@ def inspect_all(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A photo that may be used: its row, its group (photos that belong together), its subset."""
+    """A photo that may be used: its row, its group (photos that belong together), its subset.
+
+    Photos of one ``picture`` are near-duplicates of each other.
+    """
 
     row: Row
     photo_id: str
     group: str
     subset: str
+    picture: str = ""
 
 
-def resolve(inspected: Sequence[Inspected]) -> tuple[list[Candidate], list[Rejected]]:
-    """Sorts out faults, identical bytes and listings whose photos name several subsets.
+def resolve(
+    inspected: Sequence[Inspected],
+    *,
+    difference: float = 0.0,
+    place: Callable[[str, str], str] | None = None,
+) -> tuple[list[Candidate], list[Rejected]]:
+    """Sorts out faults, photos that are there twice, and groups that stand on several sides.
 
-    Of identical bytes under one label the row with the first path stays; under several labels
-    none does. Photos of one listing, and the listings of identical bytes, form one group. Where
-    photos of a group name several subsets, only those of the first of ``SUBSET_ORDER`` stay.
+    One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
+    stays. Photos of one listing and those that are one photo form a group, and so on from group
+    to group. Where a group names several subsets, only the rows of the first of
+    ``SUBSET_ORDER`` stay. Of identical bytes the first remaining path stays.
+
+    Args:
+        inspected: every input row.
+        difference: see :func:`photos.duplicates.near_duplicates`.
+        place: gives each listing (or photo without one), by its key and given subset, a split.
+            A group whose listings come to lie in several keeps the rows of the first of
+            ``SUBSET_ORDER``: joined by a photo that was added, none of them ever moves.
 
     Returns:
-        The candidates, sorted by ``photo_id``, and what was rejected, sorted by path.
+        The candidates sorted by ``photo_id``, ``subset`` being the split where ``place`` gave
+        one, and what was rejected, sorted by path.
 
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
-    copies: dict[str, list[Row]] = defaultdict(list)
-    for item in inspected:
-        if not item.fault:
-            copies[item.photo_id].append(item.row)
+    usable = sorted((item for item in inspected if not item.fault), key=lambda item: item.row.path)
+    marks = {item.photo_id: item.fingerprint for item in usable if item.fingerprint}
+    ids = sorted(marks)
+    near = near_duplicates([marks[photo_id] for photo_id in ids], difference=difference)
 
-    groups = _Groups()
-    kept: dict[str, Row] = {}
-    for photo_id, rows in copies.items():
-        rows.sort(key=lambda row: row.path)
-        first = rows[0]
-        for row in rows:
-            groups.join(_key(photo_id, row), _key(photo_id, first))
-        labels = sorted({row.label for row in rows})
-        if len(labels) > 1:
-            detail = f"the same bytes are labelled {' and '.join(labels)}"
-            rejected += [Rejected(row.path, "label-conflict", detail) for row in rows]
-            continue
-        kept[photo_id] = first
-        rejected += [
-            Rejected(row.path, "duplicate", f"same bytes as {first.path}") for row in rows[1:]
-        ]
+    pictures, groups = _Groups(), _Groups()
+    first_of: dict[str, Inspected] = {}
+    for item in usable:
+        first = first_of.setdefault(item.photo_id, item)
+        groups.join(key_of(item), key_of(first))
+    for one, other in near:
+        pictures.join(ids[one], ids[other])
+        groups.join(key_of(first_of[ids[one]]), key_of(first_of[ids[other]]))
 
-    winners: dict[str, str] = {}
-    for photo_id, first in kept.items():
-        group = groups.find(_key(photo_id, first))
-        for row in copies[photo_id]:
-            rivals = (winners.get(group, ""), row.subset)
-            winners[group] = min(rivals, key=SUBSET_ORDER.index)
-
-    candidates = []
-    for photo_id, first in sorted(kept.items()):
-        group = groups.find(_key(photo_id, first))
-        subset = min((row.subset for row in copies[photo_id]), key=SUBSET_ORDER.index)
-        if subset != winners[group]:
-            detail = f"other photos of its listing are given as {winners[group]}"
-            rejected.append(Rejected(first.path, "subset-leak", detail))
+    labels: dict[str, set[str]] = defaultdict(set)
+    for item in usable:
+        labels[pictures.find(item.photo_id)].add(item.row.label)
+    kept = []
+    for item in usable:
+        names = sorted(labels[pictures.find(item.photo_id)])
+        if len(names) > 1:
+            detail = f"the same photo is labelled {' and '.join(names)}"
+            rejected.append(Rejected(item.row.path, "label-conflict", detail))
         else:
-            candidates.append(Candidate(first, photo_id, group, subset))
-    return candidates, sorted(rejected, key=lambda row: (row.path, row.reason))
+            kept.append(item)
+
+    def leave_one_side(sides: list[str], reason: str, words: str) -> None:
+        winners: dict[str, str] = {}
+        owners = [groups.find(key_of(item)) for item in kept]
+        for owner, side in zip(owners, sides, strict=True):
+            winners[owner] = min(winners.get(owner, ""), side, key=SUBSET_ORDER.index)
+        placed = list(zip(kept, owners, sides, strict=True))
+        kept[:] = [item for item, owner, side in placed if side == winners[owner]]
+        stays = {item.photo_id for item in kept}
+        for item, owner, side in placed:
+            if side != winners[owner]:
+                copy = item.photo_id in stays
+                detail = f"its bytes stay in {winners[owner]}" if copy else words + winners[owner]
+                rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
+
+    given = "other photos of its listing, or copies of it, are given as "
+    leave_one_side([item.row.subset for item in kept], "subset-leak", given)
+    if place:
+        falls = "by a copy it belongs together with photos that fall to "
+        sides = [place(key_of(item), item.row.subset) for item in kept]
+        leave_one_side(sides, "split-conflict", falls)
+
+    candidates: dict[str, Candidate] = {}
+    for item in kept:
+        if (first := candidates.get(item.photo_id)) is not None:
+            detail = f"same bytes as {first.row.path}"
+            rejected.append(Rejected(item.row.path, "duplicate", detail))
+            continue
+        key = key_of(item)
+        subset = place(key, item.row.subset) if place else item.row.subset
+        candidates[item.photo_id] = Candidate(
+            item.row, item.photo_id, groups.find(key), subset, pictures.find(item.photo_id)
+        )
+    ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
+    return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
 
 
-def _key(photo_id: str, row: Row) -> str:
-    return f"listing {row.listing}" if row.listing else f"photo {photo_id}"
+def key_of(item: Inspected | Candidate) -> str:
+    """What is placed as a whole before copies join it to others: a listing, or a lone photo."""
+    return f"listing {item.row.listing}" if item.row.listing else f"photo {item.photo_id}"
 
 
 class _Groups:

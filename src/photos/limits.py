@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import joblib
 
 from photos.faults import PhotoError
+from stage import StageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def limited_map(
     - ``crashed``: its process died twice, or the function raised another exception.
 
     Raises:
-        RuntimeError: the processes die before they begin to work.
+        StageError: the processes die before they begin to work.
 
     """
     items = list(items)
@@ -87,7 +88,7 @@ def limited_map(
                 if index is None:
                     failures += 1
                     if failures > 3:
-                        raise RuntimeError(f"processes that read photos die at once: {fault}")
+                        raise StageError(f"no process that reads photos can start: {fault}")
                 else:
                     deaths[index] = deaths.get(index, 0) + 1
                     if fault.reason == "timeout" or deaths[index] >= ATTEMPTS:

@@ -4,9 +4,14 @@
 the same order. A photo's shard follows from its id alone, so one new photo changes one shard.
 """
 
+import filecmp
+import hashlib
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +24,8 @@ class Sample:
     """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies.
 
     ``crop`` names how the background was cut away; ``width`` and ``height`` are the pixels of the
-    upright photo before that.
+    upright photo before that. ``digest`` is that of the row of the array (:func:`row_digest`):
+    what is made from a row can tell by it whether the row changed.
     """
 
     photo_id: str
@@ -29,6 +35,7 @@ class Sample:
     crop: str = "none"
     width: int = 0
     height: int = 0
+    digest: str = ""
 
 
 def shard_of(photo_id: str, shards: int) -> int:
@@ -41,17 +48,72 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:03d}.npy"
 
 
-def write_shard(file: Path, images: np.ndarray, samples: Sequence[Sample]) -> None:
+def row_digest(row: np.ndarray) -> str:
+    """The first 16 hex digits of the sha256 of a row's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(row)).hexdigest()[:16]
+
+
+def samples_file(file: Path) -> Path:
+    """The CSV that belongs to the array ``file``."""
+    return file.with_suffix(".csv")
+
+
+def write_shard(file: Path, images: Sequence[np.ndarray], samples: Sequence[Sample]) -> None:
     """Writes an array and the CSV beside it, each under a temporary name first."""
-    if len(images) != len(samples):
-        raise ValueError(f"{len(images)} images but {len(samples)} samples")
+    write_array(file, images, len(samples))
+    write_samples(file, samples)
+
+
+def write_array(file: Path, rows: Iterable[np.ndarray], count: int) -> None:
+    """Writes ``count`` rows of one shape and type as one array, a row at a time."""
+    with new_file(file) as partial:
+        _write_rows(partial, iter(rows), count)
+
+
+def write_samples(file: Path, samples: Sequence[Sample]) -> None:
+    """Writes the CSV beside the array ``file``."""
+    with new_file(samples_file(file)) as partial:
+        write_table(partial, Sample, samples)
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[Path]:
+    """A name beside ``file`` to write to; what stands there in the end takes the place of ``file``.
+
+    Nobody sees half a file, and a link into DVC's cache is replaced, never written through. A file
+    that holds the same bytes already is left alone, so that DVC need not hash it again.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as handle:
-        np.save(handle, images)
-    os.replace(partial, file)
-    write_table(partial, Sample, samples)
-    os.replace(partial, file.with_suffix(".csv"))
+    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        if not (file.is_file() and filecmp.cmp(partial, file, shallow=False)):
+            os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_rows(file: Path, rows: Iterator[np.ndarray], count: int) -> None:
+    first = next(rows, None)
+    if first is None:
+        raise ValueError("a shard without rows")
+    header = {
+        "descr": np.lib.format.dtype_to_descr(first.dtype),
+        "fortran_order": False,
+        "shape": (count, *first.shape),
+    }
+    written = 0
+    with file.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
+        for row in chain([first], rows):
+            if (row.shape, row.dtype) != (first.shape, first.dtype):
+                raise ValueError(
+                    f"a row of {row.dtype}{row.shape} among {first.dtype}{first.shape}"
+                )
+            handle.write(np.ascontiguousarray(row))
+            written += 1
+    if written != count:
+        raise ValueError(f"{written} images but {count} samples")
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -61,7 +123,13 @@ def list_shards(folder: Path) -> list[Path]:
 
 def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
     """A memory-mapped array and its rows; pixels are read when they are used."""
-    rows = read_table(file.with_suffix(".csv"))
+    return np.load(file, mmap_mode="r", allow_pickle=False), read_samples(file)
+
+
+def read_samples(file: Path) -> list[Sample]:
+    """The rows of the shard whose array is ``file``."""
     numbers = ("copy", "width", "height")
-    samples = [Sample(**{**row, **{name: int(row[name]) for name in numbers}}) for row in rows]
-    return np.load(file, mmap_mode="r", allow_pickle=False), samples
+    return [
+        Sample(**{**row, **{name: int(row[name]) for name in numbers}})
+        for row in read_table(samples_file(file))
+    ]

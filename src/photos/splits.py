@@ -3,11 +3,38 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from photos.manifest import SPLITS
 
 
-def assign(
+@dataclass(frozen=True)
+class Stable:
+    """Places each listing by its key alone, so that no other listing can ever move it.
+
+    Of many listings the shares ``val`` and ``test`` (fractions of 1) are met as closely as coins
+    fall: of ``n`` listings of a class, within ``2 * sqrt(n * share * (1 - share))`` 19 times of
+    20. ``given`` are the subsets that the input names anywhere: where somebody chose test photos
+    (or val photos), we choose no further ones.
+    """
+
+    seed: int
+    val: float
+    test: float
+    given: frozenset[str] = frozenset()
+
+    def __call__(self, key: str, subset: str = "") -> str:
+        """The split of a listing (or of a photo without one) with a given subset or ``""``."""
+        if subset in ("val", "test"):
+            return subset
+        # What a subset column calls train may be carved for val, but never becomes test.
+        test = 0.0 if subset or "test" in self.given else self.test
+        val = 0.0 if "val" in self.given else self.val
+        unit = _unit(self.seed, key)
+        return "test" if unit < test else "val" if unit < test + val else "train"
+
+
+def stratify(
     groups: Sequence[str],
     labels: Sequence[str],
     subsets: Sequence[str],
@@ -15,9 +42,11 @@ def assign(
     val: float,
     test: float,
     seed: int,
-    method: str,
 ) -> list[str]:
     """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
+
+    Of each class with two or more training groups, val and test hold their share of the photos
+    to within the class's largest group.
 
     Args:
         groups: a key per photo; photos of one listing have the same.
@@ -27,8 +56,6 @@ def assign(
             given ``val``, the share of that subset.
         test: the share of a class's photos wanted in test, where none is given.
         seed: changes which groups go where.
-        method: ``stratified`` meets the shares in every class as nearly as whole groups allow;
-            ``stable`` decides each group by its key alone, so that more photos move none.
 
     Every class keeps at least one group in train. The result depends on the groups' contents,
     not on their order.
@@ -54,13 +81,8 @@ def assign(
             ([name for name in undecided if not given[name]], 0.0 if test_is_given else test),
             ([name for name in undecided if given[name]], 0.0),
         ):
-            val_share = 0.0 if val_is_given else val
-            if method == "stratified":
-                sizes = [len(members[name]) for name in pool]
-                splits = _fill(sizes, val=val_share, test=test_share)
-            else:
-                units = [_unit(seed, name) for name in pool]
-                splits = [_place(unit, val=val_share, test=test_share) for unit in units]
+            sizes = [len(members[name]) for name in pool]
+            splits = _fill(sizes, val=0.0 if val_is_given else val, test=test_share)
             chosen.update(zip(pool, splits, strict=True))
         if undecided and all(chosen[name] != "train" for name in undecided):
             chosen[undecided[-1]] = "train"  # the last in hashed order is the last to leave train
@@ -82,10 +104,6 @@ def _fill(sizes: Sequence[int], *, val: float, test: float) -> list[str]:
             have += sizes[at]
             at += 1
     return splits
-
-
-def _place(unit: float, *, val: float, test: float) -> str:
-    return "test" if unit < test else "val" if unit < test + val else "train"
 
 
 def missing_classes(labels: Sequence[str], splits: Sequence[str]) -> dict[str, list[str]]:

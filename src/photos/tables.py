@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import astuple, fields
+from dataclasses import fields
 from pathlib import Path
 
 # File names need not be UTF-8: other bytes pass through, as in Python's own file names.
@@ -15,8 +15,11 @@ def write_table(file: Path, kind: type, rows: Iterable) -> None:
     with file.open("w", **_TEXT) as handle:
         # Text is always quoted: else Python 3.11 leaves a bare carriage return unprotected.
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(field.name for field in fields(kind))
-        writer.writerows(["" if value is None else value for value in astuple(row)] for row in rows)
+        names = [field.name for field in fields(kind)]
+        writer.writerow(names)
+        for row in rows:
+            values = (getattr(row, name) for name in names)
+            writer.writerow(["" if value is None else value for value in values])
 
 
 def read_table(file: Path) -> list[dict[str, str]]:

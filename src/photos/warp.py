@@ -52,4 +52,4 @@ def erase(image: np.ndarray, *, area: float, aspect: float, at: tuple[float, flo
     tall = min(height, round((area * height * width * aspect) ** 0.5))
     wide = min(width, round((area * height * width / aspect) ** 0.5))
     top, left = round(at[0] * (height - tall)), round(at[1] * (width - wide))
-    image[top : top + tall, left : left + wide] = image.mean(axis=(0, 1)).round()
+    image[top : top + tall, left : left + wide] = np.round(cv2.mean(image)[:3])

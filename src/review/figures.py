@@ -7,15 +7,15 @@ from fnmatch import fnmatchcase
 from review.history import Snapshot
 from stage import StageError
 
-HIGHER = ("top1", "top5", "macro_f1", "balanced_accuracy", "*accuracy", "*precision", "*coverage")
-HIGHER += ("auto_rate", "*_auto_rate", "auto_tag_rate", "make_given_model_wrong", "*top1", "*f1")
-LOWER = ("log_loss", "*loss", "ece*", "*calibration_error*", "quarantined", "review_rate")
-NEUTRAL = ("test_photos", "test_classes", "classes", "temperature", "*threshold")
+NEUTRAL = ("*temperature", "*threshold", "*photos*", "*listings", "*classes", "backoff_rate")
 NEUTRAL += ("*_low", "*_high")  # ends of an interval
-"""Names, or patterns of names. Of the patterns that fit a name the first in :func:`direction`'s
-order counts."""
+LOWER = ("log_loss", "*loss", "ece*", "quarantined", "review_rate")
+HIGHER = ("top1*", "top5*", "*_f1", "*accuracy", "*precision", "auto_rate")
+HIGHER += ("make_given_model_wrong",)
+"""Names, or patterns of names; the first of the three tuples that has a name decides."""
 
-HEADLINES = ("top1", "listing_accuracy", "make_accuracy", "balanced_accuracy", "ece", "auto_rate")
+HEADLINES = ("top1", "listing_accuracy", "make_accuracy", "balanced_accuracy", "ece")
+HEADLINES += ("auto_rate", "auto_precision")
 """What a reviewer sees without a click, in this order, where evaluate reports it."""
 
 Number = int | float
@@ -41,11 +41,11 @@ def numbers(version: Snapshot, path: str) -> dict[str, Number]:
         return {}
     try:
         document = json.loads(data)
+        if isinstance(document, dict):
+            return dict(_flat(document, ""))
     except (ValueError, RecursionError) as error:
         raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
-    return dict(_flat(document, ""))
+    raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
 
 
 def _flat(document: dict, prefix: str):

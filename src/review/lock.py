@@ -1,6 +1,7 @@
 """What dvc.lock says of two versions: which stages differ and why, and which are out of date."""
 
 import hashlib
+from collections.abc import Callable
 
 import yaml
 
@@ -40,7 +41,7 @@ def read_yaml(version: Snapshot, path: str) -> dict:
 
 def stages(version: Snapshot) -> dict[str, dict]:
     """The stages of ``dvc.lock``, by name, each with ``deps`` and ``outs`` by path, and ``params``
-    by dotted key.
+    by dotted key (those of another file than ``params.yaml`` after its name).
     """
     found = read_yaml(version, "dvc.lock").get("stages", {})
     try:
@@ -50,8 +51,8 @@ def stages(version: Snapshot) -> dict[str, dict]:
                 "deps": {str(dep["path"]): dep.get("md5") for dep in stage.get("deps", [])},
                 "outs": {str(out["path"]): out.get("md5") for out in stage.get("outs", [])},
                 "params": {
-                    key: value
-                    for values in stage.get("params", {}).values()
+                    key if file == "params.yaml" else f"{file}:{key}": value
+                    for file, values in stage.get("params", {}).items()
                     for key, value in flat(values).items()
                 },
             }
@@ -112,39 +113,52 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
     def digest(path: str) -> str | None:
         if path not in digests:
             data = version.read(path)
-            digests[path] = data and hashlib.md5(data, usedforsecurity=False).hexdigest()
+            digests[path] = (
+                None if data is None else hashlib.md5(data, usedforsecurity=False).hexdigest()
+            )
         return digests[path]
 
     found: dict[str, list[str]] = {}
-    for name, stage in (read_yaml(version, "dvc.yaml").get("stages") or {}).items():
-        if name not in locked:
-            found[str(name)] = ["never run"]
-            continue
-        deps, known = locked[name]["deps"], locked[name]["params"]
-        # Paths made of params are resolved by DVC alone; those of the lock stand for them.
-        listed = [str(dep) for dep in stage.get("deps", []) if "${" not in str(dep)]
-        sections = [entry for entry in stage.get("params", []) if isinstance(entry, str)]
-        read = {
-            key: value
-            for key, value in params.items()
-            if any(f"{key}.".startswith(f"{section}.") for section in sections)
-        }
-        absent = object()
-        stale = [
-            path
-            for path in dict.fromkeys([*deps, *listed])
-            if digest(path) and digest(path) != deps.get(path)
-        ]
-        stale += [
-            key
-            for key in dict.fromkeys([*known, *read])
-            if not _same(read.get(key, absent), known.get(key, absent))
-        ]
-        if stage.get("cmd") != locked[name]["cmd"]:
-            stale.append("cmd")
-        if stale:
-            found[name] = stale
+    graph = read_yaml(version, "dvc.yaml").get("stages") or {}
+    try:
+        for name, stage in graph.items():
+            if "foreach" in stage or "matrix" in stage:
+                continue  # stands for stages of other names
+            if name not in locked:
+                found[str(name)] = ["never run"]
+                continue
+            stale = _stale(stage, locked[name], params, digest)
+            if stale:
+                found[name] = stale
+    except (AttributeError, TypeError):
+        raise StageError(f"dvc.yaml in {version.name}: stages are not as DVC expects") from None
     return found
+
+
+def _stale(
+    stage: dict, locked: dict, params: dict[str, object], digest: Callable[[str], str | None]
+) -> list[str]:
+    """Deps, params and command of a stage that are not those of its lock."""
+    # Paths made of params are resolved by DVC alone; those of the lock stand for them.
+    listed = [str(dep) for dep in stage.get("deps", []) if "${" not in str(dep)]
+    deps = dict.fromkeys([*locked["deps"], *listed])
+    stale = [path for path in deps if digest(path) not in (None, locked["deps"].get(path))]
+    sections = [entry for entry in stage.get("params", []) if isinstance(entry, str)]
+    known = {key: value for key, value in locked["params"].items() if ":" not in key}
+    read = {
+        key: value
+        for key, value in params.items()
+        if any(f"{key}.".startswith(f"{section}.") for section in sections)
+    }
+    absent = object()
+    stale += [
+        key
+        for key in dict.fromkeys([*known, *read])
+        if not _same(read.get(key, absent), known.get(key, absent))
+    ]
+    if stage.get("cmd") != locked["cmd"] and "${" not in str(stage.get("cmd")):
+        stale.append("cmd")
+    return stale
 
 
 def _same(found: object, locked: object) -> bool:

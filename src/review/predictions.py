@@ -50,7 +50,9 @@ def parse(data: bytes, source: str) -> dict[str, Prediction]:
 
     """
     try:
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""), strict=True)
+        rows = csv.DictReader(
+            io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""), strict=True
+        )
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise StageError(
@@ -65,8 +67,8 @@ def parse(data: bytes, source: str) -> dict[str, Prediction]:
             if cells[0] in found:
                 raise StageError(f"{source}: line {rows.line_num}: a photo stands there twice")
             found[cells[0]] = Prediction(*cells[1:])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise StageError(f"{source}: not a CSV file in UTF-8: {error}") from None
+    except csv.Error as error:
+        raise StageError(f"{source}: not a CSV file: {error}") from None
     if not found:
         raise StageError(f"{source}: holds no photo")
     return found

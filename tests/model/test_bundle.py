@@ -1,6 +1,8 @@
 """Saving and loading what prediction needs."""
 
+import hashlib
 import json
+import subprocess
 import time
 import zipfile
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from model.backbone import build_backbone, build_classifier
 from model.bundle import load_bundle, save_bundle
+from model.fitting import freeze
 from photos.manifest import Label
 from stage import StageError
 
@@ -35,8 +38,10 @@ def preparation(tmp_path: Path) -> Path:
 def test_a_bundle_predicts_what_the_network_did(network, preparation: Path, tmp_path: Path):
     save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
     assert sorted(file.name for file in (tmp_path / "vehicle").iterdir()) == [
+        "environment.json",
         "labels.json",
         "model.keras",
+        "model.sha256",
         "preprocess.json",
     ]
     loaded, labels = load_bundle(tmp_path / "vehicle")
@@ -44,6 +49,15 @@ def test_a_bundle_predicts_what_the_network_did(network, preparation: Path, tmp_
     np.testing.assert_array_equal(loaded.predict_on_batch(pixels), network.predict_on_batch(pixels))
     assert labels == LABELS
     assert not loaded.compiled
+
+
+def test_the_detector_of_the_shards_travels_with_the_bundle(
+    network, preparation: Path, tmp_path: Path
+):
+    # Or prediction could not crop as preprocess did.
+    (tmp_path / "detector.onnx").write_bytes(b"a detector")
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    assert (tmp_path / "vehicle/detector.onnx").read_bytes() == b"a detector"
 
 
 def test_two_saves_are_the_same_bytes(network, preparation: Path, tmp_path: Path):
@@ -73,8 +87,45 @@ def test_a_model_that_carries_code_is_refused(network, preparation: Path, tmp_pa
     inputs = keras.Input((32, 32, 3))
     outputs = keras.layers.Lambda(lambda x: x[:, 0, 0, :2], output_shape=(2,))(inputs)
     keras.Model(inputs, outputs).save(tmp_path / "vehicle/model.keras")
-    with pytest.raises(StageError, match="cannot be loaded"):
+    with pytest.raises(StageError, match="its sha256 is"):
         load_bundle(tmp_path / "vehicle")
+    digest = hashlib.sha256((tmp_path / "vehicle/model.keras").read_bytes()).hexdigest()
+    (tmp_path / "vehicle/model.sha256").write_text(f"{digest}  model.keras\n")
+    with pytest.raises(StageError, match=r"cannot be loaded .*[Ll]ambda"):
+        load_bundle(tmp_path / "vehicle")
+
+
+def test_another_network_than_the_one_that_was_saved_is_refused(
+    network, preparation: Path, tmp_path: Path
+):
+    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+    subprocess.run(["sha256sum", "--check", "model.sha256"], cwd=tmp_path / "vehicle", check=True)
+    file = tmp_path / "vehicle/model.keras"
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StageError, match=r"its sha256 is [0-9a-f]{64}, model\.sha256 says"):
+        load_bundle(tmp_path / "vehicle")
+    (tmp_path / "vehicle/model.sha256").unlink()
+    with pytest.raises(StageError, match=r"model\.keras: cannot be loaded"):
+        load_bundle(tmp_path / "vehicle")
+
+
+def test_a_bundle_shows_no_trace_of_how_it_was_trained(preparation: Path, tmp_path: Path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        trained = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    freeze(trained, finetune_from="conv5", batchnorm="frozen")
+    assert trained.get_layer("conv1_conv").compute_dtype == "bfloat16"
+    assert trained.get_layer("normalise").compute_dtype == "float32"
+    save_bundle(tmp_path / "vehicle", trained, labels=LABELS, preparation=preparation)
+    loaded, _ = load_bundle(tmp_path / "vehicle")
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+    assert all(layer.trainable for layer in loaded.layers)
+    for ours, theirs in zip(loaded.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage", "cut"])

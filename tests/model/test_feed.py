@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
-from model.feed import ShardFeed
+from model.feed import ShardFeed, class_weights
+from model.jitter import flip_and_crop
 from model.schedule import WarmupCosine
 from photos.shards import Sample, shard_file, write_shard
 
@@ -48,9 +50,9 @@ def test_the_order_follows_from_seed_and_epoch(shards: Path):
     def epochs(seed: int) -> list[list[int]]:
         feed = ShardFeed([shards], CLASSES, batch_size=4, seed=seed)
         orders = []
-        for _ in range(3):
+        for epoch in range(3):
+            feed.set_epoch(epoch)
             orders.append(rows_of(feed))
-            feed.on_epoch_end()
         return orders
 
     first = epochs(5)
@@ -66,21 +68,113 @@ def test_mixup_blends_photos_and_classes_by_the_same_share(shards: Path):
     plain = ShardFeed([shards], CLASSES, batch_size=11, seed=1)
     blended, shares = feed[0]
     images, one_hot = plain[0]
-    assert blended.dtype == np.float32
+    assert blended.dtype == np.uint8
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
     solved = 0
     for image, share, own, label in zip(blended, shares, images, one_hot, strict=True):
-        mine = share[label.argmax()]
-        if 0 < mine < 1:
-            other = (image[0, 0, 0] - mine * own[0, 0, 0]) / (1 - mine)
-            assert abs(other - round(float(other))) < 1e-3  # another row of the batch
-            assert (
-                CLASSES["abc"[round(float(other)) % 3]]
-                == np.argsort(share)[[-1, -2]][0 if share.argmax() != label.argmax() else 1]
-            )
+        mine = float(share[label.argmax()])
+        if 0.001 < mine < 0.999:  # row i is full of i, its class i % 3
+            theirs = {row for row in range(11) if share[row % 3] > 0 and row != own[0, 0, 0]}
+            wanted = {round(float(mine * own[0, 0, 0] + (1 - mine) * row)) for row in theirs}
+            assert int(image[0, 0, 0]) in wanted
             solved += 1
-    assert solved
+    assert solved >= 3
+    assert len({round(float(share.max()), 4) for share in shares} - {1.0}) > 2  # one a row
     np.testing.assert_array_equal(feed[0][0], blended)
+
+
+def test_cutmix_pastes_boxes_and_shares_classes_by_area(shards: Path):
+    feed = ShardFeed([shards], CLASSES, batch_size=11, seed=2, cutmix=1.0)
+    plain = ShardFeed([shards], CLASSES, batch_size=11, seed=2)
+    pasted, shares = feed[0]
+    pasted_rows = 0
+    for image, share, own, label in zip(pasted, shares, *plain[0], strict=True):
+        stayed = float((image == own[0, 0, 0]).all(axis=-1).mean())
+        strange = {int(value) for value in np.unique(image)} - {int(own[0, 0, 0])}
+        if len(strange) == 1 and strange.pop() % 3 != label.argmax():
+            np.testing.assert_allclose(share[label.argmax()], stayed, atol=1e-6)
+            pasted_rows += 1
+    assert pasted_rows >= 2
+
+
+def test_a_crop_is_a_window_of_the_photo_and_a_flip_its_mirror():
+    image = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) % 251
+    image = np.repeat(image.astype(np.uint8)[..., None], 3, axis=2)
+    options = {"flip": 0.5, "crop": 0.0, "size": (20, 30)}
+    same = flip_and_crop(image, np.array([0.5, 0.9, 0.9, 0.9]), **options)
+    np.testing.assert_array_equal(same, image)
+    mirrored = flip_and_crop(image, np.array([0.49, 0.9, 0.9, 0.9]), **options)
+    np.testing.assert_array_equal(mirrored, image[:, ::-1])
+    # half of a 0.2 crop leaves nine tenths: 18 x 27, at the far corner
+    window = flip_and_crop(
+        image, np.array([0.9, 0.5, 0.999, 0.999]), flip=0.0, crop=0.2, size=(18, 27)
+    )
+    np.testing.assert_array_equal(window, image[2:, 3:])
+    assert flip_and_crop(image, np.full(4, 0.5), flip=0, crop=0.9, size=(64, 96)).shape == (
+        64,
+        96,
+        3,
+    )
+
+
+def test_a_size_resizes_and_an_epoch_changes_the_draws(shards: Path):
+    feed = ShardFeed([shards], CLASSES, batch_size=11, seed=1, mixup=0.4, flip=0.5)
+    first = feed[0][1]
+    feed.set_epoch(0, size=(4, 6))
+    assert feed[0][0].shape == (11, 4, 6, 3)
+    np.testing.assert_array_equal(feed[0][1], first)
+    feed.set_epoch(1)
+    assert not np.array_equal(feed[0][1], first)
+
+
+def test_whole_batches_leave_the_rest_to_other_epochs(shards: Path):
+    feed = ShardFeed([shards], CLASSES, batch_size=4, seed=3, whole=True)
+    assert [len(feed[index][0]) for index in range(len(feed))] == [4, 4]
+    small = ShardFeed([shards], CLASSES, batch_size=99, seed=3, whole=True)
+    assert [len(small[index][0]) for index in range(len(small))] == [11]
+
+
+def test_padding_weighs_nothing(shards: Path):
+    feed = ShardFeed([shards], CLASSES, batch_size=4, padded=True)
+    batches = [feed[index] for index in range(len(feed))]
+    assert [len(x) for x, _, _ in batches] == [4, 4, 4]
+    assert np.concatenate([weight for _, _, weight in batches]).tolist() == [1] * 11 + [0]
+
+
+def test_parts_of_a_batch_make_the_batch(shards: Path):
+    options = {"batch_size": 8, "seed": 4, "mixup": 0.3, "cutmix": 0.5, "flip": 0.5}
+    whole = ShardFeed([shards], CLASSES, **options)
+    parts = [ShardFeed([shards], CLASSES, **options, part=(number, 2)) for number in (0, 1)]
+    for index in range(len(whole)):
+        for all_rows, *of_parts in zip(whole[index], *(p[index] for p in parts), strict=True):
+            np.testing.assert_array_equal(all_rows, np.concatenate(of_parts))
+
+
+def test_balance_gives_every_class_the_same_weight():
+    targets = np.array([0] * 8 + [1] * 2)
+    assert class_weights(targets, 3, 0.0) is None
+    weights = class_weights(targets, 3, 1.0)
+    np.testing.assert_allclose(weights, [10 / 16, 10 / 4, 0], rtol=1e-6)
+    half = class_weights(targets, 3, 0.5)
+    np.testing.assert_allclose(half[1] / half[0], 2, rtol=1e-6)
+    np.testing.assert_allclose(half[targets].mean(), 1, rtol=1e-6)
+
+
+def test_a_feed_balances_its_batches(shards: Path):
+    x, y, weight = ShardFeed([shards], CLASSES, batch_size=11, class_balance=1.0)[0]
+    per_class = y.T @ weight
+    np.testing.assert_allclose(per_class, [11 / 3] * 3, rtol=1e-6)
+    assert len(x) == 11
+
+
+def test_workers_change_no_batch(shards: Path):
+    options = {"batch_size": 4, "seed": 4, "mixup": 0.3, "flip": 0.5}
+    alone = ShardFeed([shards], CLASSES, **options)
+    many = PyDatasetAdapter(ShardFeed([shards], CLASSES, **options, workers=3))
+    batches = list(many.get_numpy_iterator())
+    assert len(batches) == len(alone)
+    for index, batch in enumerate(batches):
+        np.testing.assert_array_equal(batch[0], alone[index][0])
 
 
 def test_the_learning_rate_warms_up_and_falls_along_half_a_cosine():

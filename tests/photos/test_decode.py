@@ -1,14 +1,21 @@
 """Reading untrusted files: right pixels from good ones, a reason for bad ones."""
 
+import ctypes
 import os
+import pickle
+import re
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from photos import complaints, files
+from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
 from tiny_photos import (
     BLUE,
@@ -23,6 +30,7 @@ from tiny_photos import (
 )
 
 SRC = Path(__file__).resolve().parents[2] / "src"
+DOCS = SRC.parent / "docs"
 ENDINGS = (".jpg", ".png", ".webp")
 
 
@@ -157,6 +165,50 @@ def test_a_header_is_found_behind_metadata() -> None:
 )
 def test_a_file_that_is_no_whole_photo_gets_a_reason(data: bytes, reason: str) -> None:
     assert reason_of(read_header, data) == reason
+
+
+def damaged(seed: int) -> bytes:
+    """A JPEG that OpenCV decodes without an error although half of it is missing."""
+    data = photo_bytes(seed, height=240, width=320)
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
+@pytest.mark.skipif(not CAN_HEAR, reason="needs a C library with fopencookie")
+def test_damage_is_found_in_the_thread_that_decodes_it_and_in_no_other() -> None:
+    def decodes(number: int) -> bool:
+        try:
+            decode(damaged(number % 9) if number % 3 else photo_bytes(number % 9))
+        except PhotoError as error:
+            assert (error.reason, error.detail) == (
+                "damaged",
+                "Corrupt JPEG data: premature end of data segment",
+            )
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(decodes, range(600))) == [number % 3 == 0 for number in range(600)]
+
+
+@pytest.mark.skipif(not CAN_HEAR, reason="needs a C library with fopencookie")
+def test_only_what_is_said_of_a_photo_is_kept_from_the_terminal(capfd) -> None:
+    library = ctypes.CDLL(None)
+    stderr = ctypes.c_void_p.in_dll(library, "stderr")
+    with pytest.raises(PhotoError):
+        decode(damaged(1))
+    with complaints.listening() as heard:
+        library.fputs(b"of a photo\n", stderr)
+        other = threading.Thread(target=library.fputs, args=(b"something else\n", stderr))
+        other.start()
+        other.join()
+    assert b"".join(heard) == b"of a photo\n"
+    print("python's own", file=sys.stderr)
+    assert capfd.readouterr().err == "something else\npython's own\n"
+
+
+def test_a_fault_can_be_sent_between_processes() -> None:
+    sent = pickle.loads(pickle.dumps(PhotoError("empty", "zero bytes")))  # noqa: S301  (our own)
+    assert (sent.reason, sent.detail, str(sent)) == ("empty", "zero bytes", "empty: zero bytes")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -300,6 +352,19 @@ def test_what_is_no_plain_file_below_the_folder_gets_a_reason(
     assert reason_of(read_bytes, root, make(root)) == reason
 
 
+@pytest.mark.parametrize("make", [make_link, make_way_out, make_loop])
+def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_CAN_OPEN_BESIDE", False)
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(b"x")
+    assert read_bytes(root, "a.jpg") == b"x"
+    assert reason_of(read_bytes, root, make(root)) == "link"
+    assert reason_of(read_bytes, root, "none.jpg") == "missing"
+
+
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "huge.jpg").open("wb") as handle:
         handle.truncate(MAX_BYTES + 1)  # a hole: it takes no room on the disk
@@ -313,3 +378,14 @@ def test_bad_files_leave_no_open_descriptors(tmp_path: Path) -> None:
         with pytest.raises(PhotoError):
             read_bytes(tmp_path, "folder")
     assert sum(1 for _ in Path("/dev/fd").iterdir()) == before
+
+
+def test_every_reason_is_explained_in_the_docs() -> None:
+    table = (DOCS / "photos.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE))
+    given = set()
+    for name in ("files", "header", "containers", "decode", "limits", "source"):
+        code = (SRC / f"photos/{name}.py").read_text()
+        given |= set(re.findall(r"""(?:PhotoError|bad|fault=)\(\s*"([a-z-]+)",""", code))
+    assert len(given) > 15
+    assert given <= explained

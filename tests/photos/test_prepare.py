@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from photos.crop import cut
 from photos.decode import PhotoError
-from photos.prepare import PAD_COLOUR, CropParams, Preparation, cut, resize
+from photos.prepare import PAD_COLOUR, CropParams, Preparation, resize
 from tiny_photos import (
     BLUE,
     GREEN,
@@ -43,7 +44,7 @@ def test_any_photo_comes_out_in_the_asked_shape(size, fit, photo, box, margin, e
         x1, y1 = min(box[0], width - 1), min(box[1], height - 1)
         box = (x1, y1, max(x1 + box[2], 1), max(y1 + box[3], 1))
     data = encode(picture(height=height, width=width), ending)
-    result = preparation(size, fit=fit, margin=margin).prepare(data, box)
+    result = preparation(size, fit=fit, margin=margin).prepare(data, box).image
     assert result.shape == ((size, size, 3) if isinstance(size, int) else (*size, 3))
     assert result.dtype == np.uint8
     assert result.flags["C_CONTIGUOUS"]
@@ -95,7 +96,7 @@ def test_shrinking_averages_areas() -> None:
 
 def test_size_is_height_before_width() -> None:
     assert preparation([32, 64]).shape == (32, 64)
-    assert preparation([32, 64]).prepare(photo_bytes()).shape == (32, 64, 3)
+    assert preparation([32, 64]).prepare(photo_bytes()).image.shape == (32, 64, 3)
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
@@ -106,16 +107,16 @@ def test_the_box_is_what_the_model_sees(ending: str) -> None:
         ((52, 4, 92, 28), GREEN),
         ((4, 36, 44, 60), BLUE),
     ):
-        result = preparation(fit="stretch").prepare(data, box)
+        result = preparation(fit="stretch").prepare(data, box).image
         np.testing.assert_allclose(result, np.broadcast_to(colour, (32, 32, 3)), atol=8)
 
 
 def test_without_a_box_or_with_crop_off_the_whole_photo_is_seen() -> None:
     data, box = photo_bytes(), (0, 0, 20, 20)
-    whole = preparation(method="none").prepare(data)
-    np.testing.assert_array_equal(preparation(method="box").prepare(data), whole)
-    np.testing.assert_array_equal(preparation(method="none").prepare(data, box), whole)
-    assert (preparation(method="box").prepare(data, box) != whole).any()
+    whole = preparation(method="none").prepare(data).image
+    np.testing.assert_array_equal(preparation(method="box").prepare(data).image, whole)
+    np.testing.assert_array_equal(preparation(method="none").prepare(data, box).image, whole)
+    assert (preparation(method="box").prepare(data, box).image != whole).any()
 
 
 def test_with_crop_off_even_a_wrong_box_does_no_harm() -> None:
@@ -125,7 +126,7 @@ def test_with_crop_off_even_a_wrong_box_does_no_harm() -> None:
 def test_a_box_is_measured_on_the_upright_photo() -> None:
     stored = np.ascontiguousarray(np.rot90(quadrants(96, 64)))
     data = with_orientation(encode(stored), 6)
-    result = preparation(fit="stretch").prepare(data, (36, 4, 60, 44))
+    result = preparation(fit="stretch").prepare(data, (36, 4, 60, 44)).image
     np.testing.assert_allclose(result, np.broadcast_to(GREEN, (32, 32, 3)), atol=8)
 
 
@@ -135,8 +136,8 @@ def test_a_large_jpeg_decoded_at_reduced_size_shows_the_same(scale: int) -> None
     large = picture(7, height=48 * scale, width=64 * scale)
     box = [side * scale for side in (8, 6, 56, 42)]
     for where in (None, box):
-        quick = preparation(fit="stretch").prepare(encode(large), where)
-        slow = preparation(fit="stretch").prepare(encode(large, ".png"), where)
+        quick = preparation(fit="stretch").prepare(encode(large), where).image
+        slow = preparation(fit="stretch").prepare(encode(large, ".png"), where).image
         difference = np.abs(quick.astype(int) - slow.astype(int))
         assert difference.mean() < 2
         assert difference.max() < 16
@@ -180,7 +181,9 @@ def test_what_travels_with_the_model_prepares_a_photo_to_the_bit_as_training_did
     for box in (None, (10, 5, 50, 40)):
         for ending in (".jpg", ".png"):
             data = photo_bytes(2, ending, height=300, width=400)
-            np.testing.assert_array_equal(here.prepare(data, box), there.prepare(data, box))
+            np.testing.assert_array_equal(
+                here.prepare(data, box).image, there.prepare(data, box).image
+            )
 
 
 def test_cropping_a_very_long_photo_needs_little_memory() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photos.shards import Sample, list_shards, read_shard, shard_file, shard_of, write_shard
+from photos.tables import write_table
 
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
 # A label may hold anything that a quoted CSV cell can.
@@ -116,6 +117,6 @@ def test_a_folder_without_shards_lists_none(tmp_path: Path) -> None:
 
 def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "shard-000.npy", np.array([{"a": 1}]), allow_pickle=True)
-    (tmp_path / "shard-000.csv").write_text("photo_id,copy,label,listing\n0,0,Audi,\n")
+    write_table(tmp_path / "shard-000.csv", Sample, [Sample("0", 0, "Audi", "")])
     with pytest.raises(ValueError):  # numpy's wording depends on how it reads
         read_shard(tmp_path / "shard-000.npy")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from scoring.calibration import (
+    BINS,
     HIGHEST,
     LOWEST,
     Bin,
@@ -136,3 +138,16 @@ def test_confidence_that_means_what_it_says_has_a_small_error() -> None:
     right = random.random(20_000) < confidence
     assert expected_calibration_error(confidence, right) < 0.015
     assert expected_calibration_error(confidence, random.random(20_000) < 0.5) > 0.2
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10**6), photos=st.integers(1, 300))
+def test_the_diagram_is_that_of_scikit_learn(seed: int, photos: int) -> None:
+    random = np.random.default_rng(seed)
+    confidence = random.random(photos)
+    right = random.random(photos) < confidence
+    accuracy, mean = calibration_curve(right, confidence, n_bins=BINS)
+    rows = reliability(confidence, right)
+    assert [row.accuracy for row in rows] == pytest.approx(accuracy, abs=1e-9)
+    assert [row.confidence for row in rows] == pytest.approx(mean, abs=1e-9)
+    assert sum(row.photos for row in rows) == photos

@@ -1,0 +1,72 @@
+"""Photos for measurements, each another, with the edges and grain that JPEG has to code."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_photo(seed: int, *, height: int, width: int) -> np.ndarray:
+    """Shapes before a smooth background, under sensor noise: uint8 BGR ``(height, width, 3)``."""
+    random = np.random.default_rng(seed)
+    image = cv2.resize(random.integers(40, 216, (5, 7, 3), np.uint8), (width, height))
+    for _ in range(40):
+        centre = tuple(int(value) for value in random.integers(0, (width, height)))
+        axes = tuple(int(value) for value in random.integers(4, min(height, width) // 4, 2))
+        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        turn = int(random.integers(180))
+        cv2.ellipse(image, centre, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
+    noise = np.zeros_like(image)
+    cv2.setRNGSeed(seed + 1)
+    cv2.randn(noise, (8, 8, 8), (6, 6, 6))
+    return cv2.add(image, noise)
+
+
+def write_photos(folder: Path, count: int, *, height: int, width: int, first: int = 0) -> list[str]:
+    """Writes JPEG files of quality 90 and returns their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{number:06d}.jpg" for number in range(first, first + count)]
+    for number, name in enumerate(names, first):
+        image = make_photo(number, height=height, width=width)
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+        (folder / name).write_bytes(data.tobytes())
+    return names
+
+
+def make_project(folder: Path, names: list[str], **sections: dict) -> None:
+    """Lets stages run in ``folder``: the shipped params with some values changed, and a manifest.
+
+    All photos train; an id, which decides the shard, is a digest of the photo's name.
+    """
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["data"] |= {"photos": "photos", "labels": "labels.csv"}
+    for section, changes in sections.items():
+        values[section] |= changes
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    rows = [
+        f'"{hashlib.sha256(name.encode()).hexdigest()[:16]}","{name}","A","A","","train","","","",""'
+        for name in names
+    ]
+    (folder / "data/split").mkdir(parents=True, exist_ok=True)
+    header = "photo_id,path,label,make,listing,split,x1,y1,x2,y2"
+    (folder / "data/split/manifest.csv").write_text("\n".join([header, *sorted(rows)]) + "\n")
+
+
+@contextlib.contextmanager
+def work_folder() -> Iterator[None]:
+    """A folder that is the current one, and gone in the end."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)

@@ -1,0 +1,76 @@
+"""Do n workers work n times as fast as one, and with the same bytes?
+
+Prepares 800 photos of 1,000 x 750 pixels and makes four copies of each, with one thread, with one
+for every core, and with as many processes. A minute and a half on 2 cores.
+"""
+
+import contextlib
+import hashlib
+import io
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+import joblib
+import yaml
+
+from made_photos import ROOT, make_project, work_folder, write_photos
+from measure import alternate, record, speedup
+
+sys.path.insert(0, str(ROOT / "src"))
+
+import augment
+import preprocess
+
+STAGES = {"preprocess": preprocess, "augment": augment}
+OUTS = {"preprocess": "data/processed", "augment": "data/augmented"}
+
+
+def main() -> None:
+    cores = joblib.cpu_count()
+    ratios, digests = {}, set()
+    with work_folder():
+        names = write_photos(Path("photos"), 800, height=750, width=1000)
+        make_project(
+            Path(), names, preprocess={"size": 224, "shards": 4 * cores}, augment={"copies": 4}
+        )
+        for stage in STAGES:
+            cases = {
+                "one": ("threads", 1),
+                "threads": ("threads", cores),
+                "processes": ("processes", cores),
+            }
+            seconds = alternate({key: partial(make, stage, *how) for key, how in cases.items()})
+            for key in ("threads", "processes"):
+                ratios[f"{stage}, {cores} {key}"] = speedup(
+                    seconds[key], seconds["one"], bar=round(0.9 * cores, 2)
+                )
+            digests |= {(stage, digest(OUTS[stage], *how, stage)) for how in cases.values()}
+    if len(digests) != len(STAGES):
+        raise SystemExit("error: outputs differ between workers")
+    record("workers", ratios=ratios, figures={"outputs identical": "yes"})
+
+
+def make(stage: str, executor: str, workers: int) -> None:
+    """Makes everything that a stage makes anew."""
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["compute"] = {"executor": executor, "workers": workers, "address": "local"}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    for made in (OUTS[stage], f"data/records/{stage}", "data/.seen"):
+        shutil.rmtree(made, ignore_errors=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        STAGES[stage].main()
+
+
+def digest(out: str, executor: str, workers: int, stage: str) -> str:
+    """One digest of everything that a stage makes."""
+    make(stage, executor, workers)
+    total = hashlib.sha256()
+    for file in sorted(Path(out).rglob("*")):
+        total.update(file.read_bytes() if file.is_file() else b"")
+    return total.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

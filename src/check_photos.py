@@ -1,0 +1,102 @@
+"""Checks a folder of photos before ``dvc add``: what is unsafe for DVC, what could not be used.
+
+python src/check_photos.py FOLDER [LABELS] [--all]
+
+LABELS is a CSV file, or FOLDER again when each class has a folder of its own; without it every
+file is looked at. Changes nothing. Exit status: 0 all is well; 1 the check itself failed (no such
+folder, unreadable labels); 2 wrong arguments; 3 safe for DVC, but some photos would be set aside;
+4 unsafe for DVC.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import params
+from compute import ComputeParams
+from photos.hazards import find_hazards, find_twins, walk
+from photos.inspect import inspect_all
+from photos.source import DataParams, Row, read_rows
+from split import SplitParams
+from stage import StageError, progress, run
+
+SHOWN = 20
+"""Lines of one kind that are printed unless all are asked for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("labels", type=Path, metavar="LABELS", nargs="?")
+    parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN} lines a kind")
+    given = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
+    if not given.folder.is_dir():
+        raise StageError(f"no folder {given.folder}; expected a folder of photos")
+
+    hazards = find_hazards(given.folder)
+    show("unsafe for DVC", [(item.path, item.detail) for item in hazards], everything=given.all)
+    twins = find_twins(given.folder)
+    twins = [(paths[0], f"is {paths[1]!r} to macOS and Windows") for paths in twins]
+    show("note: two names here, one elsewhere", twins, everything=given.all)
+    rows = list_rows(given.folder, given.labels)
+    faults = find_faults(given.folder, rows)
+    lines = [(path, f"{reason}: {detail}") for path, reason, detail in faults]
+    show("would be set aside", lines, everything=given.all)
+
+    counts = ", ".join(
+        f"{count} {reason}"
+        for reason, count in Counter(reason for _, reason, _ in faults).most_common()
+    )
+    print(
+        f"{len(rows)} photos: {len(rows) - len(faults)} can be read, {len(faults)} would be set "
+        f"aside{f' ({counts})' if counts else ''}; {len(hazards)} unsafe for DVC"
+    )
+    if hazards:
+        print(f"do not dvc add {given.folder} before these are removed or replaced")
+    sys.exit(4 if hazards else 3 if faults else 0)
+
+
+def list_rows(folder: Path, labels: Path | None) -> list[Row]:
+    """What is to be looked at: the rows of the labels, or every file that is not hidden."""
+    if labels is not None:
+        return read_rows(photos=folder, labels=labels)
+    shown = (path for path, _ in walk(folder) if not path.startswith(".") and "/." not in path)
+    rows = [Row(path) for path in shown]
+    return sorted(rows, key=lambda row: os.fsencode(row.path))
+
+
+def find_faults(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Path, reason and detail of each photo that split would set aside on its own account."""
+    split = params.load("split", SplitParams)
+    looked_at = inspect_all(
+        folder,
+        rows,
+        formats=params.load("data", DataParams).formats,
+        workers=params.load("compute", ComputeParams).workers,
+        seconds=split.photo_seconds,
+        megabytes=split.photo_megabytes,
+    )
+    found = progress(looked_at, total=len(rows), label="check", unit="photos")
+    return [(item.row.path, *item.fault) for item in found if item.fault]
+
+
+def show(title: str, lines: Sequence[tuple[str, str]], *, everything: bool) -> None:
+    """Prints what was found, a line each; names as Python writes them, so that each is one line."""
+    if not lines:
+        return
+    print(f"{title} ({len(lines)}):")
+    for path, detail in lines if everything else lines[:SHOWN]:
+        print(f"  {path!r}: {detail}")
+    if len(lines) > SHOWN and not everything:
+        print(f"  ... and {len(lines) - SHOWN} more; --all prints them")
+
+
+if __name__ == "__main__":
+    run(main)

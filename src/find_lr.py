@@ -1,0 +1,120 @@
+"""Draws the loss against the learning rate, and suggests a peak: python src/find_lr.py
+
+Trains on 150 batches (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
+arXiv:1506.01186) and writes metrics/find_lr.png. Changes neither models nor params.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+
+import params
+from model.recipe import TrainParams
+from model.runtime import start
+from model.section import ModelParams
+from photos.manifest import read_labels
+from stage import StageError, progress, run
+
+PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
+LABELS = Path("data/split/labels.json")
+PICTURE = Path("metrics/find_lr.png")
+LOWEST, HIGHEST = 1e-4, 10.0
+SMOOTHING = 0.9  # of the running mean of losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=150, help="batches to train on")
+    steps = parser.parse_args().steps
+    if steps < 10:
+        parser.error("--steps: expected at least 10")
+    model = params.load("model", ModelParams)
+    train = params.load("train", TrainParams).for_weights(model.weights)
+    start(threads=model.threads, seed=train.seed)
+    from model.feed import ShardFeed
+    from model.network import build_network
+
+    labels = read_labels(LABELS)
+    classes = {label.label: index for index, label in enumerate(labels)}
+    feed = ShardFeed(PHOTOS, classes, batch_size=train.batch_size, seed=train.seed, whole=True)
+    if not feed.samples:
+        raise StageError("no training photos; run dvc repro augment")
+    network = build_network(
+        model,
+        shape=feed.shape[:2],
+        classes=len(labels),
+        dropout=train.dropout,
+        precision=train.precision,
+    )
+    rates, losses = sweep(network, feed, train, steps=steps)
+    smooth = smoothed(losses)
+    best = suggestion(rates, smooth)
+    draw(rates, smooth, best)
+    print(f"find_lr: try train.lr {best / train.finetune_lr_scale:.2g} (curve: {PICTURE})")
+
+
+def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and losses of up to ``steps`` batches; ends early once the loss has blown up."""
+    from model.fitting import build_optimizer, compile_trainee
+
+    optimizer = build_optimizer(train, LOWEST)
+    trainee = compile_trainee(network, network.input_shape[1:3], optimizer, train)
+    rates = LOWEST * (HIGHEST / LOWEST) ** (np.arange(steps) / (steps - 1))
+    losses: list[float] = []
+    for step in progress(range(steps), total=steps, label="find_lr", unit="batches"):
+        epoch, index = divmod(step, len(feed))
+        if not index:
+            feed.set_epoch(epoch)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner.learning_rate = rates[step]
+        trainee.reset_metrics()  # else the loss is a mean since the start
+        loss = float(trainee.train_on_batch(*feed[index], return_dict=True)["loss"])
+        if not math.isfinite(loss) or (losses and loss > 4 * max(losses[:10])):
+            break
+        losses.append(loss)
+    return rates[: len(losses)], np.array(losses)
+
+
+def smoothed(losses: np.ndarray) -> np.ndarray:
+    """A running mean, corrected for its start at nothing."""
+    mean, result = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        result.append(mean / (1 - SMOOTHING**step))
+    return np.array(result)
+
+
+def suggestion(rates: np.ndarray, losses: np.ndarray) -> float:
+    """Half of the rate at which the loss is lowest: the most that still learns, with a margin.
+
+    Raises:
+        StageError: there are too few losses to tell.
+
+    """
+    if len(losses) < 10:
+        raise StageError("the loss was lost at once; check the photos, or raise --steps")
+    return float(rates[int(losses.argmin())] / 2)
+
+
+def draw(rates: np.ndarray, losses: np.ndarray, best: float) -> None:
+    """Writes the curve; the same numbers give the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.semilogx(rates, losses, color="tab:blue")
+    axes.axvline(best, color="tab:orange", linestyle="--", label=f"suggested: {best:.2g}")
+    axes.set_ylim(losses.min() * 0.9, min(losses.max(), losses[0] * 1.5) * 1.05)
+    axes.set_xlabel("learning rate of SGD")
+    axes.set_ylabel("training loss (running mean)")
+    axes.legend()
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PICTURE, dpi=100, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    run(main)

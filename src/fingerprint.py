@@ -1,0 +1,74 @@
+"""What decides the bytes that a stage makes, besides its inputs: values, code and libraries."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+from functools import cache
+from pathlib import Path
+
+SRC = Path(__file__).parent
+
+BYSTANDERS = frozenset(
+    SRC / name
+    for name in (
+        "compute.py",
+        "fingerprint.py",
+        "params.py",
+        "stage.py",
+        "photos/manifest.py",
+        "photos/source.py",
+        "photos/tables.py",
+    )
+)
+"""Modules that hand values on, start work or show it, but make no pixel or feature."""
+
+
+def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -> str:
+    """JSON text that changes with whatever may change what ``script`` makes of the same input.
+
+    That is ``values`` (anything JSON can hold), the versions of ``libraries`` as distributions,
+    and the code of the script with every module of ours that it imports.
+    """
+    parts = {
+        "values": values,
+        "libraries": {name: importlib.metadata.version(name) for name in libraries},
+        "code": {
+            file.relative_to(SRC).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(imported_files(script) - BYSTANDERS)
+        },
+    }
+    return json.dumps(parts, indent=1, sort_keys=True) + "\n"
+
+
+def imported_files(script: Path) -> set[Path]:
+    """The script and every file of ours that it imports, at any depth, wherever in the code."""
+    found: set[Path] = set()
+    pending = [script.resolve()]
+    while pending:
+        file = pending.pop()
+        if file not in found:
+            found.add(file)
+            pending += _imports(file)
+    return found
+
+
+@cache
+def _imports(file: Path) -> list[Path]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{file}: relative import")
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    # Importing a module imports the packages around it.
+    names |= {name.rpartition(".")[0] for name in names}
+    paths = [SRC / name.replace(".", "/") for name in names if name]
+    return [
+        candidate
+        for path in paths
+        for candidate in (path.with_suffix(".py"), path / "__init__.py")
+        if candidate.is_file()
+    ]

@@ -1,0 +1,120 @@
+"""What training has reached after each whole epoch, so that a killed run goes on from there.
+
+One file outside DVC's outputs (DVC removes those before it runs a stage again). It counts only for
+the same params, data, code and environment; anything else starts afresh.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = list[np.ndarray]
+History = list[dict[str, float]]
+
+
+@dataclass
+class State:
+    """Everything that the next epoch depends on, and what the earlier ones have shown.
+
+    ``network`` and ``optimizer`` are the values of all their variables (the state of random
+    generators and the average of the weights are among them), ``kept`` those of the network's
+    at the best epoch, or empty where that is the last one.
+    """
+
+    phase: str
+    history: dict[str, History]
+    network: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+    kept: Arrays = field(default_factory=list)
+
+
+class Checkpoints:
+    """Keeps one :class:`State` in ``file``; ``fingerprint`` says of which run it is."""
+
+    def __init__(self, file: Path, fingerprint: str):
+        self.file, self._fingerprint = file, fingerprint
+
+    def load(self) -> State | None:
+        """The state of the last whole epoch of this very run, if there is one."""
+        try:
+            with np.load(self.file, allow_pickle=False) as content:
+                note = json.loads(content["note"].tobytes())
+                if note.pop("fingerprint") != self._fingerprint:
+                    print("train: params, data, code or machine changed: starting afresh")
+                    return None
+                arrays = {
+                    name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
+                    for name in ("network", "optimizer", "kept")
+                }
+                return State(**note, **arrays)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            print(f"train: {self.file} cannot be read ({error}): starting afresh")
+            return None
+
+    def save(self, state: State) -> None:
+        """Replaces the file in one step: a kill leaves the old one or the new one, whole."""
+        arrays = {"network": state.network, "optimizer": state.optimizer, "kept": state.kept}
+        note: dict[str, Any] = {name: len(values) for name, values in arrays.items()}
+        note |= {"fingerprint": self._fingerprint, "phase": state.phase, "history": state.history}
+        content = {
+            f"{name}-{number}": value
+            for name, values in arrays.items()
+            for number, value in enumerate(values)
+        }
+        content["note"] = np.frombuffer(json.dumps(note).encode(), np.uint8)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".partial")
+        with partial.open("wb") as handle:
+            np.savez(handle, **content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, self.file)
+
+    def remove(self) -> None:
+        """Forgets the run, once its bundle stands."""
+        self.file.unlink(missing_ok=True)
+        self.file.with_suffix(".partial").unlink(missing_ok=True)
+
+
+def load_together(checkpoints: Checkpoints, hosts: int) -> State | None:
+    """The state to go on from, which has to be the same on all hosts."""
+    state = checkpoints.load()
+    if hosts == 1:
+        return state
+    from jax.experimental import multihost_utils
+
+    epochs = sum(map(len, state.history.values())) if state else 0
+    everywhere = set(multihost_utils.process_allgather(np.int32(epochs)).ravel().tolist())
+    return state if everywhere == {epochs} else None
+
+
+def fingerprint(facts: object, files: Iterable[Path]) -> str:
+    """A sha256 over JSON-ready ``facts``, the bytes of ``files`` and our own loaded code."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for file in [*files, *loaded_code()]:
+        with file.open("rb") as handle:
+            digest.update(f"\n{file.name} ".encode(errors="surrogateescape"))
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
+
+
+def files_below(folders: Sequence[Path]) -> list[Path]:
+    """Every file below some folders, in an order that does not depend on the file system."""
+    return [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+
+
+def loaded_code() -> list[Path]:
+    """The files of this repository's modules that have been imported so far."""
+    source = f"{Path(__file__).parents[1]}{os.sep}"
+    origins = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    return sorted(Path(origin) for origin in origins if origin.startswith(source))

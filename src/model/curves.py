@@ -1,0 +1,69 @@
+"""Learning curves: one printed line an epoch, and files that DVC plots."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stage import StageError
+
+
+class Curves:
+    """DVCLive's log in ``folder``, written anew: after a resume it is as if nothing had happened.
+
+    Throughput is printed, not logged: no two runs have the same. Of several processes only one
+    should be ``written``.
+    """
+
+    def __init__(self, folder: Path, *, written: bool = True):
+        self._folder, self._written, self._live = folder, written, None
+
+    def __enter__(self) -> "Curves":
+        if self._written:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._live = self._open()
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> None:
+        if self._live is not None:
+            self._live.end()
+
+    def reporter(
+        self, name: str, epochs: int, photos: int
+    ) -> Callable[[list[dict[str, float]], bool], None]:
+        """A function for :func:`model.fitting.fit` to report to; ``photos`` are those an epoch."""
+        start = time.monotonic()
+
+        def report(history: list[dict[str, float]], resumed: bool) -> None:
+            nonlocal start
+            if self._live is not None:
+                for figures in history if resumed else history[-1:]:
+                    self._log(figures)
+                if resumed:
+                    print(f"train: {name}: {len(history)} of {epochs} epochs are done already")
+                else:
+                    text = "  ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+                    rate = photos / (time.monotonic() - start)
+                    done = f"{name} {len(history)}/{epochs}"
+                    print(f"{done}  {text}  {rate:,.0f} photos/s", flush=True)
+            start = time.monotonic()
+
+        return report
+
+    def _log(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            side, _, metric = name.rpartition("_")
+            self._live.log_metric(name if name == "lr" else f"{side or 'train'}/{metric}", value)
+        self._live.next_step()
+
+    def _open(self):
+        from dvclive import Live
+        from scmrepo.exceptions import SCMError
+
+        try:  # without its changes to dvc.yaml and to Git's references
+            return Live(str(self._folder), dvcyaml=False, save_dvc_exp=False, report=None)
+        except SCMError as error:
+            raise StageError(
+                f"DVCLive cannot use the Git repository ({error}); if it has no commit yet, make "
+                "one: git add --all && git commit -m start"
+            ) from None

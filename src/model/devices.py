@@ -1,0 +1,71 @@
+"""Several devices at once: the GPUs of this host, or several hosts (with JAX)."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+
+from stage import StageError
+
+COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+
+def join_hosts() -> tuple[int, int]:
+    """Joins the other processes of a run over several hosts; call it before any network is built.
+
+    The variables ``JAX_COORDINATOR_ADDRESS`` (host:port of process 0), ``JAX_NUM_PROCESSES`` and
+    ``JAX_PROCESS_ID`` say who takes part; without them this process is alone.
+
+    Returns:
+        This process's number and how many there are.
+
+    Raises:
+        StageError: the variables are incomplete, or the backend is another than JAX.
+
+    """
+    given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, NUMBER)}
+    if not any(given.values()):
+        return 0, 1
+    count, number = (int(given[name]) if given[name].isdigit() else -1 for name in (COUNT, NUMBER))
+    if not given[COORDINATOR] or not 0 <= number < count:
+        found = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise StageError(
+            f"several hosts: expected {COORDINATOR} as host:port and {NUMBER} below {COUNT}, "
+            f"found {found}"
+        )
+    if keras.backend.backend() != "jax":
+        raise StageError(
+            f"several hosts: KERAS_BACKEND is {keras.backend.backend()}; set it to jax"
+        )
+    import jax
+
+    jax.distributed.initialize(given[COORDINATOR], count, number)
+    return number, count
+
+
+@contextlib.contextmanager
+def across_devices() -> Iterator[None]:
+    """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        usual = keras.distribution.distribution()
+        if jax.device_count() > 1:
+            # Our feed already gives each process its part of a batch.
+            distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+            keras.distribution.set_distribution(distribution)
+        try:
+            yield
+        finally:  # what one process builds alone must not wait for the others
+            keras.distribution.set_distribution(usual)
+        return
+    if backend == "tensorflow":
+        import tensorflow
+
+        if len(tensorflow.config.list_physical_devices("GPU")) > 1:
+            with tensorflow.distribute.MirroredStrategy().scope():
+                yield
+            return
+    yield

@@ -1,0 +1,99 @@
+"""On what a network was trained: equal bytes are promised for equal environments only."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+
+PACKAGES = {"tensorflow": "tensorflow", "jax": "jaxlib", "torch": "torch"}
+# Numeric libraries choose their kernels by these.
+FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
+
+
+def describe(*, threads: int, processes: int = 1) -> dict[str, object]:
+    """Backend, versions, threads and processor features; equal on machines of one kind."""
+    backend = keras.backend.backend()
+    vendor, flags = _processor()
+    return {
+        "backend": backend,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "keras": version("keras"),
+        PACKAGES[backend]: version(PACKAGES[backend]),
+        "numpy": version("numpy"),
+        "opencv-python": version("opencv-python"),
+        "threads": threads,
+        "processes": processes,
+        "devices": sorted(_accelerators(backend)),
+        "machine": platform.machine(),
+        "processor": vendor,
+        "features": sorted(flag for flag in flags if flag.startswith(FEATURES)),
+    }
+
+
+def differences(now: dict[str, object], before: dict[str, object]) -> list[str]:
+    """What differs between two environments, in words."""
+    words = []
+    for key in now.keys() | before.keys():
+        ours, theirs = now.get(key), before.get(key)
+        if ours == theirs:
+            continue
+        if isinstance(ours, list) and isinstance(theirs, list):
+            changes = [f"-{name}" for name in theirs if name not in ours]
+            changes += [f"+{name}" for name in ours if name not in theirs]
+            words.append(f"{key} {' '.join(changes)}")
+        else:
+            words.append(f"{key} {ours}, was {theirs}")
+    return sorted(words)
+
+
+def committed(file: Path) -> dict[str, object] | None:
+    """The environment in ``file`` as Git's last commit has it; DVC removes the file before a run.
+
+    ``None`` where there is no repository, no commit, or no such file in it.
+    """
+    try:
+        text = subprocess.run(  # noqa: S603  # our own arguments
+            ["git", "show", f"HEAD:./{file.as_posix()}"],  # noqa: S607  # as the user's shell does
+            capture_output=True, check=True, timeout=30,
+        ).stdout  # fmt: skip
+        found = json.loads(text)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(file: Path, environment: dict[str, object]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(environment, indent=1) + "\n")
+
+
+def _processor() -> tuple[str, list[str]]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor(), []
+    entries = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        entries.setdefault(key.strip(), value.strip())
+    flags = entries.get("flags", entries.get("Features", ""))
+    return entries.get("vendor_id", platform.processor()), flags.split()
+
+
+def _accelerators(backend: str) -> list[str]:
+    if backend == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if backend == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    import tensorflow
+
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    details = tensorflow.config.experimental.get_device_details
+    return [details(gpu).get("device_name", gpu.name) for gpu in gpus]

@@ -1,0 +1,73 @@
+"""Section ``train``: how the network learns, with one set of defaults for each kind of start.
+
+A value ``auto`` follows ``model.weights``: setting that one line switches between the recipe for
+random weights and the recipe for pretrained ones. Any number in its place wins over both.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from params import Float, Section
+
+SCRATCH = {"lr": 0.4, "finetune_lr_scale": 1.0, "weight_decay": 0.0005}
+PRETRAINED = {"lr": 0.05, "finetune_lr_scale": 0.1, "weight_decay": 0.0001}
+"""What ``auto`` stands for; the comments in ``params.yaml`` say the same (a test compares)."""
+
+
+def _auto(value: Any) -> Any:
+    if value is None:
+        raise ValueError("expected a number or auto, found nothing")
+    if isinstance(value, str) and value[:1].isalpha() and value != "auto":
+        raise ValueError(f"expected a number or auto, found {value!r}")
+    return None if value == "auto" else value
+
+
+Auto = BeforeValidator(_auto)
+Share = Annotated[Float, Field(ge=0, le=1)]
+Fraction = Annotated[Float, Field(ge=0, lt=1)]
+Epochs = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class TrainParams(Section):
+    """Section ``train``; ``None`` stands for ``auto`` until :meth:`for_weights` fills it in."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    lr: Annotated[Annotated[Float, Field(gt=0, le=10)] | None, Auto]
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    accumulate: Annotated[int, Field(ge=1, le=1024)]
+    head_epochs: Epochs
+    finetune_epochs: Epochs
+    finetune_lr_scale: Annotated[Annotated[Float, Field(gt=0, le=10)] | None, Auto]
+    finetune_from: Literal["all", "conv2", "conv3", "conv4", "conv5"]
+    batchnorm: Literal["train", "frozen"]
+    warmup_epochs: Annotated[Float, Field(ge=0)]
+    momentum: Fraction
+    weight_decay: Annotated[Fraction | None, Auto]
+    clip_norm: Annotated[Float, Field(ge=0, le=1e6)]
+    ema: Fraction
+    label_smoothing: Fraction
+    class_balance: Share
+    dropout: Fraction
+    mixup: Annotated[Float, Field(ge=0, le=10)]
+    cutmix: Annotated[Float, Field(ge=0, le=10)]
+    flip: Share
+    crop: Annotated[Float, Field(ge=0, le=0.9)]
+    sizes: Annotated[list[Annotated[Float, Field(ge=0.25, le=1)]], Field(min_length=1)]
+    select: Literal["loss", "accuracy", "last"]
+    patience: Epochs
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    xla: bool
+
+    @model_validator(mode="after")
+    def _trains_at_all(self) -> "TrainParams":
+        if not self.head_epochs + self.finetune_epochs:
+            raise ValueError("head_epochs and finetune_epochs are both 0; one must be above")
+        return self
+
+    def for_weights(self, weights: str) -> "TrainParams":
+        """The params with every ``auto`` replaced by what suits ``model.weights``."""
+        defaults = SCRATCH if weights == "none" else PRETRAINED
+        chosen = {name: getattr(self, name) for name in type(self).model_fields}
+        chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
+        return TrainParams(**chosen)

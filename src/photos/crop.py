@@ -1,0 +1,35 @@
+"""Cutting a box out of an image."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from photos.decode import PhotoError
+
+
+def cut(image: np.ndarray, box: Sequence[float], *, margin: float) -> np.ndarray:
+    """The part of ``image`` inside ``box``, widened by ``margin`` of its sides all round.
+
+    Raises:
+        PhotoError: ``bad-box`` when nothing of the box lies inside the image.
+
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box
+    dx, dy = (x2 - x1) * margin, (y2 - y1) * margin
+    left, top = max(0, math.floor(x1 - dx)), max(0, math.floor(y1 - dy))
+    right, bottom = min(width, math.ceil(x2 + dx)), min(height, math.ceil(y2 + dy))
+    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0 or left >= right or top >= bottom:
+        raise PhotoError("bad-box", f"box {tuple(box)} lies outside the photo {width}x{height}")
+    return image[top:bottom, left:right]
+
+
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes ``(x1, y1, x2, y2)``, from 0 to 1."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return width * height / (sum(areas) - width * height)

@@ -1,0 +1,120 @@
+"""What a vehicle detector is, which of its boxes counts, and how its file is opened.
+
+``photos.onnx_detector`` runs ONNX files by OpenCV; ``model.detector`` runs Keras presets.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Protocol
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from params import Float, Section
+from photos.detector_files import weights_of
+from stage import StageError
+
+FOLDER = "models/detectors"
+"""Where detectors of one's own stand; ``dvc.yaml`` watches this folder."""
+
+PUBLISHED = ("yolo_v8_m_pascalvoc",)
+"""The detector presets that keras-cv 0.9 publishes."""
+
+SMALLEST = 0.01
+"""A found box counts from this share of the photo on: what is offered fills more of it."""
+
+Box = tuple[float, float, float, float, float]
+"""``(x1, y1, x2, y2, confidence)`` in pixels of the image that was looked at."""
+
+
+class Detector(Protocol):
+    """Finds the vehicle of each photo."""
+
+    def boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
+        """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is."""
+        ...
+
+
+class DetectorParams(Section):
+    """Which detector, and which of its boxes are believed."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    classes: Annotated[list[Annotated[int, Field(ge=0, lt=10_000)]], Field(min_length=1)]
+    confidence: Annotated[Float, Field(gt=0, lt=1)]
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+
+    @field_validator("path")
+    @classmethod
+    def _watched(cls, path: str) -> str:
+        if path not in PUBLISHED and str(PurePosixPath(path).parent) != FOLDER:
+            raise ValueError(
+                f"expected {' or '.join(PUBLISHED)}, or an .onnx file or a preset's folder in "
+                f"{FOLDER}/ (where DVC watches it), found {path!r}"
+            )
+        return path
+
+    @property
+    def is_onnx(self) -> bool:
+        return self.path.endswith(".onnx")
+
+
+Opener = Callable[[Path, DetectorParams], Detector]
+"""Opens a detector's file or folder."""
+
+_LOCK = threading.Lock()
+
+
+def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> Detector:
+    """The detector in a file or folder, opened once in a process however many threads ask.
+
+    Raises:
+        StageError: there is none, or it cannot be used.
+
+    """
+    file = weights_of(detector)
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise StageError(
+            f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
+        ) from None
+    # Another file under the same name is another detector.
+    stamp = (Path.cwd(), status.st_mtime_ns, status.st_size)
+    with _LOCK:
+        return _open(opener, detector, params.model_dump_json(), stamp)
+
+
+@lru_cache(maxsize=2)
+def _open(opener: Opener, detector: Path, params: str, stamp: tuple) -> Detector:  # noqa: ARG001
+    return opener(detector, DetectorParams.model_validate_json(params))
+
+
+def choose(
+    boxes: np.ndarray, scores: np.ndarray, *, width: int, height: int, confidence: float
+) -> Box | None:
+    """The largest confident box, clipped to the image.
+
+    Args:
+        boxes: ``(n, 4)`` float, ``x1, y1, x2, y2`` in pixels; any value may occur.
+        scores: ``(n,)`` float, how sure the detector is of a vehicle; any value may occur.
+        width: of the image, in pixels; so is ``height``.
+        confidence: what a score must reach.
+
+    Returns:
+        Of equally large boxes the more confident one; ``None`` where no box is confident and
+        covers at least ``SMALLEST`` of the image.
+
+    """
+    sane = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+    sane &= (scores >= confidence) & (scores <= 1)
+    clipped = np.clip(boxes[sane].astype(np.float64), 0, [width, height, width, height])
+    scores = scores[sane]
+    sides = np.maximum(clipped[:, 2:] - clipped[:, :2], 0)
+    areas = sides.prod(axis=1)
+    if not len(areas) or areas.max() < SMALLEST * width * height:
+        return None
+    best = max(range(len(areas)), key=lambda at: (areas[at], scores[at]))
+    return (*(float(side) for side in clipped[best]), float(scores[best]))

@@ -1,0 +1,68 @@
+"""A detector's files: what they are called, their checksum, and how they travel.
+
+``detector.onnx`` or, for a Keras preset, the folder ``detector`` lies beside ``preprocess.json``:
+with each split's shards, and in the bundle that is trained on them.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from stage import StageError
+
+CONTRACT = "preprocess.json"
+DETECTOR_FILE = "detector.onnx"
+DETECTOR_FOLDER = "detector"
+PRESET_FILES = ("config.json", "model.weights.h5")
+"""What a keras-cv preset consists of; the weights are what is checked."""
+
+
+def weights_of(detector: Path) -> Path:
+    """The ONNX file itself, or the weights in a preset's folder."""
+    return detector / PRESET_FILES[1] if detector.is_dir() else detector
+
+
+def read_weights(detector: Path, *, sha256: str = "") -> bytes:
+    """The bytes of a detector's weights, read once and checked.
+
+    Raises:
+        StageError: there are none, or their sha256 is another than ``sha256`` (if given).
+
+    """
+    file = weights_of(detector)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise StageError(
+            f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
+        ) from None
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256:
+        raise StageError(
+            f"preprocess.crop.detector.sha256: {file} has sha256 {found}, expected {sha256}; "
+            "get the file again, or correct the value if this is the file you mean"
+        )
+    return data
+
+
+def sha256_of(detector: Path) -> str:
+    """The sha256 of a detector's weights; errors as in :func:`read_weights`."""
+    return hashlib.sha256(read_weights(detector)).hexdigest()
+
+
+def copy_detector(source: Path, target: Path) -> None:
+    """Copies an ONNX file, or the files of a preset, leaving out whatever else lies there."""
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+        for name in PRESET_FILES:
+            shutil.copyfile(source / name, target / name)
+    else:
+        shutil.copyfile(source, target)
+
+
+def copy_preparation(source: Path, target: Path) -> None:
+    """Copies ``preprocess.json`` and the detector that it names, if any, to another folder."""
+    shutil.copyfile(source / CONTRACT, target / CONTRACT)
+    for name in (DETECTOR_FILE, DETECTOR_FOLDER):
+        if (source / name).exists():
+            copy_detector(source / name, target / name)

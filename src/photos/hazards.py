@@ -1,0 +1,102 @@
+"""What in a folder of photos DVC cannot take, or would take otherwise than it looks.
+
+Seen with DVC 3.67: it stores the target of a link to a file, wherever that lies; leaves linked
+folders out in silence; waits forever on pipes and endless devices; breaks off at sockets, link
+loops, broken links and names that are not UTF-8; and takes some names for its own or Git's files.
+"""
+
+import os
+import stat
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_OWN_FOLDERS = (".dvc", ".git", ".hg")
+_OWN_FILES = (".dvcignore", "dvc.yaml")
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A file or folder, relative to the photos, and what DVC would do with it."""
+
+    path: str
+    detail: str
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
+    """Every entry below ``folder`` but folders, and folders that cannot be listed.
+
+    Follows no link, opens nothing, and so cannot hang.
+    """
+    pending = [""]
+    while pending:
+        inner = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder / inner), key=lambda entry: entry.name)
+        except OSError as error:
+            yield inner or ".", error
+            continue
+        for entry in entries:
+            path = f"{inner}/{entry.name}" if inner else entry.name
+            if entry.is_dir(follow_symlinks=False) and entry.name not in _OWN_FOLDERS:
+                pending.append(path)
+            else:
+                yield path, entry
+
+
+def find_hazards(folder: Path) -> list[Hazard]:
+    """What below ``folder`` is not safe to ``dvc add``, sorted by path."""
+    root = folder.resolve()
+    found = []
+    for path, entry in walk(folder):
+        detail = _explain(root, path, entry)
+        if detail:
+            found.append(Hazard(path, detail))
+    return sorted(found, key=lambda hazard: hazard.path)
+
+
+def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:
+    if isinstance(entry, OSError):
+        return f"cannot be listed ({entry.strerror or entry}): dvc add would stop"
+    if any("\ud800" <= sign <= "\udfff" for sign in path):
+        return "the name is not UTF-8: dvc add would stop; rename it"
+    if entry.is_symlink():
+        return _explain_link(root, path)
+    mode = entry.stat(follow_symlinks=False).st_mode
+    if stat.S_ISFIFO(mode):
+        return "a pipe: dvc add would wait forever"
+    if stat.S_ISSOCK(mode):
+        return "a socket: dvc add would stop"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device: dvc add would read it, perhaps forever"
+    if entry.name in _OWN_FOLDERS:
+        return "a folder of DVC's or Git's own: DVC would leave it out, or all that lies beside it"
+    if entry.name in _OWN_FILES or entry.name.endswith(".dvc"):
+        return "a name that DVC takes for a file of its own: dvc add would stop; rename it"
+    return ""
+
+
+def _explain_link(root: Path, path: str) -> str:
+    try:
+        target = (root / path).resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        return f"a {'broken link' if missing else 'link loop'}: dvc add would stop"
+    inside = target.is_relative_to(root)
+    if target.is_dir():
+        return f"a link to a folder {'here' if inside else 'elsewhere'}: DVC would leave it out"
+    if not target.is_file():
+        return "a link to what is no file: dvc add might wait forever"
+    if not inside:
+        return "a link out of the folder: DVC would store what it points to"
+    return "a link to another file here: DVC would store a copy; photos are read without links"
+
+
+def find_twins(folder: Path) -> list[list[str]]:
+    """Paths that macOS or Windows could not tell apart: by case, or by how accents are coded."""
+    alike = defaultdict(list)
+    for path, _ in walk(folder):
+        alike[unicodedata.normalize("NFC", path).casefold()].append(path)
+    return sorted(sorted(paths) for paths in alike.values() if len(paths) > 1)

@@ -1,0 +1,41 @@
+"""What a photo's container says of it, and the faults that reading one can find."""
+
+from dataclasses import dataclass
+
+from photos import MAX_PIXELS
+from photos.faults import PhotoError
+
+MIN_SIDE = 16
+"""The smallest photo that is used, in pixels a side."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the container says: file format, and stored width and height in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises ``too-large`` or ``too-small``; stands before anything is decoded."""
+    if width * height > MAX_PIXELS:
+        raise PhotoError("too-large", f"{width}x{height} pixels, at most {MAX_PIXELS} in all")
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError("too-small", f"{width}x{height} pixels, at least {MIN_SIDE} a side")
+
+
+def undecodable(detail: str) -> PhotoError:
+    """The file contradicts its own format."""
+    return PhotoError("undecodable", detail)
+
+
+def truncated(detail: str) -> PhotoError:
+    """The file ends before its picture does."""
+    return PhotoError("truncated", detail)
+
+
+def unsupported(detail: str) -> PhotoError:
+    """The format is right, but damage could not be told from what is meant."""
+    return PhotoError("unsupported", detail)

@@ -1,0 +1,218 @@
+"""Keeps what earlier runs made: only rows whose inputs changed are made anew.
+
+Beside the shards of a stage, in an out of its own, lies a record of each: the fingerprint that it
+was made under and, row by row, a key of what the row was made of, and what came out. A row is kept
+when fingerprint and key are those of today and its bytes still have the digest in the record. So
+the end is that of a full rebuild, byte for byte, whatever was there before: half a run, another
+version's shards, a damaged file.
+
+Records stand apart from the shards because later stages depend on the shards, and those shall not
+change when nothing but code or library versions did.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from compute import ComputeParams, spread
+from photos.shards import (
+    Sample,
+    new_file,
+    row_digest,
+    samples_file,
+    write_array,
+    write_samples,
+)
+from stage import progress
+
+RECORDS = Path("data/records")
+SEEN = Path("data/.seen")
+"""Which arrays have been compared with their records on this machine; nothing depends on it."""
+
+NOTHING = np.empty(0)
+
+Stamp = list[int | str]
+"""Size, modification time and inode of an array, and the digest of the record that it fits."""
+
+Facts = dict[str, str | int]
+"""Fields of a :class:`Sample` that are known only once its row is made."""
+
+Make = Callable[[Sequence[int]], Iterator[tuple[np.ndarray, Facts]]]
+"""Makes the rows at these places of a shard, in their order, one at a time."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a shard is to hold.
+
+    ``keys`` says of each of ``samples`` what its row is made of: equal keys, equal rows. ``source``
+    is what the stage needs to make rows. ``stamp`` is what was seen of the array last.
+    """
+
+    file: Path
+    samples: Sequence[Sample]
+    keys: Sequence[str]
+    source: object
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard: rows kept, rows made, and whether its array was written anew."""
+
+    file: Path
+    kept: int
+    made: int
+    rewritten: bool
+    crops: Counter[str]
+    stamp: Stamp
+
+
+def update(
+    stage: str,
+    shards: Sequence[Shard],
+    work: Callable[[Shard], Outcome],
+    *,
+    made_by: str,
+    folders: Sequence[Path],
+    others: Sequence[Path] = (),
+    compute: ComputeParams | None,
+) -> list[Outcome]:
+    """Brings all shards of a stage up to date and removes every other file of its outs.
+
+    ``work`` makes one shard through :func:`refresh`; it runs where ``compute`` says, or in this
+    process, one shard after the other. ``others`` are the files in ``folders`` that are no shards.
+    ``made_by`` is the fingerprint of the stage, which is kept for people to read.
+    """
+    note = RECORDS / stage / "made-by.json"
+    wanted = {note, *others}
+    for shard in shards:
+        wanted |= {shard.file, samples_file(shard.file), record_file(stage, shard.file)}
+    _sweep([*folders, RECORDS / stage], wanted)
+    with new_file(note) as file:
+        file.write_text(made_by)
+    stamps = _read_stamps(SEEN / f"{stage}.json")
+    shards = [replace(shard, stamp=stamps.get(str(shard.file))) for shard in shards]
+    done = spread(work, shards, compute) if compute else map(work, shards)
+    outcomes = list(progress(done, total=len(shards), label=stage, unit="shards"))
+    # A file written this very moment could be written again within one tick of the file clock.
+    settled = time.time_ns() - 1_000_000_000
+    seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
+    with new_file(SEEN / f"{stage}.json") as file:
+        file.write_text(json.dumps(seen))
+    print(
+        f"{stage}: {sum(one.made for one in outcomes):,} rows made, "
+        f"{sum(one.kept for one in outcomes):,} kept, "
+        f"{sum(one.rewritten for one in outcomes):,} of {len(shards):,} shards written anew",
+        flush=True,
+    )
+    return outcomes
+
+
+def record_file(stage: str, file: Path) -> Path:
+    """Where the record of the shard ``file`` of a stage lies."""
+    return RECORDS / stage / file.parent.name / file.with_suffix(".json").name
+
+
+def refresh(
+    shard: Shard, make: Make, *, stage: str, made_by: str, together: bool = False
+) -> Outcome:
+    """Brings one shard up to date, making no more rows than it has to.
+
+    ``together``: rows depend on the rows beside them, so all of them are made where one is.
+    The array is written first, its record last: who is killed in between leaves a record that does
+    not fit the array, and the rows are made again.
+    """
+    record = record_file(stage, shard.file)
+    fingerprint = _short_digest(made_by)
+    array, old = _trusted(shard, record, fingerprint)
+    if together and not old.keys() >= set(shard.keys):
+        old = {}
+    missing = [at for at, key in enumerate(shard.keys) if key not in old]
+    rewritten = bool(missing) or [old[key][0] for key in shard.keys] != list(range(len(array)))
+    facts = [old[key][1] if key in old else {} for key in shard.keys]
+    if rewritten:
+        made = make(missing)
+
+        def rows() -> Iterator[np.ndarray]:
+            for at, key in enumerate(shard.keys):
+                if key in old:
+                    yield array[old[key][0]]
+                else:
+                    row, found = next(made)
+                    facts[at] = {**found, "digest": row_digest(row)}
+                    yield row
+
+        write_array(shard.file, rows(), len(shard.keys))
+    samples = [replace(sample, **found) for sample, found in zip(shard.samples, facts, strict=True)]
+    write_samples(shard.file, samples)
+    rows_of = list(zip(shard.keys, facts, strict=True))
+    text = json.dumps({"fingerprint": fingerprint, "rows": rows_of}) + "\n"
+    with new_file(record) as file:
+        file.write_text(text)
+    return Outcome(
+        file=shard.file,
+        kept=len(shard.keys) - len(missing),
+        made=len(missing),
+        rewritten=rewritten,
+        crops=Counter(sample.crop for sample in samples),
+        stamp=_stamp(shard.file, text),
+    )
+
+
+def _trusted(
+    shard: Shard, record: Path, fingerprint: str
+) -> tuple[np.ndarray, dict[str, tuple[int, Facts]]]:
+    """The old array, and by key the place and the facts of each of its rows that may be kept."""
+    try:
+        text = record.read_text()
+        content = json.loads(text)
+        rows = [(str(key), dict(facts)) for key, facts in content["rows"]]
+        array = np.load(shard.file, mmap_mode="r", allow_pickle=False)
+        if content["fingerprint"] != fingerprint or len(rows) != len(array):
+            return NOTHING, {}
+    except (OSError, ValueError, TypeError, KeyError, EOFError):
+        return NOTHING, {}
+    seen = shard.stamp == _stamp(shard.file, text)
+    return array, {
+        key: (at, facts)
+        for at, (key, facts) in enumerate(rows)
+        if seen or facts.get("digest") == row_digest(array[at])
+    }
+
+
+def _stamp(file: Path, record: str) -> Stamp:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino, _short_digest(record)]
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sweep(folders: Sequence[Path], wanted: set[Path]) -> None:
+    """Removes all files below ``folders`` but the wanted ones, and makes the folders."""
+    for folder in folders:
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(folder.rglob("*"), reverse=True):
+            if file.is_dir() and not file.is_symlink():
+                if not any(file.iterdir()):
+                    file.rmdir()
+            elif file not in wanted:
+                file.unlink()
+
+
+def _read_stamps(file: Path) -> dict[str, Stamp]:
+    try:
+        stamps = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}

@@ -1,0 +1,108 @@
+"""Walks a JPEG: ITU-T T.81, annex B for its segments, annex G for progressive scans."""
+
+import re
+import struct
+
+from photos.header import Header, check_size, truncated, undecodable, unsupported
+
+MAX_SCANS = 100
+"""Scans of one JPEG: each costs a pass over all of its pixels. Encoders make about ten."""
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, no stuffed zero and no restart
+_OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDC, 0xDE, 0xDF} - {0xC4, 0xC8, 0xCC}
+
+
+class _Frame:
+    """What a JPEG's frame header promises, and which of it the scans have brought so far."""
+
+    def __init__(self, marker: int, segment: bytes):
+        if len(segment) < 6 or len(segment) != 6 + 3 * segment[5]:
+            raise undecodable("the JPEG's frame header is damaged")
+        precision, self.height, self.width, count = struct.unpack(">BHHB", segment[:6])
+        if precision != 8:
+            raise unsupported(f"a JPEG of {precision} bits, expected 8")
+        if count not in (1, 3, 4):
+            raise unsupported(f"a JPEG of {count} colours, expected 1, 3 or 4")
+        self.progressive = marker == 0xC2
+        # Of each colour's coefficients, how many low bits are still to come; 255: all. Only a
+        # progressive JPEG brings its 64 one by one.
+        parts = bytearray(b"\xff") * (64 if self.progressive else 1)
+        self.missing = {segment[at]: parts[:] for at in range(6, 6 + 3 * count, 3)}
+        if len(self.missing) != count:
+            raise undecodable("the JPEG names a colour twice")
+        check_size(self.width, self.height)
+
+    def add_scan(self, segment: bytes) -> None:
+        count = segment[0] if segment else 0
+        if not count or len(segment) != 4 + 2 * count:
+            raise undecodable("a scan header of the JPEG is damaged")
+        first, last, shift = segment[-3:]
+        if not self.progressive:
+            first, last, shift = 0, 0, 0
+        if last > 63 or first > last:
+            raise undecodable("a scan header of the JPEG is damaged")
+        for at in range(1, 1 + 2 * count, 2):
+            if segment[at] not in self.missing:
+                raise undecodable("a scan of the JPEG is of no colour that it has")
+            coefficients = self.missing[segment[at]]
+            coefficients[first : last + 1] = bytes([shift & 15] * (last + 1 - first))
+
+    @property
+    def is_whole(self) -> bool:
+        return not any(map(any, self.missing.values()))
+
+
+def read_jpeg(data: bytes) -> Header:
+    """Checks that a JPEG is whole: its segments, every scan of its picture, and its end.
+
+    Raises:
+        PhotoError: ``truncated``, ``undecodable``, ``unsupported``, ``too-large``, ``too-small``.
+
+    """
+    position, size, scans, frame = 2, len(data), 0, None
+    while True:
+        # At the 0xFF of a marker.
+        if position + 4 > size:
+            raise truncated("the JPEG has no end marker" if scans else "the JPEG has no picture")
+        if data[position] != 0xFF:
+            raise undecodable("a JPEG segment is damaged")
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        length = data[position + 2] << 8 | data[position + 3]
+        end = position + 2 + length
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
+            raise undecodable("a JPEG segment is damaged")
+        if end > size:
+            raise truncated("the JPEG ends within a segment")
+        if marker in (0xC0, 0xC1, 0xC2):
+            if frame:
+                raise undecodable("the JPEG has two frames")
+            frame = _Frame(marker, data[position + 4 : end])
+        elif marker in _OTHER_CODINGS:
+            raise unsupported("a lossless, arithmetic or hierarchical JPEG")
+        position = end
+        if marker != 0xDA:
+            continue
+        if not frame:
+            raise undecodable("the JPEG has no frame header")
+        frame.add_scan(data[end - length + 2 : end])
+        scans += 1
+        if scans > MAX_SCANS:
+            raise unsupported(f"a JPEG of more than {MAX_SCANS} scans")
+        if frame.is_whole and not frame.progressive:
+            # Within a scan 0xFF 0xD9 can be nothing but the end. What comes behind is no picture:
+            # cameras append previews and films.
+            if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", position) < 0:
+                raise truncated("the JPEG has no end marker")
+            break
+        following = _MARKER.search(data, position)
+        if not following:
+            raise truncated("the JPEG has no end marker")
+        position = following.start()
+        if data[position + 1] == 0xD9:
+            if not frame.is_whole:
+                raise truncated("scans of the JPEG are missing")
+            break
+    return Header("jpeg", frame.width, frame.height)

@@ -1,0 +1,57 @@
+"""The last look at a manifest: does anything of one side stand on another?
+
+Works from the rows and fingerprints themselves and shares no grouping code with
+:mod:`photos.inspect`, so that a fault there does not hide itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from photos.duplicates import near_duplicates
+from photos.inspect import Inspected
+from photos.manifest import Photo
+
+
+def find_leak(
+    manifest: Sequence[Photo], inspected: Sequence[Inspected], *, difference: float
+) -> str | None:
+    """One line about photos of two splits that belong together, or ``None`` where there are none.
+
+    Together belong photos of one listing, of the same bytes and near-duplicates (see
+    :func:`photos.duplicates.near_duplicates`), also by way of rows that were set aside.
+    """
+    usable = [item for item in inspected if not item.fault]
+    near: dict[int, list[int]] = defaultdict(list)
+    marked = [at for at, item in enumerate(usable) if item.fingerprint]
+    marks = [usable[at].fingerprint for at in marked]
+    for one, other in near_duplicates(marks, difference=difference):
+        near[marked[one]].append(marked[other])
+        near[marked[other]].append(marked[one])
+    sharing: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for at, item in enumerate(usable):
+        sharing["bytes", item.photo_id].append(at)
+        if item.row.listing:
+            sharing["listing", item.row.listing].append(at)
+
+    sides = {photo.path: photo.split for photo in manifest}
+    seen: set[int] = set()
+    for start in range(len(usable)):
+        first, pending = "", [start]
+        while pending:
+            at = pending.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            item = usable[at]
+            path = item.row.path
+            if path in sides:
+                first = first or path
+                if sides[path] != sides[first]:
+                    return (
+                        f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
+                        "but they belong together by listing or by copies"
+                    )
+            pending += near.get(at, [])
+            pending += sharing.pop(("bytes", item.photo_id), [])
+            pending += sharing.pop(("listing", item.row.listing), [])
+    return None

@@ -1,0 +1,79 @@
+"""Runs src/train.py as several processes on this host, as it would run on several hosts.
+
+    python src/train_distributed.py --processes 2
+
+Each process works on its part of every batch, with JAX. On real hosts, start src/train.py on each
+with the variables that ``model/devices.py`` reads; docs/training.md shows how.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stage import StageError, run
+
+SCRIPT = Path(__file__).parent / "train.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--processes", type=int, default=2)
+    count = parser.parse_args().processes
+    if count < 1:
+        parser.error("--processes: expected at least 1")
+    coordinator = f"127.0.0.1:{free_port()}"
+    common = {"KERAS_BACKEND": "jax", "JAX_COORDINATOR_ADDRESS": coordinator}
+    common["JAX_NUM_PROCESSES"] = str(count)
+    started = [
+        subprocess.Popen(  # noqa: S603  # our own script
+            [sys.executable, SCRIPT],
+            env={**os.environ, **common, "JAX_PROCESS_ID": str(number)},
+        )
+        for number in range(count)
+    ]
+    try:
+        wait_for_all(started)
+    finally:
+        for process in started:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for_all(processes: list[subprocess.Popen]) -> None:
+    """Waits until every process has ended well.
+
+    Raises:
+        StageError: one has not; the others would wait for it for ever.
+        KeyboardInterrupt: once all have said their word on how to go on.
+
+    """
+    try:
+        while any(process.poll() is None for process in processes):
+            failed = [process for process in processes if process.returncode]
+            if failed:
+                raise StageError(
+                    f"one of {len(processes)} processes ended with status {failed[0].returncode}; "
+                    "the others were stopped"
+                )
+            time.sleep(0.2)
+    except KeyboardInterrupt:  # a terminal sends it to all of them
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        raise
+    if any(process.returncode for process in processes):
+        raise StageError("a process failed; its own words stand above")
+
+
+if __name__ == "__main__":
+    run(main)

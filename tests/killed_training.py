@@ -1,0 +1,136 @@
+"""Trains in child processes that are killed on the way, for ``test_train_stage.py``.
+
+    python killed_training.py FOLDER
+
+trains in ``FOLDER/undisturbed`` once, and in ``FOLDER/killed`` as often as there are ways to die,
+then once more. Children are forked before TensorFlow computes anything, so that its import is paid
+for once.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from model.runtime import start  # noqa: E402
+
+start(threads=1)
+
+import dvclive  # noqa: E402, F401  # for all children at once
+import numpy as np  # noqa: E402
+
+import train  # noqa: E402
+from model import bundle, checkpoints, curves, devices, environment, fitting, network  # noqa: E402, F401
+from model.feed import ShardFeed  # noqa: E402
+from tiny_training import set_params, shrink_networks, write_shards  # noqa: E402
+
+RECIPE = {
+    "head_epochs": 2,
+    "finetune_epochs": 3,
+    "ema": 0.8,
+    "mixup": 0.2,
+    "flip": 0.5,
+}
+WEIGHTS = Path("models/pretrained/tiny.keras")
+
+
+def die(*_, **__) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def after(owner: object, name: str, times: int) -> None:
+    """Lets a function work so many times, then kills."""
+    plain, calls = getattr(owner, name), []
+
+    def counted(*arguments, **options):
+        result = plain(*arguments, **options)
+        calls.append(1)
+        if len(calls) == times:
+            die()
+        return result
+
+    setattr(owner, name, counted)
+
+
+def half_a_checkpoint(times: int) -> None:
+    """Kills in the middle of writing a checkpoint."""
+    calls = []
+    plain = np.savez
+
+    def torn(handle, **arrays):
+        calls.append(1)
+        if len(calls) == times:
+            handle.write(b"PK half of a file")
+            handle.flush()
+            die()
+        plain(handle, **arrays)
+
+    np.savez = torn
+
+
+WAYS_TO_DIE = {
+    "inside the first checkpoint": lambda: half_a_checkpoint(1),
+    "at the head's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "at the head's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 4),
+    "at the network's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "inside the network's second checkpoint": lambda: half_a_checkpoint(1),
+    "between a checkpoint and its name": lambda: setattr(os, "replace", die),
+    "at the network's second epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "inside the network's third epoch": lambda: after(ShardFeed, "__getitem__", 6),
+    "at the network's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
+    "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "remove", die),
+}
+
+
+def in_child(work, *, killed: bool = False) -> None:
+    """Runs ``work`` in a fork and checks how it ended."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        try:
+            work()
+            sys.stdout.flush()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) == killed, status
+    assert killed or os.WEXITSTATUS(status) == 0, status
+
+
+def prepare() -> None:
+    from model.backbone import build_backbone, build_classifier
+
+    WEIGHTS.parent.mkdir(parents=True)
+    build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0).save(WEIGHTS)
+
+
+def main() -> None:
+    shrink_networks()
+    top = Path(sys.argv[1])
+    for name in ("undisturbed", "killed"):
+        (top / name).mkdir()
+        os.chdir(top / name)
+        write_shards()
+        set_params(model={"weights": str(WEIGHTS)}, train=RECIPE)
+        if name == "undisturbed":
+            in_child(prepare)
+        else:
+            WEIGHTS.parent.mkdir(parents=True)
+            WEIGHTS.write_bytes((top / "undisturbed" / WEIGHTS).read_bytes())
+            for way, arrange in WAYS_TO_DIE.items():
+                print(f"KILLED {way}")
+                in_child(lambda arrange=arrange: (arrange(), train.main()), killed=True)
+        print(f"WHOLE {name}")
+        in_child(train.main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The knobs of training: each one changes what is learnt, and ``auto`` means what it says."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow
+
+import params
+import train
+from model import backbone, bundle, checkpoints
+from model.backbone import build_backbone, build_classifier
+from model.fitting import at_size, freeze, size_of_epoch
+from model.network import build_network
+from model.recipe import PRETRAINED, SCRATCH, TrainParams
+from model.section import ModelParams
+from tiny_training import ROOT, SIZE, set_params, shipped, shrink_networks, write_shards
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+WEIGHTS = "models/pretrained/tiny.keras"
+
+# With it each knob bites: rows enough for two steps, one class more frequent than the others.
+BASE = {"batch_size": 12, "head_epochs": 1, "finetune_epochs": 1, "lr": 0.2, "warmup_epochs": 0.5}
+
+KNOBS = {
+    "seed": 1,
+    "lr": 0.1,
+    "batch_size": 5,
+    "accumulate": 2,
+    "head_epochs": 2,
+    "finetune_epochs": 2,
+    "finetune_lr_scale": 0.5,
+    "finetune_from": "conv3",
+    "batchnorm": "frozen",
+    "warmup_epochs": 0.0,
+    "momentum": 0.5,
+    "weight_decay": 0.01,
+    "clip_norm": 0.1,
+    "ema": 0.5,
+    "label_smoothing": 0.0,
+    "class_balance": 1.0,
+    "dropout": 0.5,
+    "mixup": 0.3,
+    "cutmix": 1.0,
+    "flip": 0.5,
+    "crop": 0.3,
+    "sizes": [0.8, 1.0],
+    "select": "accuracy",
+    "patience": 1,
+    "precision": "mixed_bfloat16",
+    "xla": True,
+}
+# Whether these bite depends on the figures on val: test_train_stage.py has tests of their own.
+# XLA promises the same network up to rounding, so it is looked for where it is set.
+ELSEWHERE = {"select", "patience", "xla"}
+
+
+def test_every_knob_is_tried():
+    assert set(KNOBS) == set(TrainParams.model_fields)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory):
+    """What the stage learns with some knobs changed: the weights it would save."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("knobs"))
+        patch.setitem(backbone.BLOCKS, "resnet18", None)  # so that it is put back
+        shrink_networks((1, 1, 0, 0))
+        tensorflow.config.run_functions_eagerly(True)  # few steps: tracing would cost far more
+        write_shards(train=13, val=0, width=128)
+        Path(WEIGHTS).parent.mkdir(parents=True)
+        keras.utils.set_random_seed(7)
+        small = build_backbone("resnet18", shape=(32, 32))
+        build_classifier(small, classes=2, dropout=0).save(WEIGHTS)
+        saved = []
+        patch.setattr(bundle, "save_bundle", lambda _, net, **__: saved.append(net.get_weights()))
+        patch.setattr(checkpoints.Checkpoints, "save", lambda *_: None)
+
+        def learn(**knobs) -> list[np.ndarray]:
+            set_params(model={"weights": WEIGHTS}, train=BASE | knobs)
+            train.main()
+            return saved[-1]
+
+        learn.plain = learn()
+        yield learn
+        tensorflow.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize("knob", sorted(set(KNOBS) - ELSEWHERE))
+def test_a_knob_changes_what_is_learnt(learnt, knob: str):
+    changed = learnt(**{knob: KNOBS[knob]})
+    assert [value.shape for value in changed] == [value.shape for value in learnt.plain]
+    assert any(not np.array_equal(a, b) for a, b in zip(changed, learnt.plain, strict=True))
+
+
+def test_nothing_changed_learns_the_same(learnt):
+    for ours, theirs in zip(learnt(), learnt.plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_auto_follows_the_weights_and_a_number_wins(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    set_params(train={"lr": "auto"})
+    recipe = params.load("train", TrainParams)
+    assert {name for name in TrainParams.model_fields if getattr(recipe, name) is None} == set(
+        SCRATCH
+    )
+    for weights, expected in (("none", SCRATCH), ("imagenet", PRETRAINED), (WEIGHTS, PRETRAINED)):
+        chosen = recipe.for_weights(weights)
+        assert {name: getattr(chosen, name) for name in expected} == expected
+    set_params(train={"lr": 0.01})
+    assert params.load("train", TrainParams).for_weights("imagenet").lr == 0.01
+
+
+def test_the_comments_of_params_yaml_say_what_auto_means():
+    text = (ROOT / "params.yaml").read_text()
+    said = dict(re.findall(r"^  (\w+): auto +# ([\d.]+ \| [\d.]+)", text, re.MULTILINE))
+    assert said == {name: f"{SCRATCH[name]:g} | {PRETRAINED[name]:g}" for name in SCRATCH} | {
+        "finetune_lr_scale": "1.0 | 0.1"
+    }
+    assert all(shipped("train")[name] == "auto" for name in said)
+
+
+def test_freezing_stops_at_the_named_stage():
+    network = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0)
+    freeze(network, finetune_from="conv4", batchnorm="train")
+    names = {weight.path.split("/")[0] for weight in network.trainable_weights}
+    assert not any(name.startswith(("conv1", "conv2", "conv3")) for name in names)
+    assert {"conv4_block1_1_conv", "conv5_block2_2_bn", "logits"} <= names
+    freeze(network, finetune_from="all", batchnorm="frozen")
+    names = {weight.path.split("/")[0] for weight in network.trainable_weights}
+    assert "conv1_conv" in names
+    assert not any(name.endswith("_bn") for name in names)
+
+
+def test_the_input_grows_in_equal_parts():
+    network = build_backbone("resnet18", shape=(64, 112))
+    sizes = [size_of_epoch(network, epoch, 6, [0.7, 0.85, 1]) for epoch in range(6)]
+    assert sizes == [(48, 80), (48, 80), (56, 96), (56, 96), (64, 112), (64, 112)]
+    small = at_size(network, (48, 80))
+    assert small.input_shape == (None, 48, 80, 3)
+    assert [id(v) for v in small.trainable_variables] == [
+        id(v) for v in network.trainable_variables
+    ]
+
+
+def test_precision_is_of_layers_alone():
+    model = ModelParams(backbone="resnet18", weights="none", threads=1)
+    network = build_network(
+        model, shape=(SIZE, SIZE), classes=3, dropout=0.1, precision="mixed_float16"
+    )
+    assert network.get_layer("conv2_block1_1_conv").compute_dtype == "float16"
+    assert network.get_layer("normalise").compute_dtype == "float32"
+    assert network.get_layer("logits").compute_dtype == "float32"
+    assert {str(weight.dtype) for weight in network.weights} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"

@@ -1,0 +1,155 @@
+"""JAX and PyTorch instead of TensorFlow, and two processes instead of one."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from model.runtime import start
+from tiny_training import ROOT, set_params, shipped, write_shards
+
+start(threads=1)
+
+import keras  # noqa: E402
+
+from model.bundle import load_bundle  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+SCRIPT = ROOT / "tests/trained_elsewhere.py"
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.float32)
+
+
+def prepared(root: Path, *, test: bool = False) -> Path:
+    root.mkdir()
+    write_shards(root, train=16)
+    if test:
+        shutil.copytree(root / "data/processed/val", root / "data/processed/test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        # Dropout is off: each backend has a generator of its own.
+        set_params(train={"dropout": 0.0, "mixup": 0.2, "ema": 0.5, "finetune_epochs": 1})
+        values = yaml.safe_load(Path("params.yaml").read_text()) | {"evaluate": shipped("evaluate")}
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+    return root
+
+
+def training(root: Path, *arguments: str, backend: str, **variables: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        cwd=root,
+        env={**os.environ, "KERAS_BACKEND": backend, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended_well(process: subprocess.Popen) -> str:
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained and evaluated by one JAX process in which TensorFlow cannot be imported."""
+    pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
+    root = prepared(tmp_path_factory.mktemp("alone") / "run", test=True)
+    text = ended_well(training(root, "hide", backend="jax"))
+    assert "evaluate: top-1" in text
+    return root
+
+
+def predicted_by(backend: str, bundle: Path) -> np.ndarray:
+    """The logits of ``PIXELS`` that another backend gives with a bundle."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from model.runtime import start; start(threads=1)\n"
+        "from model.bundle import load_bundle\n"
+        "network, _ = load_bundle(Path(sys.argv[2]))\n"
+        "pixels = np.load(sys.argv[3])\n"
+        "np.save(sys.argv[4], network.predict(pixels, verbose=0))\n"
+    )
+    given, result = bundle.parent / "pixels.npy", bundle.parent / f"{backend}.npy"
+    np.save(given, PIXELS)
+    subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "src"), str(bundle), str(given), str(result)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        check=True,
+        timeout=240,
+    )
+    return np.load(result)
+
+
+def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
+    network, labels = load_bundle(alone / "models/vehicle")
+    assert keras.backend.backend() == "tensorflow"
+    assert len(labels) == 3
+    ours = network.predict(PIXELS, verbose=0)
+    theirs = predicted_by("jax", alone / "models/vehicle")
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
+    root = prepared(tmp_path / "two")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2"}
+    processes = [
+        training(root, backend="jax", **variables, JAX_PROCESS_ID=str(number)) for number in (0, 1)
+    ]
+    first, second = (ended_well(process) for process in processes)
+    assert "network 1/1" in first
+    assert "network 1/1" not in second  # one process reports
+    one, two = (load_bundle(folder / "models/vehicle")[0] for folder in (alone, root))
+    for ours, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert not list((root / ".checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"JAX_NUM_PROCESSES": "2"}, "expected JAX_COORDINATOR_ADDRESS as host:port"),
+        (
+            {
+                "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": "1",
+            },
+            "KERAS_BACKEND is tensorflow; set it to jax",
+        ),
+    ],
+)
+def test_half_a_description_of_the_hosts_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+):
+    from model.devices import join_hosts
+    from stage import StageError
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StageError, match=words):
+        join_hosts()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed here"
+)
+def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
+    root = prepared(tmp_path / "torch", test=True)
+    assert "evaluate: top-1" in ended_well(training(root, "hide", backend="torch"))
+    network, _ = load_bundle(root / "models/vehicle")
+    ours = network.predict(PIXELS, verbose=0)
+    theirs = predicted_by("torch", root / "models/vehicle")
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())

@@ -1,0 +1,136 @@
+"""Executors: the same bytes from threads, processes, a Dask cluster and Ray; faults in one line."""
+
+import builtins
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import compute
+import preprocess
+from compute import ComputeParams, spread
+from stage import StageError
+from tiny_project import Project, refusal, run_script
+
+pytestmark = pytest.mark.xdist_group("clusters")
+
+EXECUTORS = ("threads", "processes", "dask", "ray")
+
+
+def params(executor: str, *, workers: int = 2, address: str = "local") -> ComputeParams:
+    return ComputeParams(workers=workers, executor=executor, address=address)
+
+
+def whereabouts(item: int) -> tuple[int, int, str]:
+    """Stands for a shard's work: what came of it, in which process, in which folder."""
+    return item * item, os.getpid(), str(Path.cwd())
+
+
+def fails_at_two(item: int) -> int:
+    if item == 2:
+        raise StageError("photo 2: it is not there; put it there")
+    return item
+
+
+def reverse(item: int) -> int:
+    if item == 2:
+        raise ZeroDivisionError("a bug, not a person's fault")
+    return -item
+
+
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[dict[str, str]]:
+    """A Dask cluster and a Ray of two workers each, which run for the tests of this file."""
+    distributed = pytest.importorskip("distributed")
+    ray = pytest.importorskip("ray")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+    )
+    with pytest.MonkeyPatch.context() as patch:  # workers find this file's functions too
+        patch.setattr(compute, "SRC", f"{compute.SRC}{os.pathsep}{Path(__file__).parent}")
+        close = compute._ray(params("ray"))
+    yield {"dask": cluster.scheduler_address, "ray": ray.get_runtime_context().gcs_address}
+    close()
+    cluster.close()
+
+
+@pytest.fixture
+def at(clusters: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    """The params of an executor; Ray, of which a process can hold one, stays connected."""
+    monkeypatch.setattr(compute, "_ray", lambda _: lambda: None)
+    return lambda executor: params(executor, address=clusters.get(executor, "local"))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_results_come_in_order_from_workers_in_the_callers_folder(
+    at, executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = list(spread(whereabouts, range(70), at(executor)))
+    assert [square for square, _, _ in found] == [item * item for item in range(70)]
+    assert {folder for _, _, folder in found} == {str(tmp_path)}
+    assert (os.getpid() in {pid for _, pid, _ in found}) == (executor == "threads")
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) -> None:
+    text = refusal(lambda: list(spread(fails_at_two, range(5), at(executor))))
+    assert text == "error: photo 2: it is not there; put it there"
+    with pytest.raises(ZeroDivisionError):
+        list(spread(reverse, range(5), at(executor)))
+
+
+@pytest.mark.parametrize("executor", ["processes", "dask", "ray"])
+def test_every_executor_and_worker_count_gives_the_same_bytes(
+    at, executor: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.with_good_photos().split()
+    project.preprocess()
+    expected = project.digests("data/processed", "data/records", "metrics")
+    assert len(expected) > 8
+    for out in ("data/processed", "data/records"):
+        (project.root / out).rename(project.root / f"{Path(out).name}-by-threads")
+    monkeypatch.setattr(preprocess.params, "load", _with(at(executor)))
+    project.preprocess()
+    assert project.digests("data/processed", "data/records", "metrics") == expected
+
+
+def _with(chosen: ComputeParams):
+    load = preprocess.params.load
+    return lambda section, kind: chosen if section == "compute" else load(section, kind)
+
+
+def test_a_script_can_send_its_own_functions_to_processes(project: Project) -> None:
+    project.with_good_photos().split()
+    project.preprocess()
+    expected = project.digests("data/processed", "data/records")
+    (project.root / "data/processed").rename(project.root / "by-threads")
+    project.set(compute={"executor": "processes", "workers": 2, "address": "local"})
+    result = run_script("preprocess.py", cwd=project.root)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert project.digests("data/processed", "data/records") == expected
+
+
+@pytest.mark.parametrize("executor", ["dask", "ray"])
+def test_a_missing_library_is_named_with_the_file_that_installs_it(
+    executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest):
+        if name.split(".")[0] in ("distributed", "ray"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    text = refusal(lambda: list(spread(reverse, [1], params(executor))))
+    assert f"compute.executor: {executor} is not installed" in text
+    assert f"requirements-{executor}.txt" in text
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "PATIENCE", 1)
+    nowhere = params("dask", address="tcp://127.0.0.1:9")
+    text = refusal(lambda: list(spread(reverse, [1], nowhere)))
+    assert "compute.address: no dask cluster at tcp://127.0.0.1:9" in text

@@ -1,0 +1,150 @@
+"""The real stages, one after the other: after any history their outs are those of a rebuild."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import augment
+import embed
+import stage
+import wiring
+from tiny_project import Project
+
+OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
+POLICY = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())["augment"]
+MODEL = {"backbone": "resnet18", "weights": "models/pretrained/own.keras", "threads": 1}
+
+
+class Mean:
+    """Stands for a network whose last digits depend on who else is in a batch."""
+
+    def predict(self, images: np.ndarray, *, batch_size: int, verbose: int) -> np.ndarray:
+        assert (images.dtype, verbose) == (np.uint8, 0)
+        features = images.mean(axis=(1, 2), dtype=np.float32)
+        for first in range(0, len(images), batch_size):
+            features[first : first + batch_size] += images[first : first + batch_size].mean()
+        return features
+
+
+class Stages:
+    """Photos of two classes and all stages up to ``embed``, in the current folder."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        self.photos = {f"{number}.jpg": ("Audi", "Seat")[number % 2] for number in range(8)}
+        self.changes = {"preprocess": {}, "augment": {}}
+        for path in self.photos:
+            project.add(path)
+        Path(MODEL["weights"]).parent.mkdir(parents=True)
+        Path(MODEL["weights"]).write_bytes(b"weights")
+
+    def run(self) -> dict[str, str]:
+        """Runs the stages and returns the digest of every file that DVC would keep."""
+        self.project.label(self.photos.items())
+        self.project.set(
+            split={"method": "stable", "max_quarantined": 1.0},
+            preprocess=self.changes["preprocess"],
+        )
+        document = yaml.safe_load(Path("params.yaml").read_text())
+        rested = {"brightness": 0, "contrast": 0, "copies": 2}  # starts no TensorFlow
+        document["augment"] = {**POLICY, **rested, **self.changes["augment"]}
+        document["model"] = MODEL
+        Path("params.yaml").write_text(yaml.safe_dump(document))
+        self.project.split()
+        self.project.preprocess()
+        stage.run(augment.main)
+        stage.run(embed.main)
+        return self.project.digests(*OUTS)
+
+    def forget(self) -> None:
+        for out in (*OUTS[:-1], "data/.seen"):
+            shutil.rmtree(out, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "load_backbone", lambda *_: Mean())
+
+
+steps = st.one_of(
+    st.tuples(st.just("add"), st.sampled_from(["new-1.jpg", "new-2.jpg", "new-3.jpg"])),
+    st.tuples(st.just("remove"), st.sampled_from(["0.jpg", "1.jpg", "new-1.jpg"])),
+    st.tuples(st.just("relabel"), st.sampled_from(["2.jpg", "3.jpg"])),
+    st.tuples(st.just("preprocess"), st.sampled_from([{}, {"fit": "stretch"}, {"shards": 2}])),
+    st.tuples(st.just("augment"), st.sampled_from([{}, {"copies": 1}, {"copies": 0}, {"seed": 5}])),
+    st.tuples(st.just("lose"), st.sampled_from(OUTS[:-1])),
+)
+
+
+@settings(max_examples=8)
+@given(history=st.lists(steps, min_size=1, max_size=4))
+@example(history=[("add", "new-1.jpg"), ("remove", "0.jpg"), ("relabel", "2.jpg")])
+def test_any_history_of_the_real_stages_ends_as_a_rebuild(
+    history: list, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("history")
+        patch.chdir(folder)
+        stages = Stages(Project(folder))
+        stages.run()
+        for kind, value in history:
+            if kind == "add":
+                stages.photos[stages.project.add(value)] = "Audi"
+            elif kind == "remove":
+                stages.photos.pop(value, None)
+            elif kind == "relabel":
+                stages.photos[value] = {"Audi": "Seat", "Seat": "Audi"}[stages.photos[value]]
+            elif kind == "lose":
+                shutil.rmtree(value)
+            else:
+                stages.changes[kind] = value
+            kept = stages.run()
+        stages.forget()
+        assert stages.run() == kept
+
+
+@pytest.fixture
+def stages(project: Project) -> Stages:
+    return Stages(project)
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {
+        name
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name) and "records" not in name
+    }
+
+
+def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:
+    before = stages.run()
+    path = next(row["path"] for row in stages.project.manifest() if row["split"] == "train")
+    stages.photos[path] = {"Audi": "Seat", "Seat": "Audi"}[stages.photos[path]]
+    after = stages.run()
+    names = changed(before, after)
+    assert {str(Path(name).parent) for name in names} >= {"data/processed/train", "data/augmented"}
+    assert not [name for name in names if name.endswith(".npy")]
+
+
+def test_more_copies_keep_those_that_there_are(stages: Stages, capsys) -> None:
+    stages.run()
+    trained = sum(row["split"] == "train" for row in stages.project.manifest())
+    stages.changes["augment"] = {"copies": 3}
+    capsys.readouterr()
+    stages.run()
+    assert f"augment: {trained} rows made, {2 * trained} kept" in capsys.readouterr().out
+
+
+def test_another_file_of_weights_makes_all_features_anew(stages: Stages, capsys) -> None:
+    stages.run()
+    Path(MODEL["weights"]).write_bytes(b"better")
+    capsys.readouterr()
+    stages.run()
+    text = capsys.readouterr().out
+    assert "preprocess: 0 rows made, 8 kept" in text
+    assert ", 0 kept" in text.partition("embed: ")[2].partition("embed: ")[2]

@@ -1,0 +1,56 @@
+"""What a person sees of long work: plain lines in a log, a bar on a terminal."""
+
+import sys
+
+import pytest
+
+from stage import progress
+
+
+class Clock:
+    """Ten seconds pass with every look at it but the first."""
+
+    def __init__(self):
+        self.seconds = -10.0
+
+    def __call__(self) -> float:
+        self.seconds += 10
+        return self.seconds
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys: pytest.CaptureFixture) -> None:
+    work = progress(range(7), total=7, label="embed", unit="shards", every=30, clock=Clock())
+    assert list(work) == list(range(7))
+    assert capsys.readouterr().out.splitlines() == [
+        "embed: 3 of 7 shards, 0.1/s, 40.0 s left",
+        "embed: 6 of 7 shards, 0.1/s, 10.0 s left",
+        "embed: 7 shards in 1 min (0.087/s)",
+    ]
+
+
+def test_hours_are_told_as_hours(capsys: pytest.CaptureFixture) -> None:
+    work = progress(range(1), total=1000, label="embed", unit="shards", every=10, clock=Clock())
+    assert list(work) == [0]
+    assert capsys.readouterr().out.startswith("embed: 1 of 1,000 shards, 0.1/s, 2 h 46 min left\n")
+
+
+def test_short_work_gets_one_line_and_a_lazy_caller_gets_items_as_they_come(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    seen = []
+    for item in progress(iter([1, 2]), total=2, label="split", unit="photos"):
+        seen.append(item)
+        assert capsys.readouterr().out == ""
+    assert seen == [1, 2]
+    assert capsys.readouterr().out.startswith("split: 2 photos in 0.0 s (")
+
+
+def test_a_terminal_gets_a_bar(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(progress([1, 2], total=2, label="split", unit="photos")) == [1, 2]
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "split: 100%" in shown.err
+    assert "2/2" in shown.err

@@ -1,0 +1,252 @@
+"""The train stage: killed, stopped, misled; what it leaves and what it says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from model.runtime import start
+from tiny_project import refusal
+from tiny_training import ROOT, set_params, shrink_networks, write_shards
+
+start(threads=1)
+
+import keras  # noqa: E402
+
+from model import backbone, fitting  # noqa: E402
+from model.checkpoints import Checkpoints, State, fingerprint  # noqa: E402
+from model.environment import committed, describe, differences  # noqa: E402
+from model.feed import ShardFeed  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to train in, which is the current one, and a network that takes no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(backbone.BLOCKS, "resnet18", None)  # so that it is put back
+    shrink_networks()
+    write_shards()
+    set_params()
+    return tmp_path
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for name in ("models/vehicle", "metrics", ".checkpoints")
+        for file in (folder / name).rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path: Path):
+    script = ROOT / "tests/killed_training.py"
+    result = subprocess.run(
+        [sys.executable, script, tmp_path], text=True, capture_output=True, timeout=300
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("KILLED") == 12
+    # It did go on where it was: no epoch but the two that were cut off ran twice.
+    _, killed = result.stdout.split("KILLED", 1)
+    assert "3 of 3 epochs are done already" in killed
+    undisturbed = digests(tmp_path / "undisturbed")
+    assert digests(tmp_path / "killed") == undisturbed
+    assert not any(name.startswith(".checkpoints") for name in undisturbed)
+    assert {"models/vehicle/model.keras", "metrics/train/plots/metrics/val/loss.tsv"} <= set(
+        undisturbed
+    )
+
+
+def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    plain = fitting.run_epoch
+
+    def interrupted(trainee, feed, epoch: int):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return plain(trainee, feed, epoch)
+
+    monkeypatch.setattr(fitting, "run_epoch", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        train.run(train.main)
+    assert str(stopped.value) == (
+        "\nstopped in epoch 2 of 2 (network); run the same command again to go on from its start"
+    )
+    kept = shards / ".checkpoints/train-0.npz"
+    before = kept.read_bytes()
+    monkeypatch.setattr(fitting, "run_epoch", plain)
+
+    for change, undo in (
+        (lambda: set_params(train={"lr": 0.04}), set_params),
+        (lambda: _flip_a_pixel(shards), lambda: _flip_a_pixel(shards)),
+    ):
+        kept.write_bytes(before)
+        change()
+        train.main()
+        shown = capsys.readouterr().out
+        assert "starting afresh" in shown
+        assert "network 1/2" in shown
+        undo()
+    kept.write_bytes(before)
+    train.main()
+    shown = capsys.readouterr().out
+    assert "network: 1 of 2 epochs are done already" in shown
+    assert "network 1/2" not in shown
+    assert not kept.exists()
+
+
+def _flip_a_pixel(folder: Path) -> None:
+    file = folder / "data/augmented/shard-001.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = ShardFeed.__getitem__
+
+    def spoilt(feed: ShardFeed, index: int):
+        x, y, *weight = plain(feed, index)
+        return x, y if not feed._epoch else y + np.float32(np.nan), *weight
+
+    monkeypatch.setattr(ShardFeed, "__getitem__", spoilt)
+    text = refusal(train.main)
+    assert "the loss is no longer finite in epoch 2" in text
+    assert "lower train.lr" in text
+    assert not (shards / "models/vehicle").exists()
+    assert (shards / ".checkpoints/train-0.npz").is_file()
+
+
+def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = iter([3.0, 1.0, 2.0, 1.5, 0.0])
+    kept = []
+    plain = fitting.run_epoch
+
+    def run_epoch(trainee, feed, epoch: int):
+        figures = plain(trainee, feed, epoch)
+        kept.append([np.array(value) for value in trainee.get_weights()])
+        return figures
+
+    measure = keras.Model.evaluate
+    monkeypatch.setattr(fitting, "run_epoch", run_epoch)
+    monkeypatch.setattr(
+        keras.Model,
+        "evaluate",
+        lambda *a, **k: measure(*a, **k) | {"cross_entropy": next(seen)},
+    )
+    set_params(train={"finetune_epochs": 9, "patience": 2})
+    train.main()
+    assert len(kept) == 4  # the second was best, and two brought nothing better
+    from model.bundle import load_bundle
+
+    network, _ = load_bundle(shards / "models/vehicle")
+    for ours, theirs in zip(network.get_weights(), kept[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+HISTORY = [
+    {"val_loss": 2.0, "val_accuracy": 0.5},
+    {"val_loss": 1.0, "val_accuracy": 0.6},
+    {"val_loss": 1.5, "val_accuracy": 0.8},
+    {"val_loss": 1.4, "val_accuracy": 0.8},
+    {"val_loss": 1.8, "val_accuracy": 0.7},
+]
+
+
+@pytest.mark.parametrize(("select", "best"), [("loss", 1), ("accuracy", 3), ("last", 4)])
+def test_the_best_epoch_is_chosen_on_val(select: str, best: int):
+    assert fitting.best_epoch(HISTORY, select) == best
+    assert fitting.best_epoch([{"loss": 1.0}] * 3, select) == 2  # no val photos
+
+
+def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path / "deep/train.npz", "ours")
+    assert checkpoints.load() is None
+    arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
+    history = {"network": [{"loss": 0.1 + 0.2}]}
+    checkpoints.save(State("network", history, arrays, arrays[1:], []))
+    state = checkpoints.load()
+    assert state.history == history
+    np.testing.assert_array_equal(state.network[0], arrays[0])
+    assert (state.network[1].dtype, state.optimizer[0], state.kept) == (np.int64, 7, [])
+    assert Checkpoints(tmp_path / "deep/train.npz", "theirs").load() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut"])
+def test_a_damaged_checkpoint_starts_afresh(tmp_path: Path, content: bytes, capsys):
+    file = tmp_path / "train.npz"
+    file.write_bytes(content)
+    assert Checkpoints(file, "ours").load() is None
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    note = np.array([Trap()], dtype=object)
+    np.savez(tmp_path / "train.npz", note=note)
+    assert Checkpoints(tmp_path / "train.npz", "ours").load() is None
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_fingerprint_sees_facts_bytes_and_names(tmp_path: Path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"x")
+    two.write_bytes(b"x")
+    prints = {
+        fingerprint({"lr": 1}, [one]),
+        fingerprint({"lr": 2}, [one]),
+        fingerprint({"lr": 1}, [two]),
+        fingerprint({"lr": 1}, [one, two]),
+    }
+    assert len(prints) == 4
+    assert fingerprint({"lr": 1}, [one]) in prints
+
+
+@pytest.mark.usefixtures("shards")
+def test_another_environment_than_the_committed_one_is_put_into_words(
+    capsys: pytest.CaptureFixture,
+):
+    file = Path("metrics/train/environment.json")
+    assert committed(file) is None  # no repository here
+    now = describe(threads=1)
+    assert now == describe(threads=1)
+    assert now["backend"] == "tensorflow"
+    before = now | {"threads": 8, "features": [*now["features"], "amx_bf16"], "keras": "3.0.0"}
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(before))
+    for command in (["init", "-q"], ["add", str(file)], ["commit", "-qm", "a model"]):
+        subprocess.run(
+            ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *command], check=True
+        )
+    file.unlink()
+    words = differences(now, committed(file))
+    assert words == [
+        "features -amx_bf16",
+        f"keras {now['keras']}, was 3.0.0",
+        "threads 1, was 8",
+    ]
+    set_params(train={"finetune_epochs": 1})
+    train.main()
+    assert "other than where the committed model was trained: features" in capsys.readouterr().out
+    written = json.loads(file.read_text())
+    assert written == now == json.loads(Path("models/vehicle/environment.json").read_text())
+
+
+@pytest.mark.usefixtures("shards")
+def test_weights_that_went_missing_are_one_line():
+    set_params(model={"weights": "models/pretrained/gone.keras"})
+    assert "model.weights: no file" in refusal(train.main)

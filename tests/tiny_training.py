@@ -1,0 +1,67 @@
+"""A project of tiny shards for the train stage, and small residual networks to train on them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from photos.manifest import Label, write_labels
+from photos.shards import Sample, shard_file, write_shard
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ("Audi One", "Audi Two", "Seat Three")
+SIZE = 40
+
+MODEL = {"backbone": "resnet18", "weights": "none", "threads": 1}
+QUICK = {"batch_size": 8, "head_epochs": 0, "finetune_epochs": 2, "lr": 0.05}
+
+
+def shipped(section: str) -> dict:
+    return yaml.safe_load((ROOT / "params.yaml").read_text())[section]
+
+
+def set_params(*, model: dict | None = None, train: dict | None = None) -> None:
+    """Writes the current folder's ``params.yaml``: shipped values, some of them made quick."""
+    sections = {
+        "model": MODEL | (model or {}),
+        "train": shipped("train") | QUICK | (train or {}),
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(sections))
+
+
+def write_shards(root: Path = Path(), *, train: int = 20, val: int = 6, width: int = 64) -> None:
+    """Photos of plain colours with noise, which tell the classes apart, with features to match."""
+    write_labels_file(root)
+    for name, rows in (("processed/train", train), ("augmented", train), ("processed/val", val)):
+        random = np.random.default_rng(len(name))
+        classes = np.arange(rows) % len(CLASSES)
+        images = random.integers(0, 160, (rows, SIZE, SIZE, 3)).astype(np.uint8)
+        images[np.arange(rows), :, :, classes] += 90
+        samples = [
+            Sample(f"{row:016x}", int(name == "augmented"), CLASSES[c], "")
+            for row, c in enumerate(classes)
+        ]
+        features = random.random((rows, width), np.float32)
+        features[np.arange(rows), classes] += 1
+        for shard in range(2):
+            part = slice(shard, None, 2)
+            file = shard_file(root / "data" / name, shard)
+            write_shard(file, images[part], samples[part])
+            file = shard_file(root / "data/features" / Path(name).name, shard)
+            write_shard(file, features[part], samples[part])
+    (root / "data/processed/train/preprocess.json").write_text(json.dumps({"size": SIZE}))
+
+
+def write_labels_file(root: Path) -> None:
+    (root / "data/split").mkdir(parents=True, exist_ok=True)
+    write_labels(
+        root / "data/split/labels.json", [Label(name, name.split()[0]) for name in CLASSES]
+    )
+
+
+def shrink_networks(blocks: tuple[int, int, int, int] = (1, 0, 0, 0)) -> None:
+    """Makes ``resnet18`` a network of few blocks, and so of few features, for this process."""
+    from model import backbone
+
+    backbone.BLOCKS["resnet18"] = blocks
