@@ -19,6 +19,7 @@ import numpy as np
 
 from inference.classifier import Classifier, calibration_file
 from model.runtime import import_quietly
+from photos.detector_files import copy_preparation
 from stage import StageError
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -62,8 +63,8 @@ def export(
         with quiet():
             form.write(network, partial / form.name)
         difference = compare(network, form.read(partial / form.name), images, form, kind)
-        for name in ("labels.json", "preprocess.json"):
-            shutil.copyfile(bundle / name, partial / name)
+        shutil.copyfile(bundle / "labels.json", partial / "labels.json")
+        copy_preparation(bundle, partial)
         shutil.copyfile(calibration_file(bundle), partial / "calibration.json")
         contract = {
             "format": kind,
