@@ -129,10 +129,8 @@ class UploadLimit:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                if message["status"] in (
-                    408,
-                    413,
-                ):  # hang up, else the rest would be read and dropped
+                # Hang up, else the rest would be read and dropped.
+                if message["status"] in (408, 413):
                     extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
