@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from inference.find import Item
     from inference.stream import Seen
 
-COLUMNS = ("kind", "listing", "photo", "photos", "label", "make", "confidence", "make_confidence")
-COLUMNS += ("decision", "top", "reason", "detail")
+COLUMNS = ("kind", "listing", "photo", "photos", "crop", "label", "make", "confidence")
+COLUMNS += ("make_confidence", "decision", "top", "reason", "detail")
 AUDIT = ("rank", "listing", "photos", "declared", "declared_make", "label", "make", "confidence")
 AUDIT += ("wrong", "contradicts", "reason", "detail")
 UNREADABLE = 3
@@ -56,7 +56,7 @@ def main() -> None:
         sys.exit(141)
     print(f"predict: {seen.photos:,} photos, {seen.faults:,} unreadable", file=sys.stderr)
     if not seen.photos:
-        raise StageError("no photo found; expected .jpg, .png, .webp or .bmp files")
+        raise StageError("no photo found; expected .jpg, .png or .webp files")
     if seen.faults:
         sys.exit(UNREADABLE)
 
@@ -127,6 +127,7 @@ def rows_of(
             if row.fault:
                 yield {**known, "reason": row.fault.reason, "detail": row.fault.detail}
                 continue
+            known["crop"] = row.crop
             probabilities = row.probabilities[None]
             yield known | cells(classifier.verdicts(probabilities, top=options.top_k)[0])
             if options.listing_from:

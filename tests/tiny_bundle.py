@@ -37,7 +37,8 @@ def build_network():
     from keras import layers
 
     inputs = keras.Input((SIDE, SIDE, 3))
-    x = layers.Conv2D(3, 1, use_bias=False, activation="relu", name="colour")(inputs)
+    x = layers.Normalization(mean=[0.0] * 3, variance=[1.0] * 3, name="normalise")(inputs)
+    x = layers.Conv2D(3, 1, use_bias=False, activation="relu", name="colour")(x)
     x = layers.MaxPooling2D(8)(x)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(0.5)(x)

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from model.calibration import read_calibration
+from model.detector import load_preparation
 from model.runtime import start
+from photos import MAX_PIXELS
+from photos.decode import PhotoError, read_header
 from photos.manifest import Label
-from photos.prepare import Preparation
+from photos.prepare import Preparation, Prepared
 from scoring.calibration import to_probabilities
 from scoring.decision import Calibration, decide, make_probability
 from scoring.outcome import make_numbers
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 32
+FORMATS = ("jpeg", "png", "webp")
+"""What photos may be, by content: as data.formats is shipped."""
 
 
 class Candidate(NamedTuple):
@@ -62,13 +67,19 @@ class Classifier:
         """The make of each class as a number, int ``(classes,)``."""
         return make_numbers([label.make for label in self.labels])
 
-    def read(self, data: bytes, box: Sequence[float] | None = None) -> np.ndarray:
-        """Bytes of a photo to the network's input, uint8 RGB ``(height, width, 3)``.
+    def read(
+        self, data: bytes, box: Sequence[float] | None = None, *, pixels: int = MAX_PIXELS
+    ) -> Prepared:
+        """Bytes of a photo of at most ``pixels`` to the network's input, and how it was cropped.
 
         Raises:
             PhotoError: the photo cannot be used.
 
         """
+        header = read_header(data, formats=FORMATS)
+        if header.width * header.height > pixels:
+            size = f"{header.width}x{header.height} pixels"
+            raise PhotoError("too-large", f"{size}, at most {pixels} in all")
         return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -116,7 +127,7 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
         raise StageError(
             f"{folder}: no such folder; expected a bundle (run dvc repro, or give --bundle)"
         )
-    preparation = read_preparation(folder)
+    preparation = load_preparation(folder)
     calibration = read_calibration(calibration_file(folder))
     start(threads=threads)
     from model.bundle import load_bundle
@@ -129,20 +140,6 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
             f"{expected[1:]}; the files of two bundles were mixed"
         )
     return Classifier(network, labels, preparation, calibration)
-
-
-def read_preparation(folder: Path) -> Preparation:
-    """How a photo becomes the network's input, from ``preprocess.json``.
-
-    Raises:
-        StageError: the file is missing or holds something else.
-
-    """
-    file = folder / "preprocess.json"
-    try:
-        return Preparation.model_validate_json(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StageError(f"{file}: not what preprocess writes ({error}); run dvc repro") from None
 
 
 def calibration_file(folder: Path) -> Path:

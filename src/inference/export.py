@@ -19,6 +19,7 @@ import numpy as np
 
 from inference.classifier import Classifier, calibration_file
 from model.runtime import import_quietly
+from photos.detector_files import copy_preparation
 from stage import StageError
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -62,8 +63,8 @@ def export(
         with quiet():
             form.write(network, partial / form.name)
         difference = compare(network, form.read(partial / form.name), images, form, kind)
-        for name in ("labels.json", "preprocess.json"):
-            shutil.copyfile(bundle / name, partial / name)
+        shutil.copyfile(bundle / "labels.json", partial / "labels.json")
+        copy_preparation(bundle, partial)
         shutil.copyfile(calibration_file(bundle), partial / "calibration.json")
         contract = {
             "format": kind,
@@ -84,6 +85,10 @@ def export(
 
 def with_probabilities(classifier: Classifier) -> keras.Model:
     """The network with the temperature and softmax behind it, and names that readers rely on."""
+    for layer in classifier.network.layers:
+        # As tensors they would become inputs of an ONNX graph; as arrays they are constants in it.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
     logits = classifier.network.output
     scaled = keras.layers.Rescaling(1 / classifier.calibration.temperature)(logits)
     outputs = keras.layers.Softmax(name="probabilities")(scaled)
@@ -148,7 +153,11 @@ def _read_onnx(path: Path) -> Predict:
 
     onnx.checker.check_model(str(path), full_check=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    given, *others = session.get_inputs()
+    if others:
+        raise StageError(
+            f"onnx: the export wants {len(others)} further inputs; nothing was written"
+        )
     return lambda pixels: session.run(None, {given.name: pixels})[0]
 
 

@@ -10,7 +10,10 @@ from photos.source import Row, read_rows
 from stage import StageError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""What a photo's name ends in; other files of a folder are passed over."""
+"""What a photo's name ends in; other files of a folder are passed over.
+
+Bitmaps cannot be used, but are no other files: each is a row that says so.
+"""
 
 
 class Item(NamedTuple):

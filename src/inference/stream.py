@@ -11,17 +11,22 @@ import numpy as np
 from inference.classifier import BATCH_SIZE, Classifier
 from inference.find import Item
 from photos.decode import PhotoError, read_bytes
+from photos.prepare import Prepared
 
 AHEAD = 3
 """Batches that are read ahead; what bounds the memory."""
 
 
 class Seen(NamedTuple):
-    """A photo and what came of it: probabilities, float64 ``(classes,)``, or why there are none."""
+    """A photo and what came of it: probabilities, float64 ``(classes,)``, or why there are none.
+
+    ``crop`` is the method that found the vehicle, ``none`` for the whole photo.
+    """
 
     item: Item
     probabilities: np.ndarray | None
     fault: PhotoError | None
+    crop: str = ""
 
 
 def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iterator[Seen]:
@@ -30,7 +35,7 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
     Takes ``items`` as it goes, ``AHEAD`` batches before what it yields, so memory does not grow.
     """
 
-    def read(item: Item) -> np.ndarray | PhotoError:
+    def read(item: Item) -> Prepared | PhotoError:
         if item.fault:
             return item.fault
         try:
@@ -51,12 +56,12 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
                 return
             batch = [pending.popleft() for _ in range(min(BATCH_SIZE, len(pending)))]
             results = [(item, future.result()) for item, future in batch]
-            images = [result for _, result in results if isinstance(result, np.ndarray)]
+            images = [result.image for _, result in results if isinstance(result, Prepared)]
             rows = iter(classifier.probabilities(images) if images else ())
             for item, result in results:
                 if isinstance(result, PhotoError):
                     yield Seen(item, None, result)
                 else:
-                    yield Seen(item, next(rows), None)
+                    yield Seen(item, next(rows), None, result.crop)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -9,6 +9,7 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ MAX_PHOTOS = 16
 MAX_PHOTO_BYTES = 16 * 2**20
 MAX_BODY_BYTES = 64 * 2**20
 TOP = 5
+MAX_PHOTO_PIXELS = 50_000_000
+"""A large phone's; what bounds the time and memory that decoding may take."""
+UPLOAD_SECONDS = 120.0
+"""What a request's body may take to arrive."""
 READERS = 4
 """Photos that are decoded at the same time, which bounds what they take of memory."""
 
@@ -95,7 +100,7 @@ class Batcher:
 
 
 class UploadLimit:
-    """Breaks off a request whose body is too large, without waiting for all of it."""
+    """Breaks off a request whose body is too large or too slow, without waiting for all of it."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -104,11 +109,18 @@ class UploadLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = 0
+        seen, arrived = 0, False
+        deadline = asyncio.get_running_loop().time() + UPLOAD_SECONDS
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, arrived
+            try:
+                async with asyncio.timeout_at(None if arrived else deadline):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the upload took longer than {UPLOAD_SECONDS:g} s"
+                raise refusal(408, "too-slow", detail) from None
+            arrived = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > MAX_BODY_BYTES:
                 raise refusal(413, "too-large", f"more than {MAX_BODY_BYTES:,} bytes")
@@ -117,7 +129,8 @@ class UploadLimit:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                if message["status"] == 413:  # hang up, else the rest would be read and dropped
+                # Hang up, else the rest would be read and dropped.
+                if message["status"] in (408, 413):
                     extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
@@ -136,6 +149,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     """
     batcher = Batcher(classifier)
     readers = ThreadPoolExecutor(READERS)
+    read = partial(classifier.read, pixels=MAX_PHOTO_PIXELS)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -169,11 +183,12 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     async def answer(name: str, data: bytes) -> dict:
         loop = asyncio.get_running_loop()
         try:
-            image = await loop.run_in_executor(readers, classifier.read, data)
+            photo = await loop.run_in_executor(readers, read, data)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
-        found = await batcher.ask(image)
-        return {"name": name, **as_json(found.verdict), "overlay": overlay(image, found.heat)}
+        found = await batcher.ask(photo.image)
+        picture = overlay(photo.image, found.heat)
+        return {"name": name, "crop": photo.crop, **as_json(found.verdict), "overlay": picture}
 
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app

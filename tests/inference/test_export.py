@@ -1,6 +1,7 @@
 """Exports give what Keras gives, with all that a reader needs beside them."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import export
 import stage
 from inference.export import FORMS
+from inference.export import export as export_to
 from tiny_bundle import COLOURS, LABELS, SIDE
 from tiny_project import refusal
 
@@ -38,6 +40,14 @@ def test_an_export_predicts_and_brings_its_contract(
     np.testing.assert_allclose(
         found, classifier.probabilities(list(pixels)), atol=FORMS[kind].tolerance
     )
+
+
+def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):
+    source = shutil.copytree(bundle.parent, tmp_path / "models") / "vehicle"
+    (source / "detector.onnx").write_bytes(b"finds vehicles")
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    export_to(classifier, source, tmp_path / "o", kind="saved_model", images=pictures)
+    assert (tmp_path / "o/detector.onnx").read_bytes() == b"finds vehicles"
 
 
 def test_an_export_that_differs_is_not_kept(bundle, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ import stage
 from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos
 from inference.stream import AHEAD, look
+from photos.prepare import CropParams
 from tiny_bundle import LABELS
 from tiny_cars import car, put
+from tiny_photos import encode
 from tiny_project import SRC, refusal
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -89,22 +92,33 @@ def test_the_photos_of_a_folder_speak_with_one_voice(ask, tmp_path: Path):
 def test_boxes_and_listings_of_a_csv_are_used(ask, tmp_path: Path):
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :32], image[:, 32:] = (200, 40, 40), (40, 200, 40)
-    from tiny_photos import encode
-
     put(tmp_path / "p", a_png=encode(image), b_png=0)
     (tmp_path / "l.csv").write_text(
         "path,label,listing,x1,y1,x2,y2\na.png,x,L2,33,0,64,64\nb.png,x,L1,0,0,40,40\nno.png,x,L3,,,,\n"
     )
     status, rows, _ = ask(tmp_path / "p", "--labels", tmp_path / "l.csv", "--listing-from", "csv")
-    assert [(row["kind"], row["listing"], row.get("label")) for row in rows] == [
-        ("photo", "L1", LABELS[0].label),
-        ("listing", "L1", LABELS[0].label),
-        ("photo", "L2", LABELS[2].label),
-        ("listing", "L2", LABELS[2].label),
-        ("photo", "L3", None),
+    keys = ("kind", "listing", "crop", "label")
+    assert [tuple(row.get(key) for key in keys) for row in rows] == [
+        ("photo", "L1", "box", LABELS[0].label),
+        ("listing", "L1", None, LABELS[0].label),
+        ("photo", "L2", "box", LABELS[2].label),
+        ("listing", "L2", None, LABELS[2].label),
+        ("photo", "L3", None, None),
     ]
     assert rows[-1]["reason"] == "missing"
     assert status == 3
+
+
+def test_without_a_box_the_fallback_crops_and_says_so(classifier):
+    image = np.full((96, 128, 3), 230, np.uint8)
+    image[30:80, 20:108] = (40, 40, 200)
+    crop = CropParams(method="box", fallback=["grabcut"], margin=0.0)
+    preparation = classifier.preparation.model_copy(update={"crop": crop})
+    asked = replace(classifier, preparation=preparation)
+    found = asked.read(encode(image, ".png"))
+    assert found.crop == "grabcut"
+    assert np.abs(found.image.mean(axis=(0, 1)) - (40, 40, 200)).max() < 20  # no background left
+    assert asked.read(encode(image, ".png"), (30, 40, 90, 70)).crop == "box"
 
 
 def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):

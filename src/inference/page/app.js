@@ -12,6 +12,13 @@ const DECISIONS = {
   review: "a person should look",
 };
 
+const CROPS = {
+  box: "cropped by its labelled box",
+  detector: "cropped by the detector",
+  grabcut: "cropped by colour (GrabCut)",
+  none: "on the whole photo",
+};
+
 function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
@@ -36,6 +43,7 @@ function show(file, answer) {
     view.querySelector("h2").textContent = answer.label;
     decision.textContent = DECISIONS[answer.decision];
     decision.classList.add(answer.decision);
+    view.querySelector(".crop").textContent = CROPS[answer.crop];
     overlay.src = answer.overlay;
     overlay.alt = "The photo, with the places that spoke for this model in warm colours";
     const bars = view.querySelector(".bars");
