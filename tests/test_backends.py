@@ -4,7 +4,6 @@ import importlib.util
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from children import ended_well, running
 from model.runtime import start
 from tiny_training import ROOT, set_params, shipped, write_shards
 
@@ -41,62 +41,49 @@ def prepared(root: Path, *, test: bool = False) -> Path:
     return root
 
 
-def training(root: Path, *arguments: str, backend: str, **variables: str) -> subprocess.Popen:
-    return subprocess.Popen(
+def training(root: Path, *arguments: str, backend: str, **variables: str):
+    """A process that trains in ``root``; XLA's optimisations would cost more than they bring."""
+    return running(
         [sys.executable, str(SCRIPT), *arguments],
         cwd=root,
-        env={**os.environ, "KERAS_BACKEND": backend, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+            **variables,
+        },
     )
 
 
-def ended_well(process: subprocess.Popen) -> str:
-    text, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, text
-    return text
+def trained_elsewhere(root: Path, backend: str) -> Path:
+    """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported."""
+    prepared(root, test=True)
+    np.save(root / "pixels.npy", PIXELS)
+    with training(root, "hide", backend=backend) as process:
+        assert "evaluate: top-1" in ended_well(process)
+    return root
+
+
+def predicts_alike_here(root: Path) -> bool:
+    """Whether a bundle gives the logits that it gave where it was trained."""
+    assert keras.backend.backend() == "tensorflow"
+    network, labels = load_bundle(root / "models/vehicle")
+    assert len(labels) == 3
+    theirs = np.load(root / "logits.npy")
+    assert theirs.shape == (4, 3)
+    ours = network.predict(PIXELS, verbose=0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+    return True
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained and evaluated by one JAX process in which TensorFlow cannot be imported."""
     pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
-    root = prepared(tmp_path_factory.mktemp("alone") / "run", test=True)
-    text = ended_well(training(root, "hide", backend="jax"))
-    assert "evaluate: top-1" in text
-    return root
-
-
-def predicted_by(backend: str, bundle: Path) -> np.ndarray:
-    """The logits of ``PIXELS`` that another backend gives with a bundle."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path; import numpy as np\n"
-        "from model.runtime import start; start(threads=1)\n"
-        "from model.bundle import load_bundle\n"
-        "network, _ = load_bundle(Path(sys.argv[2]))\n"
-        "pixels = np.load(sys.argv[3])\n"
-        "np.save(sys.argv[4], network.predict(pixels, verbose=0))\n"
-    )
-    given, result = bundle.parent / "pixels.npy", bundle.parent / f"{backend}.npy"
-    np.save(given, PIXELS)
-    subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "src"), str(bundle), str(given), str(result)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        check=True,
-        timeout=240,
-    )
-    return np.load(result)
+    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")
 
 
 def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
-    network, labels = load_bundle(alone / "models/vehicle")
-    assert keras.backend.backend() == "tensorflow"
-    assert len(labels) == 3
-    ours = network.predict(PIXELS, verbose=0)
-    theirs = predicted_by("jax", alone / "models/vehicle")
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+    assert predicts_alike_here(alone)
 
 
 def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
@@ -105,12 +92,12 @@ def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tm
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2"}
-    processes = [
-        training(root, backend="jax", **variables, JAX_PROCESS_ID=str(number)) for number in (0, 1)
-    ]
-    first, second = (ended_well(process) for process in processes)
-    assert "network 1/1" in first
-    assert "network 1/1" not in second  # one process reports
+    with (
+        training(root, backend="jax", **variables, JAX_PROCESS_ID="0") as first,
+        training(root, backend="jax", **variables, JAX_PROCESS_ID="1") as second,
+    ):
+        assert "network 1/1" in ended_well(first)
+        assert "network 1/1" not in ended_well(second)  # one process reports
     one, two = (load_bundle(folder / "models/vehicle")[0] for folder in (alone, root))
     for ours, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -147,9 +134,4 @@ def test_half_a_description_of_the_hosts_is_refused(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed here"
 )
 def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
-    root = prepared(tmp_path / "torch", test=True)
-    assert "evaluate: top-1" in ended_well(training(root, "hide", backend="torch"))
-    network, _ = load_bundle(root / "models/vehicle")
-    ours = network.predict(PIXELS, verbose=0)
-    theirs = predicted_by("torch", root / "models/vehicle")
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+    assert predicts_alike_here(trained_elsewhere(tmp_path / "torch", "torch"))

@@ -1,14 +1,17 @@
 """The train stage: killed, stopped, misled; what it leaves and what it says."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import train
+from children import ended_well, running
 from model.runtime import start
 from tiny_project import refusal
 from tiny_training import ROOT, set_params, shrink_networks, write_shards
@@ -16,6 +19,7 @@ from tiny_training import ROOT, set_params, shrink_networks, write_shards
 start(threads=1)
 
 import keras  # noqa: E402
+import tensorflow  # noqa: E402
 
 from model import backbone, fitting  # noqa: E402
 from model.checkpoints import Checkpoints, State, fingerprint  # noqa: E402
@@ -23,6 +27,14 @@ from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Steps without tracing, which would cost more than the few steps of a test."""
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
@@ -46,15 +58,23 @@ def digests(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path: Path):
-    script = ROOT / "tests/killed_training.py"
-    result = subprocess.run(
-        [sys.executable, script, tmp_path], text=True, capture_output=True, timeout=300
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("KILLED") == 12
-    # It did go on where it was: no epoch but the two that were cut off ran twice.
-    _, killed = result.stdout.split("KILLED", 1)
-    assert "3 of 3 epochs are done already" in killed
+    command = [sys.executable, str(ROOT / "tests/killed_training.py"), str(tmp_path)]
+    with running(command) as process:
+        text = ended_well(process)
+    _, *runs = re.split(r"^(?:KILLED|WHOLE) .*\n", text, flags=re.MULTILINE)
+    reached = [re.findall(r"(\w+: \d) of 2 epochs are done already", run) for run in runs]
+    assert reached == [  # each run goes on where the one before it was killed
+        [],
+        [],
+        [],
+        ["head: 1"],
+        ["head: 2"],
+        ["head: 2", "network: 1"],
+        ["head: 2", "network: 1"],
+        ["head: 2", "network: 2"],
+        ["head: 2", "network: 2"],
+        ["head: 2", "network: 2"],
+    ]
     undisturbed = digests(tmp_path / "undisturbed")
     assert digests(tmp_path / "killed") == undisturbed
     assert not any(name.startswith(".checkpoints") for name in undisturbed)
@@ -63,6 +83,7 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     )
 
 
+@pytest.mark.usefixtures("eager")
 def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
@@ -126,6 +147,7 @@ def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
     assert (shards / ".checkpoints/train-0.npz").is_file()
 
 
+@pytest.mark.usefixtures("eager")
 def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
     shards: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -216,7 +238,7 @@ def test_a_fingerprint_sees_facts_bytes_and_names(tmp_path: Path):
     assert fingerprint({"lr": 1}, [one]) in prints
 
 
-@pytest.mark.usefixtures("shards")
+@pytest.mark.usefixtures("shards", "eager")
 def test_another_environment_than_the_committed_one_is_put_into_words(
     capsys: pytest.CaptureFixture,
 ):
@@ -230,7 +252,9 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
     file.write_text(json.dumps(before))
     for command in (["init", "-q"], ["add", str(file)], ["commit", "-qm", "a model"]):
         subprocess.run(
-            ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *command], check=True
+            ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *command],
+            check=True,
+            timeout=60,
         )
     file.unlink()
     words = differences(now, committed(file))

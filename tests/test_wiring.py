@@ -62,7 +62,8 @@ def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
         weights = "models/pretrained/tiny.keras"
         values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
         values["data"] |= {"photos": "photos", "labels": "labels.csv"}
-        values["split"] |= {"val": 0.25, "test": 0.25}
+        # By exact shares, since eight photos may fall anywhere by chance.
+        values["split"] |= {"method": "stratified", "val": 0.25, "test": 0.25}
         values["preprocess"] |= {"size": 32, "shards": 2}
         values["augment"] |= {"copies": 1}
         values["model"] |= {"backbone": "resnet18", "weights": weights}

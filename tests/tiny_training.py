@@ -44,7 +44,8 @@ def write_shards(root: Path = Path(), *, train: int = 20, val: int = 6, width: i
         ]
         features = random.random((rows, width), np.float32)
         features[np.arange(rows), classes] += 1
-        for shard in range(2):
+        (root / "data" / name).mkdir(parents=True, exist_ok=True)
+        for shard in range(min(2, rows)):  # there are no shards without rows
             part = slice(shard, None, 2)
             file = shard_file(root / "data" / name, shard)
             write_shard(file, images[part], samples[part])

@@ -3,7 +3,8 @@
     python trained_elsewhere.py [hide]
 
 ``hide`` makes TensorFlow impossible to import, as where it is not installed. Where there are
-test photos, it evaluates too.
+test photos, it evaluates too, and where there is a ``pixels.npy``, the network's logits for it
+become ``logits.npy``.
 """
 
 import sys
@@ -40,6 +41,13 @@ def main() -> None:
     run(train.main)
     if Path("data/processed/test").exists():
         run(evaluate.main)
+    if Path("pixels.npy").exists():
+        import numpy as np
+
+        from model.bundle import load_bundle
+
+        network, _ = load_bundle(train.BUNDLE)
+        np.save("logits.npy", network.predict(np.load("pixels.npy"), verbose=0))
 
 
 if __name__ == "__main__":

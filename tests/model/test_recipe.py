@@ -16,11 +16,13 @@ from model.fitting import at_size, freeze, size_of_epoch
 from model.network import build_network
 from model.recipe import PRETRAINED, SCRATCH, TrainParams
 from model.section import ModelParams
-from tiny_training import ROOT, SIZE, set_params, shipped, shrink_networks, write_shards
+from tiny_training import ROOT, SIZE, set_params, shipped, write_shards
 
 pytestmark = pytest.mark.xdist_group("keras")
 
 WEIGHTS = "models/pretrained/tiny.keras"
+
+BLOCKS = (1, 1, 0, 0)  # of the network that the knobs are tried on
 
 # With it each knob bites: rows enough for two steps, one class more frequent than the others.
 BASE = {"batch_size": 12, "head_epochs": 1, "finetune_epochs": 1, "lr": 0.2, "warmup_epochs": 0.5}
@@ -54,7 +56,7 @@ KNOBS = {
     "xla": True,
 }
 # Whether these bite depends on the figures on val: test_train_stage.py has tests of their own.
-# XLA promises the same network up to rounding, so it is looked for where it is set.
+# XLA promises the same network up to rounding: a test below looks where networks are compiled.
 ELSEWHERE = {"select", "patience", "xla"}
 
 
@@ -67,23 +69,34 @@ def learnt(tmp_path_factory: pytest.TempPathFactory):
     """What the stage learns with some knobs changed: the weights it would save."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("knobs"))
-        patch.setitem(backbone.BLOCKS, "resnet18", None)  # so that it is put back
-        shrink_networks((1, 1, 0, 0))
         tensorflow.config.run_functions_eagerly(True)  # few steps: tracing would cost far more
         write_shards(train=13, val=0, width=128)
         Path(WEIGHTS).parent.mkdir(parents=True)
         keras.utils.set_random_seed(7)
-        small = build_backbone("resnet18", shape=(32, 32))
-        build_classifier(small, classes=2, dropout=0).save(WEIGHTS)
-        saved = []
+        with pytest.MonkeyPatch.context() as small:
+            small.setitem(backbone.BLOCKS, "resnet18", BLOCKS)
+            start = build_backbone("resnet18", shape=(32, 32))
+        build_classifier(start, classes=2, dropout=0).save(WEIGHTS)
+        saved, compiled = [], []
+        compile_ = keras.Model.compile
+
+        def spied(network: keras.Model, *arguments, **options) -> None:
+            compiled.append(options["jit_compile"])
+            compile_(network, *arguments, **options)
+
+        patch.setattr(keras.Model, "compile", spied)
         patch.setattr(bundle, "save_bundle", lambda _, net, **__: saved.append(net.get_weights()))
         patch.setattr(checkpoints.Checkpoints, "save", lambda *_: None)
 
         def learn(**knobs) -> list[np.ndarray]:
             set_params(model={"weights": WEIGHTS}, train=BASE | knobs)
-            train.main()
+            compiled.clear()
+            with pytest.MonkeyPatch.context() as small:
+                small.setitem(backbone.BLOCKS, "resnet18", BLOCKS)
+                train.main()
             return saved[-1]
 
+        learn.compiled = compiled
         learn.plain = learn()
         yield learn
         tensorflow.config.run_functions_eagerly(False)
@@ -99,6 +112,13 @@ def test_a_knob_changes_what_is_learnt(learnt, knob: str):
 def test_nothing_changed_learns_the_same(learnt):
     for ours, theirs in zip(learnt(), learnt.plain, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_xla_compiles_the_steps(learnt):
+    learnt()
+    assert not any(learnt.compiled)
+    learnt(xla=True)
+    assert learnt.compiled == [True, True]  # the head's and the network's; there is no val
 
 
 def test_auto_follows_the_weights_and_a_number_wins(tmp_path: Path, monkeypatch):

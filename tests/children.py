@@ -1,0 +1,37 @@
+"""Processes that tests start; none of them, nor any child of theirs, outlives its test."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def running(command: list[str], **options) -> Iterator[subprocess.Popen]:
+    """A process with its output in one pipe; it leads a group of its own, killed in the end."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended_well(process: subprocess.Popen, *, timeout: float = 240) -> str:
+    """What a process of :func:`running` printed until it ended, with no error, in that time."""
+    try:
+        text, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        os.killpg(process.pid, signal.SIGKILL)
+        text, _ = process.communicate()
+        raise AssertionError(f"still running after {timeout:g} s:\n{text}") from late
+    assert process.returncode == 0, text
+    return text
