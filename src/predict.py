@@ -7,7 +7,7 @@ could be done, 2 wrong options.
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from stage import StageError, run
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from inference.classifier import Classifier, Verdict
     from inference.find import Item
     from inference.stream import Seen
@@ -119,6 +121,10 @@ def rows_of(
     """A row for each photo and, where asked for, one for each listing after its photos."""
     from inference.listings import average
 
+    def verdict(probabilities: "np.ndarray", crops: Collection[str]) -> "Verdict":
+        (told,) = classifier.verdicts(probabilities[None], top=options.top_k, crops=[crops])
+        return told
+
     for listing, group in groupby(seen, lambda row: row.item.listing):
         kept = []
         for row in group:
@@ -128,15 +134,13 @@ def rows_of(
                 yield {**known, "reason": row.fault.reason, "detail": row.fault.detail}
                 continue
             known["crop"] = row.crop
-            probabilities = row.probabilities[None]
-            yield known | cells(classifier.verdicts(probabilities, top=options.top_k)[0])
+            yield known | cells(verdict(row.probabilities, {row.crop}))
             if options.listing_from:
                 kept.append(row)
         together = average(kept)
         if together:
-            verdict = classifier.verdicts(together.probabilities[None], top=options.top_k)[0]
             known = {"kind": "listing", "listing": listing, "photos": together.photos}
-            yield known | cells(verdict)
+            yield known | cells(verdict(together.probabilities, together.crops))
 
 
 def cells(verdict: "Verdict") -> dict:

@@ -4,7 +4,7 @@ Reads photos with the class that preprocess uses, so a photo gives here the very
 training would have seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,8 @@ class Verdict(NamedTuple):
 
     ``candidates`` are the likeliest classes, the best first; ``make_confidence`` is the summed
     probability of the best one's make; ``decision`` is ``auto`` (model and make may be tagged
-    without a person), ``make`` (only the make may) or ``review``.
+    without a person), ``make`` (only the make may) or ``review``. The thresholds are proven on
+    photos cropped by the method that the network learnt from, so any other crop is ``review``.
     """
 
     candidates: list[Candidate]
@@ -96,8 +97,13 @@ class Classifier:
         full[: len(images)] = images
         return full
 
-    def verdicts(self, probabilities: np.ndarray, *, top: int) -> list[Verdict]:
-        """What rows of probabilities, float ``(n, classes)``, amount to; ``top`` candidates."""
+    def verdicts(
+        self, probabilities: np.ndarray, *, top: int, crops: Sequence[Collection[str]]
+    ) -> list[Verdict]:
+        """What rows of probabilities, float ``(n, classes)``, amount to; ``top`` candidates.
+
+        ``crops`` names, row by row, how the photos behind it were cropped.
+        """
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         makes = make_probability(probabilities, self.make_of)
         decisions = decide(probabilities, self.make_of, self.calibration)
@@ -108,10 +114,10 @@ class Classifier:
                     for index in best
                 ],
                 float(make),
-                decision,
+                decision if set(cropped) <= {self.preparation.crop.method} else "review",
             )
-            for row, best, make, decision in zip(
-                probabilities, order.tolist(), makes, decisions, strict=True
+            for row, best, make, decision, cropped in zip(
+                probabilities, order.tolist(), makes, decisions, crops, strict=True
             )
         ]
 

@@ -11,7 +11,7 @@ from inference.stream import Seen
 
 
 class Listing(NamedTuple):
-    """The usable photos of a listing: how many, and the mean of their probabilities.
+    """The usable photos of a listing: how many, how cropped, and the mean of their probabilities.
 
     The mean stays calibrated where photos of a listing tend to be right or wrong together, as
     views of one car are; a product would claim more than they know.
@@ -19,6 +19,7 @@ class Listing(NamedTuple):
 
     listing: str
     photos: int
+    crops: frozenset[str]
     probabilities: np.ndarray
 
 
@@ -28,7 +29,7 @@ def average(seen: Iterable[Seen]) -> Listing | None:
     if not rows:
         return None
     mean = np.mean([row.probabilities for row in rows], axis=0)
-    return Listing(rows[0].item.listing, len(rows), mean)
+    return Listing(rows[0].item.listing, len(rows), frozenset(row.crop for row in rows), mean)
 
 
 class Contradiction(NamedTuple):
@@ -70,7 +71,8 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
         else:
             yield listing
             continue
-        best = classifier.verdicts(listing.probabilities[None], top=1)[0].candidates[0]
+        told = classifier.verdicts(listing.probabilities[None], top=1, crops=[listing.crops])
+        best = told[0].candidates[0]
         agrees = best.label == declared or (declared not in names and best.make == make)
         contradicts = "" if agrees else "model" if best.make == make else "make"
         wrong = min(max(1.0 - float(right), 0.0), 1.0)

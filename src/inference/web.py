@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inference.classifier import BATCH_SIZE, Classifier, Verdict
 from model.gradcam import class_activation
 from photos.decode import PhotoError
+from photos.prepare import Prepared
 
 PAGE = Path(__file__).parent / "page"
 MAX_PHOTOS = 16
@@ -61,13 +62,13 @@ class Batcher:
 
     def __init__(self, classifier: Classifier):
         self._classifier = classifier
-        self._waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[Prepared, asyncio.Future]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1)
 
-    async def ask(self, image: np.ndarray) -> Answer:
-        """The answer for a prepared photo, uint8 ``(height, width, 3)``."""
+    async def ask(self, photo: Prepared) -> Answer:
+        """The answer for a prepared photo."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((image, future))
+        self._waiting.put_nowait((photo, future))
         return await future
 
     async def run(self) -> None:
@@ -77,9 +78,9 @@ class Batcher:
             batch = [await self._waiting.get()]
             while len(batch) < BATCH_SIZE and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            images = [image for image, _ in batch]
+            photos = [photo for photo, _ in batch]
             try:
-                answers = await loop.run_in_executor(self._thread, self.answer, images)
+                answers = await loop.run_in_executor(self._thread, self.answer, photos)
             except Exception as error:
                 answers = [error] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
@@ -90,9 +91,11 @@ class Batcher:
                 else:
                     future.set_result(answer)
 
-    def answer(self, images: Sequence[np.ndarray]) -> list[Answer]:
+    def answer(self, photos: Sequence[Prepared]) -> list[Answer]:
+        images = [photo.image for photo in photos]
         probabilities = self._classifier.probabilities(images)
-        verdicts = self._classifier.verdicts(probabilities, top=TOP)
+        crops = [{photo.crop} for photo in photos]
+        verdicts = self._classifier.verdicts(probabilities, top=TOP, crops=crops)
         classes = np.zeros(BATCH_SIZE, int)
         classes[: len(images)] = probabilities.argmax(axis=1)
         heats = class_activation(self._classifier.network, self._classifier.filled(images), classes)
@@ -153,7 +156,9 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(batcher.answer, [np.zeros((*classifier.preparation.shape, 3))])
+        height, width = classifier.preparation.shape
+        blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
+        await asyncio.to_thread(batcher.answer, [blank])  # so that nobody waits for a compiler
         worker = asyncio.create_task(batcher.run())
         yield
         worker.cancel()
@@ -186,7 +191,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
             photo = await loop.run_in_executor(readers, read, data)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
-        found = await batcher.ask(photo.image)
+        found = await batcher.ask(photo)
         picture = overlay(photo.image, found.heat)
         return {"name": name, "crop": photo.crop, **as_json(found.verdict), "overlay": picture}
 

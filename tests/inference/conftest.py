@@ -1,6 +1,7 @@
 """One tiny bundle for all tests of what uses a model: it tells plain photos by their colour."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,24 @@ CALIBRATION = {"temperature": 1.5, "precision": 0.9, "threshold": 0.8, "make_thr
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     preparation = folder / "preprocess.json"
-    crop = {"method": "box", "margin": 0.0}
+    crop = {"method": "none", "margin": 0.0}
     preparation.write_text(json.dumps({"size": SIDE, "fit": "stretch", "crop": crop}))
     save_bundle(folder / "vehicle", build_network(), labels=LABELS, preparation=preparation)
     preparation.unlink()
     (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
+    return folder / "vehicle"
+
+
+@pytest.fixture(scope="session")
+def boxed_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network, as if it had learnt from photos cut to their boxes."""
+    folder = tmp_path_factory.mktemp("boxed")
+    shutil.copytree(bundle, folder / "vehicle")
+    shutil.copy(bundle.parent / "calibration.json", folder)
+    contract = folder / "vehicle/preprocess.json"
+    values = json.loads(contract.read_text())
+    values["crop"]["method"] = "box"
+    contract.write_text(json.dumps(values))
     return folder / "vehicle"
 
 

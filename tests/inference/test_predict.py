@@ -31,7 +31,7 @@ def ask(bundle, monkeypatch, capsys):
     """Runs the script in this process; returns its exit status, rows and standard error."""
 
     def run(*arguments: object) -> tuple[int, list[dict], str]:
-        words = ["predict.py", *map(str, arguments), "--bundle", str(bundle), "--workers", "1"]
+        words = ["predict.py", "--bundle", str(bundle), "--workers", "1", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", [*words, "--format", "jsonl"])
         status = 0
         try:
@@ -89,14 +89,15 @@ def test_the_photos_of_a_folder_speak_with_one_voice(ask, tmp_path: Path):
     assert status == 3
 
 
-def test_boxes_and_listings_of_a_csv_are_used(ask, tmp_path: Path):
+def test_boxes_and_listings_of_a_csv_are_used(ask, boxed_bundle: Path, tmp_path: Path):
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, :32], image[:, 32:] = (200, 40, 40), (40, 200, 40)
     put(tmp_path / "p", a_png=encode(image), b_png=0)
     (tmp_path / "l.csv").write_text(
         "path,label,listing,x1,y1,x2,y2\na.png,x,L2,33,0,64,64\nb.png,x,L1,0,0,40,40\nno.png,x,L3,,,,\n"
     )
-    status, rows, _ = ask(tmp_path / "p", "--labels", tmp_path / "l.csv", "--listing-from", "csv")
+    options = ("--labels", tmp_path / "l.csv", "--listing-from", "csv", "--bundle", boxed_bundle)
+    status, rows, _ = ask(tmp_path / "p", *options)
     keys = ("kind", "listing", "crop", "label")
     assert [tuple(row.get(key) for key in keys) for row in rows] == [
         ("photo", "L1", "box", LABELS[0].label),
@@ -107,6 +108,26 @@ def test_boxes_and_listings_of_a_csv_are_used(ask, tmp_path: Path):
     ]
     assert rows[-1]["reason"] == "missing"
     assert status == 3
+
+
+def test_only_photos_cropped_as_the_thresholds_were_proven_need_no_person(
+    ask, boxed_bundle: Path, tmp_path: Path
+):
+    put(tmp_path / "p", a_png=0, b_png=0, c_png=0)
+    (tmp_path / "l.csv").write_text(
+        "path,label,listing,x1,y1,x2,y2\n"
+        "a.png,x,L1,0,0,40,40\nb.png,x,L2,0,0,40,40\nc.png,x,L2,,,,\n"
+    )
+    options = ("--labels", tmp_path / "l.csv", "--listing-from", "csv", "--bundle", boxed_bundle)
+    _, rows, _ = ask(tmp_path / "p", *options)
+    assert [(row["kind"], row.get("crop"), row["decision"]) for row in rows] == [
+        ("photo", "box", "auto"),
+        ("listing", None, "auto"),
+        ("photo", "box", "auto"),
+        ("photo", "none", "review"),
+        ("listing", None, "review"),
+    ]
+    assert all(row["confidence"] > 0.8 for row in rows)
 
 
 def test_without_a_box_the_fallback_crops_and_says_so(classifier):

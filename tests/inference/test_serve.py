@@ -190,12 +190,12 @@ def test_the_page_runs_no_code_but_its_own(address: str):
 def test_who_leaves_early_harms_nobody(classifier):
     async def leave_and_ask() -> web.Answer:
         batcher = web.Batcher(classifier)
-        image = classifier.read(car(2)).image
-        gone = asyncio.create_task(batcher.ask(image))
+        photo = classifier.read(car(2))
+        gone = asyncio.create_task(batcher.ask(photo))
         await asyncio.sleep(0)
         gone.cancel()
         worker = asyncio.create_task(batcher.run())
-        answer = await asyncio.wait_for(batcher.ask(image), 60)
+        answer = await asyncio.wait_for(batcher.ask(photo), 60)
         worker.cancel()
         return answer
 
