@@ -46,3 +46,15 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stage.run(evaluate.main)
         stage.run(explain.main)
     return root
+
+
+LONGEST_FIRST = ("uses", "keras", "graph", "sharing", "real", "clusters", "review", "demo")
+"""Groups of tests that share a worker; begun last, a long one would keep the other workers idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        mark = item.get_closest_marker("xdist_group")
+        return LONGEST_FIRST.index(mark.args[0]) if mark else len(LONGEST_FIRST)
+
+    items.sort(key=rank)  # keeps the order within a group

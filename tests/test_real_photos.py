@@ -15,7 +15,7 @@ CARS = Path(os.environ.get("STANFORD_CARS", ROOT.parent / "shared/stanford_cars"
 CLASSES = 8
 
 pytestmark = [
-    pytest.mark.xdist_group("uses"),
+    pytest.mark.xdist_group("real"),
     pytest.mark.skipif(not CARS.is_dir(), reason=f"no photos in {CARS} (set STANFORD_CARS)"),
 ]
 
