@@ -26,6 +26,14 @@ from inference.stream import look  # noqa: E402
 from photos.decode import read_bytes  # noqa: E402
 
 FEW, MANY = 1000, 20_000
+MEASURED = """
+import resource, subprocess, sys
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+status = subprocess.run(sys.argv[1:], **quiet).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+"""Runs a command and prints the KiB that it took at most."""
 
 
 def main() -> None:
@@ -43,7 +51,7 @@ def main() -> None:
                 pool.map(lambda item: classifier.read(read_bytes(item.root, item.path)), items)
             )
 
-        images = decode()
+        images = [photo.image for photo in decode()]
 
         def network() -> None:
             for start in range(0, len(images), BATCH_SIZE):
@@ -80,11 +88,12 @@ def memory(photos: Path, count: int) -> float:
         for number in range(count):
             os.link(files[number % len(files)], Path(folder) / f"{number:06d}.jpg")
         command = [sys.executable, str(SRC / "predict.py"), folder, "--format", "csv"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"predict failed with status {status}")
-    return usage.ru_maxrss / 1024
+        # From a small process: Linux counts the pages of a parent for its child.
+        small = [sys.executable, "-c", MEASURED, *command]
+        result = subprocess.run(small, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        raise SystemExit(f"predict failed with status {result.returncode}")
+    return int(result.stdout) / 1024
 
 
 def first_label(photo: Path) -> float:
