@@ -33,7 +33,14 @@ def main() -> None:
     with work_folder():
         names = write_photos(Path("photos"), 800, height=750, width=1000)
         make_project(
-            Path(), names, preprocess={"size": 224, "shards": 4 * cores}, augment={"copies": 4}
+            Path(),
+            names,
+            preprocess={
+                "size": 224,
+                "shards": 4 * cores,
+                "crop": {"method": "none", "fallback": [], "margin": 0.0},
+            },
+            augment={"copies": 4},
         )
         for stage in STAGES:
             cases = {

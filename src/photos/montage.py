@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from photos.crop import overlap
-from photos.decode import decode, read_bytes
+from photos.decode import decode, read_bytes, read_header
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, Preparation, Prepared, resize
 from photos.preparing import prepare_photos
@@ -33,7 +33,7 @@ def montage(photos: Sequence[Photo], *, root: Path, preparation: Preparation) ->
     ranked = [(agreement(photo, result), photo, result) for photo, result in looked_at]
     ranked.sort(key=lambda row: 2.0 if row[0] is None else row[0])
     pairs = [
-        _pair(decode(read_bytes(root, photo.path)), photo, result, share)
+        _pair(_small(read_bytes(root, photo.path)), photo, result, share)
         for share, photo, result in ranked[:SHOWN]
     ]
     blank = np.full((TILE[0] + BAR, 2 * TILE[1], 3), PAD_COLOUR, np.uint8)
@@ -48,11 +48,21 @@ def agreement(photo: Photo, result: Prepared) -> float | None:
     return photo.box and overlap(result.region or (0, 0, result.width, result.height), photo.box)
 
 
+def _small(data: bytes) -> np.ndarray:
+    """The photo, decoded no larger than a picture of it needs."""
+    header = read_header(data)
+    step = 1
+    if header.format == "jpeg":
+        least = min(header.width, header.height)
+        step = next((step for step in (8, 4, 2) if least >= step * max(TILE)), 1)
+    return decode(data, reduction=step)
+
+
 def _pair(image: np.ndarray, photo: Photo, result: Prepared, share: float | None) -> np.ndarray:
-    scale = min(TILE[0] / image.shape[0], TILE[1] / image.shape[1])
+    scale = min(TILE[0] / result.height, TILE[1] / result.width)
     before = resize(image, *TILE, fit="pad")
-    top = (TILE[0] - max(1, round(image.shape[0] * scale))) // 2
-    left = (TILE[1] - max(1, round(image.shape[1] * scale))) // 2
+    top = (TILE[0] - max(1, round(result.height * scale))) // 2
+    left = (TILE[1] - max(1, round(result.width * scale))) // 2
     for box, colour in ((photo.box, TRUE), (result.region, FOUND)):
         if box:
             x1, y1, x2, y2 = (round(side * scale) for side in box)
