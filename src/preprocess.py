@@ -23,7 +23,7 @@ from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
 from photos.prepare import Preparation
 from photos.preparing import prepare_photos
-from photos.shards import Sample, shard_file, shard_of
+from photos.shards import Sample, list_shards, shard_file, shard_of
 from photos.source import DataParams
 from stage import run
 
@@ -58,9 +58,9 @@ def main() -> None:
     for split in SPLITS:
         preparation.save(OUT / split)
     # Test photos are for evaluate's eyes alone.
-    seen = [photo for photo in manifest if photo.split == "train"]
+    shown = list_shards(OUT / "train")
     MONTAGE.unlink(missing_ok=True)
-    MONTAGE.write_bytes(montage(seen, root=root, preparation=preparation))
+    MONTAGE.write_bytes(montage(shown, manifest, root=root, workers=compute.workers))
 
     crops = sum((outcome.crops for outcome in outcomes), Counter())
     height, width = preprocess.shape
@@ -111,8 +111,15 @@ def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: s
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         photos: list[Photo] = [shard.source[place] for place in places]
         for _, result in prepare_photos(photos, root=root, preparation=preparation):
-            facts = {"crop": result.crop, "width": result.width, "height": result.height}
-            yield result.image, facts
+            yield (
+                result.image,
+                {
+                    "crop": result.crop,
+                    "region": " ".join(f"{side:.10g}" for side in result.region or ()),
+                    "width": result.width,
+                    "height": result.height,
+                },
+            )
 
     return refresh(shard, make, stage="preprocess", made_by=made_by)
 

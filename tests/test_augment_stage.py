@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("keras")
 
 PARAMS = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
 SHIPPED, COMPUTE = PARAMS["augment"], PARAMS["compute"]
-ABOUT = ("Audi One", "L1", "box", 640, 480)
+ABOUT = ("Audi One", "L1", "box", "10 20 600 400", 640, 480)
 """What is known of every photo here; copies must say the same of themselves."""
 
 STILL = {
@@ -48,7 +48,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         copies = {}
         for file in sorted(Path("data/augmented").glob("*.npy")):
             for image, sample in zip(*read_shard(file), strict=True):
-                about = (sample.label, sample.listing, sample.crop, sample.width, sample.height)
+                size = sample.width, sample.height
+                about = (sample.label, sample.listing, sample.crop, sample.region, *size)
                 assert about == ABOUT
                 copies.setdefault(int(sample.photo_id, 16), {})[sample.copy] = np.array(image)
         return copies

@@ -71,12 +71,12 @@ def write_project(root: Path) -> None:
             crop = "box" if number % 5 else "none"
             path = f"{label.make}/{number}\udcff.jpg" if number == 1 else f"{split}/{number}.jpg"
             box = (None, None, None, None)
-            samples.append(Sample(photo_id, 0, label.label, listing, crop, *size))
+            samples.append(Sample(photo_id, 0, label.label, listing, crop, "", *size))
             photos.append(Photo(photo_id, path, label.label, label.make, listing, split, *box))
         if split == "train":
             planted = np.full((1, SIDE, SIDE, 3), COLOURS[2], np.uint8)
             images = np.concatenate([images, planted])
-            samples.append(Sample(MISLABELLED, 0, LABELS[0].label, "", "box", 400, 300))
+            samples.append(Sample(MISLABELLED, 0, LABELS[0].label, "", "box", "", 400, 300))
             planted_row = (MISLABELLED, "wrong.jpg", LABELS[0].label, LABELS[0].make, "", split)
             photos.append(Photo(*planted_row, None, None, None, None))
         folder = root / "data/processed" / split

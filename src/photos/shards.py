@@ -23,8 +23,9 @@ from photos.tables import read_table, write_table
 class Sample:
     """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies.
 
-    ``crop`` names how the background was cut away; ``width`` and ``height`` are the pixels of the
-    upright photo before that. ``digest`` is that of the row of the array (:func:`row_digest`):
+    ``crop`` names how the background was cut away, and ``region`` what was found to be the vehicle,
+    as ``x1 y1 x2 y2`` before the margin; ``width`` and ``height`` are those of the upright photo
+    before that, all in its pixels. ``digest`` is that of the row of the array (:func:`row_digest`):
     what is made from a row can tell by it whether the row changed.
     """
 
@@ -33,9 +34,15 @@ class Sample:
     label: str
     listing: str
     crop: str = "none"
+    region: str = ""
     width: int = 0
     height: int = 0
     digest: str = ""
+
+    @property
+    def box(self) -> tuple[float, ...] | None:
+        """``region`` as numbers; none where the whole photo was taken."""
+        return tuple(map(float, self.region.split())) or None
 
 
 def shard_of(photo_id: str, shards: int) -> int:

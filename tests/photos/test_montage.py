@@ -6,9 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from photos import montage as module
 from photos.manifest import Photo
-from photos.montage import BAR, LOOKED_AT, PER_ROW, SHOWN, TILE, agreement, montage
-from photos.prepare import CropParams, Preparation, Prepared
+from photos.montage import BAR, PER_ROW, SHOWN, TILE, agreement
+from photos.prepare import CropParams, Preparation
+from photos.preparing import prepare_photos
+from photos.shards import Sample, shard_file, write_shard
+from stage import StageError
 from tiny_photos import RED, encode
 
 WHOLE = Preparation(size=32, fit="pad", crop=CropParams(method="none", margin=0))
@@ -35,6 +39,22 @@ def album(tmp_path: Path):
     return album
 
 
+def montage(photos: list[Photo], *, root: Path, preparation: Preparation) -> bytes:
+    """The montage of shards that hold these photos, five each, prepared so."""
+    files = []
+    for start in range(0, len(photos), 5):
+        made = prepare_photos(photos[start : start + 5], root=root, preparation=preparation)
+        rows = [(result.image, sample(photo, result.crop, result.region)) for photo, result in made]
+        files.append(shard_file(root / "shards", len(files)))
+        write_shard(files[-1], *zip(*rows, strict=True))
+    return module.montage(files, photos, root=root, workers=2)
+
+
+def sample(photo: Photo, crop: str, region: tuple | None) -> Sample:
+    where = " ".join(map(str, region or ()))
+    return Sample(photo.photo_id, 0, photo.label, "", crop, where, 160, 120)
+
+
 def tiles(data: bytes) -> list[np.ndarray]:
     """The pairs of a montage in reading order, RGB, without their bars."""
     sheet = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), 1), cv2.COLOR_BGR2RGB)
@@ -53,12 +73,11 @@ def greys(data: bytes) -> list[int]:
 
 
 def test_agreement_is_the_overlap_with_the_true_box() -> None:
-    image = np.zeros((32, 32, 3), np.uint8)
-    found = Prepared(image, "grabcut", 160, 120, (0, 0, 80, 60))
-    assert agreement(photo(0, (40, 0, 120, 60)), found) == pytest.approx(1 / 3)
-    whole = Prepared(image, "none", 160, 120, None)
-    assert agreement(photo(0, (0, 0, 80, 60)), whole) == pytest.approx(1 / 4)
-    assert agreement(photo(0, None), found) is None
+    found = sample(photo(0, None), "grabcut", (0, 0, 80, 60))
+    assert agreement((40, 0, 120, 60), found) == pytest.approx(1 / 3)
+    whole = sample(photo(0, None), "none", None)
+    assert agreement((0, 0, 80, 60), whole) == pytest.approx(1 / 4)
+    assert agreement(None, found) is None
 
 
 def test_the_worst_crops_come_first_then_those_without_a_true_box(album, tmp_path: Path) -> None:
@@ -83,10 +102,23 @@ def test_the_same_photos_give_the_same_bytes(album, tmp_path: Path) -> None:
     assert len(tiles(first)) == SHOWN
 
 
-def test_later_photos_change_nothing(album, tmp_path: Path) -> None:
-    photos = album(*[(0, 0, 80, 60)] * (LOOKED_AT + 1))
+def test_later_photos_change_nothing(
+    album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOKED_AT", 8)
+    photos = album(*[None] * 8, (0, 0, 80, 60))
     more = montage(photos, root=tmp_path, preparation=WHOLE)
-    assert more == montage(photos[:LOOKED_AT], root=tmp_path, preparation=WHOLE)
+    assert more == montage(photos[:8], root=tmp_path, preparation=WHOLE)
+    monkeypatch.undo()
+    assert greys(montage(photos, root=tmp_path, preparation=WHOLE))[0] == 8
+
+
+def test_a_photo_that_went_away_is_named(album, tmp_path: Path) -> None:
+    photos = album(None, None)
+    montage(photos, root=tmp_path, preparation=WHOLE)
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(StageError, match=r"1\.png: .*run it again"):
+        module.montage([shard_file(tmp_path / "shards", 0)], photos, root=tmp_path, workers=1)
 
 
 def test_without_photos_there_is_an_empty_picture(tmp_path: Path) -> None:
