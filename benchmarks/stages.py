@@ -5,6 +5,7 @@ each of another brightness, so that no two of them are near-duplicates.
 """
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -122,10 +123,13 @@ def run_stage(stage: str) -> Cost:
 
 
 def run_measured(command: list[str]) -> Cost:
-    """Runs a command, which has to succeed."""
+    """Runs a command, which has to succeed; DVC finds this Python as ``python``."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # From a small process: Linux counts the pages of a parent for its child.
     small = [sys.executable, "-S", "-c", MEASURED, *command]
-    result = subprocess.run(small, stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(
+        small, stdout=subprocess.PIPE, text=True, env={**os.environ, "PATH": path}
+    )
     if result.returncode:
         raise SystemExit(f"error: {' '.join(command)} failed")
     seconds, kib = result.stdout.split()
