@@ -3,12 +3,12 @@
     python benchmarks/growth.py [--sizes 1000 3000 10000 30000]
 
 Runs split, preprocess, augment and embed, each as a process of its own, from nothing, on made-up
-photos of 320 x 240 pixels with labelled boxes: 64 x 112 in the shards, two copies, ResNet-18 of
+photos of 320 x 240 pixels with labelled boxes: 64 x 112 in the shards, three copies, ResNet-18 of
 random weights. Photos are small so that this ends soon: decoding larger ones and larger inputs cost
 more for each photo (benchmarks/preprocess.py), and other backbones cost other times.
 
-The exponent of a stage is the slope of log seconds over log photos, by least squares, once what a
-run on 100 photos takes, its start, is taken off: 1 is proportional to the photos. A size at which
+The exponent of a stage is the slope of log seconds over log photos, by least squares, once a run on
+100 photos, its start, is taken off both: 1 is proportional to the photos. A size at which
 less than a tenth of its start is left is not fitted. The projection goes on from the largest size
 with the exponent, which counts as 1 where it is less:
 
@@ -82,7 +82,7 @@ def main() -> None:
         write_params(
             Path("params.yaml"),
             preprocess={"size": list(SHAPE)},
-            augment={"copies": 2},
+            augment={"copies": 3},
             model={"threads": joblib.cpu_count()},
         )
         done = 0
@@ -129,13 +129,19 @@ def growth(
         start = costs[START][stage].seconds
         seconds = {size: costs[size][stage].seconds - start for size in sizes}
         fitted = [size for size in sizes if seconds[size] > LOST * start]
+        if most not in fitted:
+            raise SystemExit(f"error: the start hides what {stage} does to {most:,} photos")
         if len(fitted) < 2:
-            raise SystemExit(f"error: {stage} is over too soon to say how it grows; larger --sizes")
-        power = exponent(fitted, [seconds[size] for size in fitted])
-        name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"
-        rate = round(most / seconds[most] / (fitted[0] / seconds[fitted[0]]), 3)
-        ratios[name] = Ratio(rate, (rate, rate), 0.8)
-        seconds_at_goal[stage] = seconds[most] * (GOAL / most) ** max(1, power) + start
+            power, worth = 1.0, f"hidden by its start of {start:.1f} s, taken as 1"
+        else:
+            power = exponent(fitted, [seconds[size] for size in fitted])
+            worth = f"{power:.2f} from {fitted[0]:,} photos on"
+            name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"
+            rates = [(size - START) / seconds[size] for size in (most, fitted[0])]
+            rate = round(rates[0] / rates[1], 3)
+            ratios[name] = Ratio(rate, (rate, rate), 0.8)
+        more = (GOAL - START) / (most - START)
+        seconds_at_goal[stage] = seconds[most] * more ** max(1, power) + start
         memory = [costs[size][stage].mib for size in (least, most)]
         slope = max(0.0, (memory[1] - memory[0]) / (most - least))
         figures |= {f"{stage}, {START} photos, s": round(start, 2)}
@@ -146,7 +152,7 @@ def growth(
             f"{stage}, {size:,} photos, peak MiB": round(costs[size][stage].mib) for size in sizes
         }
         figures |= {
-            f"{stage}, exponent of time from {fitted[0]:,} photos on": round(power, 2),
+            f"{stage}, exponent of time": worth,
             f"{stage}, {GOAL:,} photos, hours": hours(seconds_at_goal[stage]),
             f"{stage}, {GOAL:,} photos, peak GiB": round(
                 (memory[1] + slope * (GOAL - most)) / 1024, 1
@@ -179,9 +185,9 @@ def projected_disk(sizes: list[int], disk: dict[int, dict[str, int]]) -> dict[st
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
-    """The slope of log seconds over log photos, by least squares."""
+    """The slope of log seconds over log photos beyond the start, by least squares."""
     return statistics.linear_regression(
-        [math.log(size) for size in sizes], [math.log(value) for value in seconds]
+        [math.log(size - START) for size in sizes], [math.log(value) for value in seconds]
     ).slope
 
 
