@@ -41,7 +41,7 @@ def main() -> None:
         preparation = Preparation(
             size=list(size), fit="stretch", crop=CropParams(method="none", margin=0.0)
         )
-        rows = np.stack([preparation.prepare(file.read_bytes()) for file in files])
+        rows = np.stack([preparation.prepare(file.read_bytes()).image for file in files])
         order = np.random.default_rng(0).permutation(len(rows))
         with work_folder():
             np.save("raw.npy", rows)

@@ -1,119 +1,177 @@
 """What does one added photo cost among 1,000 and among 10,000?
 
-Runs the stages' own scripts up to ``embed`` on photos of 160 x 120 pixels (64 x 112 in the shards,
-two copies, ResNet-18's features), then again after one more photo, three times. Compares their
-times and their peak memory, and counts the arrays that were written anew. Ten minutes on 2 cores,
-nearly all of them for the first runs.
+Two DVC projects of photos of 160 x 120 pixels, as the README says (``dvc add photos``): 32 x 32 in
+the shards, two copies, ResNet-18's features. Small, because what is measured is everything around
+the one new row: start, manifest, records, shards and DVC's own looking and hashing. Then, in turns,
+each gets one more training photo; first the stages' own scripts up to ``embed`` are run, three
+times, then ``dvc repro embed``, three times. Compares their times and their peak memory, and
+counts the arrays that were written anew: one in each folder.
+
+A shard is one of 16 at both sizes, so ten times as many rows are copied, and embedded anew, for one
+that is new (``embed`` makes a shard whole or not at all). Six minutes on 2 cores.
 """
 
-import csv
-import os
+import shutil
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 
-from made_photos import ROOT, make_project, work_folder, write_photos
-from measure import Ratio, record, speedup
+import joblib
 
-STAGES = ("split", "preprocess", "augment", "embed")
-OUTS = {"preprocess": "data/processed", "augment": "data/augmented", "embed": "data/features"}
+from made_photos import ROOT
+from measure import Ratio, record, speedup
+from stages import (
+    STAGES,
+    Cost,
+    run_measured,
+    run_stage,
+    write_backbone,
+    write_labels,
+    write_params,
+    write_windows,
+)
+
+sys.path.insert(0, str(ROOT / "src"))
+
+import params
+from photos.memory import SETTLED
+from photos.splits import Stable
+from split import SplitParams
+
 COUNTS = (1_000, 10_000)
 ROUNDS = 3
-WEIGHTS = "models/pretrained/random.keras"
-NETWORK = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "src")!r})
-from model.runtime import start
-start(threads=1)
-from model.backbone import build_backbone
-build_backbone("resnet18", shape=(64, 112)).save({WEIGHTS!r})
-"""
+HEIGHT, WIDTH = 120, 160
+SHAPE = (32, 32)
+REPRO = "dvc repro"
+FOLDERS = (
+    "data/processed/train",
+    "data/augmented",
+    "data/features/train",
+    "data/features/augmented",
+)
+"""What a training photo is in; its split's other folders stay as they are."""
 
 
 def main() -> None:
-    runs = {count: measure(count) for count in COUNTS}
-    few, many = (runs[count] for count in COUNTS)
-    ratios, figures = {}, {}
-    for stage in (*STAGES, "all"):
-        seconds = [[sum_or_one(turn, stage) for turn in run["seconds"]] for run in (many, few)]
-        ratios[f"time, {stage}, 1,000 over 10,000"] = speedup(*seconds, bar=round(1 / 1.5, 2))
-        figures[f"seconds, {stage}, 10,000"] = round(statistics.median(seconds[0]), 2)
-    for stage in STAGES:
-        peaks = [max(turn[stage] for turn in run["memory"]) for run in (few, many)]
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = (Project(Path(folder) / str(count), count) for count in COUNTS)
+        for project in (few, many) * ROUNDS:
+            project.add_and_run_stages()
+        for project in (few, many):
+            project.repro()
+        for project in (few, many) * ROUNDS:
+            project.add_and_repro()
+    names = [f"{count:,}" for count in COUNTS]
+    ratios: dict[str, Ratio] = {}
+    figures: dict[str, float | str] = {}
+    for step in (*STAGES, "all stages", REPRO):
+        seconds = [project.seconds(step) for project in (many, few)]
+        title = f"time, {step}, {names[0]} over {names[1]}"
+        ratios[title] = speedup(*seconds, bar=round(1 / 1.5, 2))
+        for name, values in zip(names, reversed(seconds), strict=True):
+            figures[f"{step}, {name} photos, s"] = round(statistics.median(values), 2)
+    for step in (*STAGES, REPRO):
+        peaks = [max(cost.mib for cost in project.costs[step]) for project in (few, many)]
         ratio = round(peaks[0] / peaks[1], 3)
-        ratios[f"memory, {stage}, 1,000 over 10,000"] = Ratio(ratio, (ratio, ratio), 0.9)
-        figures[f"MiB, {stage}, 10,000"] = round(peaks[1])
-    for name in OUTS:
-        figures[f"arrays written anew, {name}"] = str([turn[name] for turn in many["written"]])
+        ratios[f"memory, {step}, {names[0]} over {names[1]}"] = Ratio(ratio, (ratio, ratio), 0.9)
+        for name, peak in zip(names, peaks, strict=True):
+            figures[f"{step}, {name} photos, peak MiB"] = round(peak)
+    for name, project in zip(names, (few, many), strict=True):
+        shares = [len(FOLDERS) / max(1, sum(turn.values())) for turn in project.written]
+        ratios[f"one array a folder over arrays written anew, {name} photos"] = Ratio(
+            statistics.median(shares), (min(shares), max(shares)), 1.0
+        )
+        for out in (*FOLDERS, "elsewhere"):
+            written = [turn[out] for turn in project.written]
+            figures[f"arrays written anew, {out}, {name} photos"] = str(written)
+        figures[f"first dvc repro, {name} photos, s"] = round(project.first.seconds, 1)
     record("increment", ratios=ratios, figures=figures)
 
 
-def sum_or_one(turn: dict[str, float], stage: str) -> float:
-    return sum(turn.values()) if stage == "all" else turn[stage]
+class Project:
+    """A DVC project in ``root`` with ``count`` photos, which its graph has seen up to ``embed``."""
 
-
-def measure(count: int) -> dict[str, list[dict[str, float]]]:
-    """Seconds, peak memory in MiB and arrays written of each stage, for each added photo."""
-    found: dict[str, list] = {"seconds": [], "memory": [], "written": []}
-    with work_folder():
-        names = write_photos(Path("photos"), count, height=120, width=160)
-        make_project(
-            Path(),
-            names,
+    def __init__(self, root: Path, count: int):
+        self.root, self.count = root, count
+        self.costs: dict[str, list[Cost]] = {step: [] for step in (*STAGES, REPRO)}
+        self.written: list[dict[str, int]] = []
+        self.listings: dict[int, str] = {}
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "src", root / "src", ignore=ignored)
+        (root / "models/detectors").mkdir(parents=True)
+        shutil.copy(ROOT / "dvc.yaml", root)
+        write_params(
+            root / "params.yaml",
             split={"method": "stable"},
+            preprocess={"size": list(SHAPE)},
             augment={"copies": 2},
-            model={"weights": WEIGHTS},
+            model={"threads": joblib.cpu_count()},
         )
-        Path(WEIGHTS).parent.mkdir(parents=True)
-        subprocess.run([sys.executable, "-c", NETWORK], check=True)
-        label(names)
-        for stage in STAGES:
-            run(stage)
-        for turn in range(ROUNDS):
-            names += write_photos(Path("photos"), 1, height=120, width=160, first=count + turn)
-            label(names)
+        write_backbone(root, height=SHAPE[0], width=SHAPE[1])
+        write_windows(root / "photos", range(count), height=HEIGHT, width=WIDTH)
+        with chdir(root):
+            split = params.load("split", SplitParams)
+            self.place = Stable(split.seed, split.val, split.test)
+            self.label()
+            time.sleep(SETTLED + 1)  # the stage remembers only files left alone for a while
+            for command in (["git", "init", "--quiet"], dvc("init", "--quiet")):
+                run_measured(command)
+            run_measured(dvc("add", "--quiet", "photos"))
+            self.first = run_measured(dvc("repro", "--quiet", "embed"))
+
+    def label(self) -> None:
+        write_labels(
+            Path("labels.csv"), self.count, height=HEIGHT, width=WIDTH, listings=self.listings
+        )
+
+    def add(self) -> None:
+        """One more photo, in a listing of its own that falls to train."""
+        number, self.count = self.count, self.count + 1
+        write_windows(Path("photos"), [number], height=HEIGHT, width=WIDTH)
+        names = (f"added {number} {attempt}" for attempt in range(1000))
+        self.listings[number] = next(
+            name for name in names if self.place(f"listing {name}") == "train"
+        )
+        self.label()
+
+    def add_and_run_stages(self) -> None:
+        with chdir(self.root):
+            self.add()
             before = arrays()
-            seconds, memory = zip(*[run(stage) for stage in STAGES], strict=True)
-            after = arrays()
-            found["seconds"].append(dict(zip(STAGES, seconds, strict=True)))
-            found["memory"].append(dict(zip(STAGES, memory, strict=True)))
-            found["written"].append(
-                {
-                    stage: sum(before.get(file) != after[file] for file in after if out in file)
-                    for stage, out in OUTS.items()
-                }
-            )
-    return found
+            for stage in STAGES:
+                self.costs[stage].append(run_stage(stage))
+            anew = [
+                file.parent.as_posix() for file, at in arrays().items() if before.get(file) != at
+            ]
+        turn = {out: anew.count(out) for out in FOLDERS}
+        self.written.append({**turn, "elsewhere": len(anew) - sum(turn.values())})
+
+    def add_and_repro(self) -> None:
+        with chdir(self.root):
+            self.add()
+        self.costs[REPRO].append(self.repro())
+
+    def repro(self) -> Cost:
+        with chdir(self.root):
+            return run_measured(dvc("repro", "--quiet", "embed"))
+
+    def seconds(self, step: str) -> list[float]:
+        """Seconds of a step in each round."""
+        if step == "all stages":
+            return [sum(turn) for turn in zip(*map(self.seconds, STAGES), strict=True)]
+        return [cost.seconds for cost in self.costs[step]]
 
 
-def label(names: list[str]) -> None:
-    """Two classes; new photos come in listings of their own."""
-    with Path("labels.csv").open("w", newline="") as handle:
-        rows = [(name, ("Audi One", "Seat One")[number % 2]) for number, name in enumerate(names)]
-        csv.writer(handle).writerows([("path", "label"), *rows])
+def dvc(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", *arguments]
 
 
-def run(stage: str) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of a stage's script."""
-    start = time.perf_counter()
-    script = [sys.executable, str(ROOT / f"src/{stage}.py")]
-    process = subprocess.Popen(script, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"error: {stage} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
-
-
-def arrays() -> dict[str, int]:
+def arrays() -> dict[Path, int]:
     """When each array was written."""
-    return {
-        str(file): file.stat().st_mtime_ns
-        for out in OUTS.values()
-        for file in Path(out).rglob("*.npy")
-    }
+    return {file: file.stat().st_mtime_ns for file in Path("data").rglob("shard-*.npy")}
 
 
 if __name__ == "__main__":

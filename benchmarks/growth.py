@@ -1,0 +1,209 @@
+"""How do time, memory and disk of the stages grow, and what would ten million photos cost?
+
+    python benchmarks/growth.py [--sizes 1000 3000 10000 30000]
+
+Runs split, preprocess, augment and embed, each as a process of its own, from nothing, on made-up
+photos of 320 x 240 pixels with labelled boxes: 64 x 112 in the shards, three copies, ResNet-18 of
+random weights. Photos are small so that this ends soon: decoding larger ones and larger inputs cost
+more for each photo (benchmarks/preprocess.py), and other backbones cost other times.
+
+The exponent of a stage is the slope of log seconds over log photos, by least squares, once a run on
+100 photos, its start, is taken off both: 1 is proportional to the photos. A size at which
+less than a tenth of its start is left is not fitted. The projection goes on from the largest size
+with the exponent, which counts as 1 where it is less:
+
+    seconds(n) = seconds(largest) * (n / largest) ** max(1, exponent)
+
+Over three powers of ten an exponent that is wrong by 0.1 doubles the hours, so those of exponent 1
+stand beside them: "2 to 5". It assumes that photos come from the disk as fast as here, from the
+page cache, that nothing swaps, and that nothing else begins to dominate: what grows only beyond the
+largest size is not seen (benchmarks/duplicates.py measures the search for near-duplicates at a
+million). Of ten machines only preprocess and augment make use (``compute.executor`` dask or ray),
+the others run on one. Memory and disk are projected along a line through the smallest and the
+largest size; memory is that of a stage's largest process, pages of mapped files included. Disk is
+without DVC's cache.
+
+Six minutes on 2 cores.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+from pathlib import Path
+
+import joblib
+
+from made_photos import work_folder
+from measure import Ratio, record
+from stages import (
+    STAGES,
+    Cost,
+    run_stage,
+    write_backbone,
+    write_labels,
+    write_params,
+    write_windows,
+)
+
+HEIGHT, WIDTH = 240, 320
+SHAPE = (64, 112)
+START = 100
+"""Photos of a run that shows what starting costs."""
+
+ROUNDS = {START: 2, 1000: 2}
+"""Short runs are repeated, and the shortest counts."""
+
+LOST = 0.1
+"""Shares of its start; what a stage takes beyond it has to be more, or the noise hides it."""
+
+GOAL, MACHINES = 10_000_000, 10
+SHARED = ("preprocess", "augment")
+"""Stages that several machines can share."""
+
+DISK = {
+    "photos": ("photos",),
+    "processed": ("data/processed",),
+    "augmented": ("data/augmented",),
+    "features": ("data/features",),
+    "tables and records": ("data/split", "data/records", "data/.seen", ".cache"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 3000, 10_000])
+    sizes = sorted(set(parser.parse_args().sizes))
+    if len(sizes) < 2 or sizes[0] <= START:
+        parser.error(f"expected at least two sizes above {START}, found {sizes}")
+    costs: dict[int, dict[str, Cost]] = {}
+    disk: dict[int, dict[str, int]] = {}
+    with work_folder():
+        write_backbone(Path(), height=SHAPE[0], width=SHAPE[1])
+        write_params(
+            Path("params.yaml"),
+            preprocess={"size": list(SHAPE)},
+            augment={"copies": 3},
+            model={"threads": joblib.cpu_count()},
+        )
+        done = 0
+        for size in (START, *sizes):
+            write_windows(Path("photos"), range(done, size), height=HEIGHT, width=WIDTH)
+            done = size
+            costs[size] = measure(size)
+            disk[size] = {name: sum(map(size_of, folders)) for name, folders in DISK.items()}
+    ratios, figures = growth(sizes, costs)
+    figures |= projected_disk(sizes, disk)
+    record("growth", ratios=ratios, figures=figures)
+
+
+def measure(size: int) -> dict[str, Cost]:
+    """What each stage costs on the first ``size`` photos, from nothing."""
+    listings = write_labels(Path("labels.csv"), size, height=HEIGHT, width=WIDTH)
+    rounds: list[dict[str, Cost]] = []
+    for _ in range(ROUNDS.get(size, 1)):
+        for made in ("data", "metrics", ".cache"):
+            shutil.rmtree(made, ignore_errors=True)
+        rounds.append({stage: run_stage(stage) for stage in STAGES})
+    report = json.loads(Path("metrics/split.json").read_text())
+    expected = {"kept": size, "groups": listings, "near_duplicate_groups": 0}
+    found = {key: report[key] for key in expected}
+    if found != expected:
+        raise SystemExit(f"error: split was to find {expected}, it found {found}")
+    return {
+        stage: Cost(
+            min(costs[stage].seconds for costs in rounds),
+            max(costs[stage].mib for costs in rounds),
+        )
+        for stage in STAGES
+    }
+
+
+def growth(
+    sizes: list[int], costs: dict[int, dict[str, Cost]]
+) -> tuple[dict[str, Ratio], dict[str, float | str]]:
+    """How each stage's rate changes from the smallest to the largest size, and all figures."""
+    ratios, figures = {}, {}
+    least, most = sizes[0], sizes[-1]
+    lower, upper = {}, {}
+    for stage in STAGES:
+        start = costs[START][stage].seconds
+        seconds = {size: costs[size][stage].seconds - start for size in sizes}
+        fitted = [size for size in sizes if seconds[size] > LOST * start]
+        if most not in fitted:
+            raise SystemExit(f"error: the start hides what {stage} does to {most:,} photos")
+        if len(fitted) < 2:
+            power, worth = 1.0, f"hidden by its start of {start:.1f} s, taken as 1"
+        else:
+            power = exponent(fitted, [seconds[size] for size in fitted])
+            worth = f"{power:.2f} from {fitted[0]:,} photos on"
+            name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"
+            rates = [(size - START) / seconds[size] for size in (most, fitted[0])]
+            rate = round(rates[0] / rates[1], 3)
+            ratios[name] = Ratio(rate, (rate, rate), 0.8)
+        more = (GOAL - START) / (most - START)
+        lower[stage] = seconds[most] * more + start
+        upper[stage] = seconds[most] * more ** max(1, power) + start
+        memory = [costs[size][stage].mib for size in (least, most)]
+        slope = max(0.0, (memory[1] - memory[0]) / (most - least))
+        figures |= {f"{stage}, {START} photos, s": round(start, 2)}
+        figures |= {
+            f"{stage}, {size:,} photos, s": round(costs[size][stage].seconds, 2) for size in sizes
+        }
+        figures |= {
+            f"{stage}, {size:,} photos, peak MiB": round(costs[size][stage].mib) for size in sizes
+        }
+        figures |= {
+            f"{stage}, exponent of time": worth,
+            f"{stage}, {GOAL:,} photos, hours": hours(lower[stage], upper[stage]),
+            f"{stage}, {GOAL:,} photos, peak GiB": round(
+                (memory[1] + slope * (GOAL - most)) / 1024, 1
+            ),
+        }
+    for machines in (1, MACHINES):
+        both = [
+            sum(of[stage] / (machines if stage in SHARED else 1) for stage in STAGES)
+            for of in (lower, upper)
+        ]
+        figures[f"all four, {GOAL:,} photos, hours on {machines} x these cores"] = hours(*both)
+    return ratios, figures
+
+
+def projected_disk(sizes: list[int], disk: dict[int, dict[str, int]]) -> dict[str, float]:
+    """GB that each out takes, and will take."""
+    least, most = sizes[0], sizes[-1]
+    figures: dict[str, float] = {}
+    for name in DISK:
+        slope = (disk[most][name] - disk[least][name]) / (most - least)
+        for size in sizes:
+            figures[f"{name}, {size:,} photos, GB"] = round(disk[size][name] / 1e9, 3)
+        figures[f"{name}, {GOAL:,} photos, GB"] = round(
+            (disk[most][name] + slope * (GOAL - most)) / 1e9
+        )
+    figures[f"all outs without photos, {GOAL:,} photos, GB"] = sum(
+        figures[f"{name}, {GOAL:,} photos, GB"] for name in DISK if name != "photos"
+    )
+    return figures
+
+
+def exponent(sizes: list[int], seconds: list[float]) -> float:
+    """The slope of log seconds over log photos beyond the start, by least squares."""
+    return statistics.linear_regression(
+        [math.log(size - START) for size in sizes], [math.log(value) for value in seconds]
+    ).slope
+
+
+def hours(lower: float, upper: float) -> str:
+    """Seconds from ``lower`` to ``upper``, in hours of two digits."""
+    low, high = f"{lower / 3600:.2g}", f"{upper / 3600:.2g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def size_of(folder: str) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+
+
+if __name__ == "__main__":
+    main()
