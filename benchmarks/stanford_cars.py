@@ -10,33 +10,58 @@ class names every sixth is taken, the first 30 of those, unless told otherwise:
 import argparse
 import csv
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+
+PHOTOS, LABELS = "car_ims", "car_dataset_labels.csv"
+EVERY, CLASSES = 6, 30
+Row = dict[str, str]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--every", type=int, default=6, help="take every so many-th class name")
-    parser.add_argument("--classes", type=int, default=30, help="how many of those at most")
+    parser.add_argument("--every", type=int, default=EVERY, help="take every so many-th class name")
+    parser.add_argument("--classes", type=int, default=CLASSES, help="how many of those at most")
     options = parser.parse_args()
 
-    labels = options.source / "car_dataset_labels.csv"
+    labels = options.source / LABELS
     if not labels.is_file() or options.every < 1 or options.classes < 1:
         parser.error(f"expected {labels}, and numbers above 0")
-    with labels.open(newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    names = sorted({row["class"] for row in rows})[:: options.every][: options.classes]
-    rows = [row for row in rows if row["class"] in names]
-    (options.target / "car_ims").mkdir(parents=True, exist_ok=True)
+    rows = read_rows(options.source)
+    names = class_names(rows)[:: options.every][: options.classes]
+    rows = of_classes(rows, names)
+    (options.target / PHOTOS).mkdir(parents=True, exist_ok=True)
     for row in rows:
         name = Path(row["img_file"]).name
-        shutil.copyfile(options.source / "car_ims" / name, options.target / "car_ims" / name)
-    with (options.target / "labels.csv").open("w", newline="") as handle:
+        shutil.copyfile(options.source / PHOTOS / name, options.target / PHOTOS / name)
+    write_rows(options.target / "labels.csv", rows)
+    print(f"{len(rows)} photos of {len(names)} classes in {options.target}")
+
+
+def read_rows(source: Path) -> list[Row]:
+    """The rows of the label file in ``source``: ``img_file``, ``class``, ``subset``."""
+    with (source / LABELS).open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def class_names(rows: list[Row]) -> list[str]:
+    """The class names, sorted."""
+    return sorted({row["class"] for row in rows})
+
+
+def of_classes(rows: list[Row], names: Collection[str]) -> list[Row]:
+    """The rows of some classes, in their order."""
+    return [row for row in rows if row["class"] in names]
+
+
+def write_rows(file: Path, rows: list[Row]) -> None:
+    """Writes rows as a label file."""
+    with file.open("w", newline="") as handle:
         table = csv.DictWriter(handle, rows[0].keys(), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    print(f"{len(rows)} photos of {len(names)} classes in {options.target}")
 
 
 if __name__ == "__main__":

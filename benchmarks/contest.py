@@ -1,0 +1,320 @@
+"""What recipes share that compete at equal time: photos, processes, the clock and the scorer.
+
+All learn from the train rows of one manifest, made by our split stage, may watch its val rows, and
+are scored on the same test rows, once, when their time is up.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+import stanford_cars
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from photos.manifest import Photo, read_labels, read_manifest, write_labels
+from photos.shards import list_shards, read_shard
+from photos.tables import write_table
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 112
+PREPARATION = {
+    "preprocess.size": SIDE,
+    # The photos of the set as we have it are cut to the car already.
+    "preprocess.crop.method": "none",
+    "preprocess.crop.fallback": [],
+}
+"""How photos become pixels, where a recipe does not say otherwise."""
+
+Values = Mapping[str, Any]
+"""Changes to the shipped params: ``{"train.lr": 0.1}``."""
+
+
+class Trained(NamedTuple):
+    """What a recipe hands back: predicted label of each photo by id, and how it got there.
+
+    ``seconds`` is what its training took, ``looks`` are pairs of minutes and val top-1.
+    """
+
+    predicted: dict[str, str]
+    seconds: float
+    looks: list[tuple[float, float]]
+    notes: dict[str, float | str]
+
+
+def arguments(description: str, *, minutes: float) -> argparse.ArgumentParser:
+    """A parser with the options that all contests have."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument(
+        "--source",
+        type=Path,
+        default=ROOT.parent / "shared/stanford_cars",
+        help="folder with car_ims/ and car_dataset_labels.csv (default: ../shared/stanford_cars)",
+    )
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training, for each")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value for our stages, as in params.yaml: train.lr=0.1",
+    )
+    return parser
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``train.lr=0.1`` as a key and a value, the latter as YAML has it."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {text!r}")
+    return key, yaml.safe_load(value)
+
+
+def read_source(source: Path) -> list[stanford_cars.Row]:
+    """The rows of the set, or one line that says what is missing."""
+    if not (source / stanford_cars.LABELS).is_file():
+        sys.exit(f"error: no {source / stanford_cars.LABELS}; name its folder with --source")
+    return stanford_cars.read_rows(source)
+
+
+def params_with(changes: Values) -> dict:
+    """The shipped params with some values changed."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        inner = document
+        for section in sections:
+            inner = inner.get(section) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or name not in inner:
+            sys.exit(f"error: {key}: params.yaml has no such value")
+        inner[name] = value
+    return document
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16 by itself (AVX512-BF16); others emulate it."""
+    info = Path("/proc/cpuinfo")
+    return info.is_file() and "avx512_bf16" in info.read_text().split()
+
+
+def make_project(
+    root: Path,
+    rows: list[stanford_cars.Row],
+    *,
+    source: Path,
+    values: Values,
+    keep: Callable[[Photo], bool] | None = None,
+) -> None:
+    """Photos split and prepared in ``root``, where stages can run: params, labels, shards.
+
+    What the split stage chose and ``keep`` refuses is never prepared.
+    """
+    root.mkdir(exist_ok=True)
+    stanford_cars.write_rows(root / "labels.csv", rows)
+    shutil.copytree(ROOT / "models/pretrained", root / "models/pretrained")
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *author, *command], cwd=root, check=True)  # DVCLive wants a commit
+    photos = str((source / stanford_cars.PHOTOS).resolve())
+    set_params(root, {"data.photos": photos, "data.labels": "labels.csv", **values})
+    run_stage(root, "split")
+    manifest, labels = root / "data/split/manifest.csv", root / "data/split/labels.json"
+    kept = [photo for photo in read_manifest(manifest) if not keep or keep(photo)]
+    names = {photo.label for photo in kept}
+    write_table(manifest, Photo, kept)
+    write_labels(labels, [label for label in read_labels(labels) if label.label in names])
+    run_stage(root, "preprocess")
+
+
+def set_params(root: Path, changes: Values) -> None:
+    """Writes params for the project; the photos that it has already stay where they are."""
+    file = root / "params.yaml"
+    data = yaml.safe_load(file.read_text())["data"] if file.is_file() else {}
+    kept = {f"data.{key}": value for key, value in data.items()}
+    file.write_text(yaml.safe_dump(params_with({**PREPARATION, **kept, **changes})))
+
+
+class Run(NamedTuple):
+    """A finished stage: how long its process lived, and its lines with the seconds they came at."""
+
+    seconds: float
+    lines: list[tuple[float, str]]
+
+
+def run_stage(root: Path, name: str) -> Run:
+    """Runs a stage in a project, to its end; its own error line is shown where it fails."""
+    start = time.monotonic()
+    command = [sys.executable, str(ROOT / f"src/{name}.py")]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        lines = [(time.monotonic() - start, line.rstrip()) for line in process.stdout]
+    if process.returncode:
+        sys.exit(f"error: stage {name} failed")
+    return Run(time.monotonic() - start, lines)
+
+
+@dataclass
+class Clock:
+    """The time that a recipe has, from the start of its process, imports included."""
+
+    seconds: float
+    started: float = field(default_factory=time.time)
+    _last: float | None = None
+    _looked: int = 0
+    looks: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.started
+
+    @property
+    def share(self) -> float:
+        """The part of the time that has gone, 0 to 1."""
+        return min(1.0, self.spent / self.seconds)
+
+    def over(self) -> bool:
+        """Whether one more step could be late, should it last thrice as long as the one before.
+
+        That is the time since the last call; what came before the first call was no step.
+        """
+        step = 0.0 if self._last is None else self.spent - self._last
+        self._last = self.spent
+        return self.spent + 3 * step > self.seconds
+
+    def look(self, top1: Callable[[], float], *, times: int = 20) -> None:
+        """Notes val top-1 about ``times`` times while the time passes."""
+        before = self.spent
+        if before >= self.seconds or self._looked == int(self.share * times):
+            return
+        self._looked = int(self.share * times)
+        self.looks.append((round(before / 60, 2), round(top1(), 4)))
+        if self._last is not None:
+            self._last += self.spent - before  # a look is no step
+
+
+def apart(recipe: Callable[..., Any], *positional, **named):
+    """The result of a recipe (a function of a module) in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(recipe, *positional, **named).result()
+
+
+def arrays(root: Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Photos ``(n, height, width, 3)`` uint8, class indices ``(n,)`` int64, and photo ids."""
+    shards = [read_shard(file) for file in list_shards(root / "data/processed" / split)]
+    samples = [sample for _, rows in shards for sample in rows]
+    index = {name: number for number, name in enumerate(label_names(root))}
+    targets = np.array([index[sample.label] for sample in samples])
+    return np.concatenate([a for a, _ in shards]), targets, [s.photo_id for s in samples]
+
+
+def label_names(root: Path) -> list[str]:
+    """The classes in the order of outputs."""
+    return [label.label for label in read_labels(root / "data/split/labels.json")]
+
+
+def photos_of(root: Path, split: str) -> list[Photo]:
+    """The manifest's rows of a split."""
+    return [p for p in read_manifest(root / "data/split/manifest.csv") if p.split == split]
+
+
+def make_folders(root: Path, *, source: Path, splits: Sequence[str]) -> None:
+    """``folders/SPLIT/NUMBER OF CLASS/PHOTO ID.jpg``: links to the JPEG files as they came."""
+    names = label_names(root)
+    for split in splits:
+        for number in range(len(names)):
+            (root / f"folders/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
+        for photo in photos_of(root, split):
+            folder = root / f"folders/{split}/{names.index(photo.label):03d}"
+            original = (source / stanford_cars.PHOTOS / photo.path).resolve()
+            (folder / f"{photo.photo_id}.jpg").symlink_to(original)
+
+
+def named(root: Path, ids: Sequence[str], scores: np.ndarray) -> dict[str, str]:
+    """The label with the highest score ``(n, classes)`` for each photo."""
+    names = label_names(root)
+    return {photo: names[at] for photo, at in zip(ids, scores.argmax(axis=1), strict=True)}
+
+
+def read_folder(root: Path, split: str, *, seed: int = 0, shuffle: bool = True):
+    """A dataset of batches of 32 decoded from the links of :func:`make_folders`."""
+    import keras
+
+    folder = root / "folders" / split
+    return keras.utils.image_dataset_from_directory(
+        folder, image_size=(SIDE, SIDE), seed=seed, shuffle=shuffle, verbose=False
+    )
+
+
+def fit_until(
+    network, dataset, clock: Clock, *, share: float = 1.0, look: Callable[[], float] | None = None
+) -> int:
+    """Lets Keras ``fit`` until a share of the time has gone; returns the steps it took."""
+    import keras
+
+    steps = 0
+
+    class Until(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002
+            nonlocal steps
+            steps += 1
+            if look:
+                clock.look(look)
+            self.model.stop_training = clock.over() or clock.share >= share
+
+    network.fit(dataset, epochs=1_000_000, shuffle=False, verbose=0, callbacks=[Until()])
+    return steps
+
+
+def bundle_predictions(root: Path, split: str, threads: int) -> dict[str, str]:
+    """What the project's bundle says of a split."""
+    from model.runtime import start
+
+    start(threads=threads)
+    from model.bundle import load_bundle
+
+    network, _ = load_bundle(root / "models/vehicle")
+    images, _, ids = arrays(root, split)
+    return named(root, ids, network.predict(images, batch_size=64, verbose=0))
+
+
+def evaluated_predictions(root: Path) -> dict[str, str]:
+    """What our evaluate stage has written of the test photos."""
+    with (root / "metrics/predictions.csv").open(newline="", encoding="utf-8") as handle:
+        return {row["photo_id"]: row["predicted"] for row in csv.DictReader(handle)}
+
+
+def figures_of(
+    name: str, trained: Trained, *, root: Path, split: str, seconds: float
+) -> dict[str, float | str]:
+    """The figures of a finished recipe; one that took longer than it had gets no score."""
+    photos = photos_of(root, split)
+    if trained.predicted.keys() != {photo.photo_id for photo in photos}:
+        sys.exit(f"error: {name} did not predict exactly the {len(photos)} {split} photos")
+    top1 = sum(trained.predicted[p.photo_id] == p.label for p in photos) / len(photos)
+    late = trained.seconds > seconds
+    minutes = f"{trained.seconds / 60:.2f} of {seconds / 60:g} minutes"
+    figures: dict[str, float | str] = {
+        f"{name}: {split} top-1": f"invalid: took {minutes}" if late else round(top1, 4),
+        f"{name}: minutes of training": round(trained.seconds / 60, 2),
+    }
+    if trained.looks:
+        curve = ", ".join(f"{at:g} {value:.3f}" for at, value in trained.looks)
+        figures[f"{name}: minutes and val top-1"] = curve
+    if late:
+        print(f"{name}: took {minutes}; its {split} top-1 of {top1:.4f} does not count")
+    return figures | {f"{name}: {key}": value for key, value in trained.notes.items()}
