@@ -2,9 +2,10 @@
 
 A look is trusted only for the same path, size, inode, modification and change time (the last one
 no program can set back), box and reader: another line of our code or another OpenCV, and all is
-looked at anew. Files that changed in the last seconds are not remembered, since a second change
-might leave the same times; neither are faults, which may pass. So it never changes a result; it
-may be deleted at any time, and what is damaged is thrown away.
+looked at anew. In a store it is URL, size, ETag and the like, as listed before the look and after.
+Files that changed in the last seconds are not remembered, since a second change might leave the
+same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
+any time, and what is damaged is thrown away.
 """
 
 import hashlib
@@ -18,8 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from photos.faults import PhotoError
 from photos.inspect import Inspected
+from photos.remote import Store
 from photos.source import Row
+from stage import StageError
 
 SETTLED = 3.0
 """Seconds for which a file must have been left alone before what it holds is remembered."""
@@ -32,7 +36,7 @@ _TABLE = (
 
 def look_at_all(
     look: Callable[[Sequence[Row]], Iterable[Inspected]],
-    root: Path,
+    root: Path | Store,
     rows: Sequence[Row],
     *,
     memory: Path,
@@ -60,15 +64,38 @@ def look_at_all(
             learnt.append((key, item))
         yield item
     next(found, None)  # lets the workers end in good order
+    if isinstance(root, Store) and learnt:
+        learnt = _still_so(root.listed_anew(), learnt, reader)
     _remember(memory, reader, learnt, forget=known.keys() - set(keys))
 
 
-def _key(root: Path, row: Row, reader: bytes) -> bytes | None:
+def _still_so(
+    root: Store, learnt: list[tuple[bytes, Inspected]], reader: bytes
+) -> list[tuple[bytes, Inspected]]:
     try:
-        status = os.lstat(root / row.path)
+        return [(key, item) for key, item in learnt if _key(root, item.row, reader) == key]
+    except (StageError, PhotoError):
+        return []
+
+
+def _key(root: Path | Store, row: Row, reader: bytes) -> bytes | None:
+    state = _state(root, row.path)
+    if state is None:
+        return None
+    text = repr((str(root.resolve()), row.path, row.box, state))
+    return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _state(root: Path | Store, path: str) -> tuple | None:
+    """What tells a file that was looked at from any other; ``None`` if nothing does."""
+    if isinstance(root, Store):
+        entry = root.entries.get(path)
+        return (entry.size, entry.version) if entry and entry.version else None
+    try:
+        status = os.lstat(root / path)
     except (OSError, ValueError):
         return None
-    state = (
+    return (
         status.st_mode,
         status.st_size,
         status.st_ino,
@@ -76,11 +103,11 @@ def _key(root: Path, row: Row, reader: bytes) -> bytes | None:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
-    text = repr((str(root.resolve()), row.path, row.box, state))
-    return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _is_settled(root: Path, row: Row) -> bool:
+def _is_settled(root: Path | Store, row: Row) -> bool:
+    if isinstance(root, Store):
+        return True  # other bytes have another version, at once
     with suppress(OSError, ValueError):
         status = os.lstat(root / row.path)
         return max(status.st_mtime, status.st_ctime) < time.time() - SETTLED
