@@ -16,8 +16,6 @@ from clone import Clone
 from photos import remote
 from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
-from photos.inspect import Inspected, inspect
-from photos.memory import look_at_all
 from photos.remote import Store, check_place
 from photos.source import Row, read_rows
 from stage import StageError
@@ -67,7 +65,6 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
     project.add("0.jpg", b"")
     bucket.upload(project.photos)
     bucket.put("labels.csv", Path("labels.csv").read_bytes())
-    bucket.put("", b"")  # the marker of a folder, as web consoles leave it
     project.split()
     project.preprocess()
     outs = ("data/split", "data/processed", "data/records", "metrics")
@@ -89,6 +86,7 @@ def test_a_folder_for_each_class_is_found_in_a_store(project: Project, bucket: B
     for path in ("Seat Ibiza/a/1.jpg", "Audi/2.jpg", "Audi/é.jpg", "Audi/.hidden.jpg", "loose.jpg"):
         project.add(path)
     bucket.upload(project.photos)
+    bucket.put("Audi/", b"")  # the marker of a folder, as web consoles leave it
     local = read_rows(photos=project.photos, labels=project.photos)
     assert read_rows(photos=Store(bucket.url), labels=Store(bucket.url)) == local
 
@@ -113,26 +111,6 @@ def test_only_objects_that_changed_are_looked_at_again(
     project.split()
     assert asked == [GOOD[0][0]]
     assert project.digests("data") != before
-
-
-def test_an_object_that_changes_during_a_look_is_not_remembered(
-    bucket: Bucket, tmp_path: Path
-) -> None:
-    asked: list[str] = []
-
-    def look(rows: list[Row]) -> list[Inspected]:
-        asked.extend(row.path for row in rows)
-        bucket.put("0", photo_bytes(len(asked)))
-        return [inspect(Store(bucket.url), row) for row in rows]
-
-    for number in range(2):
-        bucket.put(str(number), photo_bytes(number))
-    rows, memory = [Row("0", "Audi"), Row("1", "Audi")], tmp_path / "looks.db"
-    list(look_at_all(look, Store(bucket.url), rows, memory=memory))
-    bucket.put("0", photo_bytes(0))
-    (first, _) = look_at_all(look, Store(bucket.url), rows, memory=memory)
-    assert asked == ["0", "1", "0"]
-    assert first == inspect(Store(bucket.url), rows[0])
 
 
 def test_a_store_out_of_reach_is_one_line_and_sets_nothing_aside(
@@ -160,9 +138,7 @@ def test_dvc_sees_what_changes_in_a_store(s3: str, tmp_path: Path) -> None:
     assert s3 not in (clone.root / "dvc.lock").read_text()
     assert clone.repro("preprocess") == []
     bucket.put("00.jpg", photo_bytes(99))
-    text = clone.dvc("repro", "preprocess").stdout
-    assert "split: 16 photos" in text
-    assert "preprocess: 1 rows made, 15 kept" in text
+    assert clone.repro("split") == ["split"]
 
 
 class Odd(MemoryFileSystem):

@@ -2,7 +2,7 @@
 
 A look is trusted only for the same path, size, inode, modification and change time (the last one
 no program can set back), box and reader: another line of our code or another OpenCV, and all is
-looked at anew. In a store it is URL, size, ETag and the like, as listed before the look and after.
+looked at anew. In a store it is URL, size, ETag and time of writing, as listed before the look.
 Files that changed in the last seconds are not remembered, since a second change might leave the
 same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
 any time, and what is damaged is thrown away.
@@ -19,11 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.faults import PhotoError
 from photos.inspect import Inspected
 from photos.remote import Store
 from photos.source import Row
-from stage import StageError
 
 SETTLED = 3.0
 """Seconds for which a file must have been left alone before what it holds is remembered."""
@@ -64,18 +62,7 @@ def look_at_all(
             learnt.append((key, item))
         yield item
     next(found, None)  # lets the workers end in good order
-    if isinstance(root, Store) and learnt:
-        learnt = _still_so(root.listed_anew(), learnt, reader)
     _remember(memory, reader, learnt, forget=known.keys() - set(keys))
-
-
-def _still_so(
-    root: Store, learnt: list[tuple[bytes, Inspected]], reader: bytes
-) -> list[tuple[bytes, Inspected]]:
-    try:
-        return [(key, item) for key, item in learnt if _key(root, item.row, reader) == key]
-    except (StageError, PhotoError):
-        return []
 
 
 def _key(root: Path | Store, row: Row, reader: bytes) -> bytes | None:
@@ -107,7 +94,7 @@ def _state(root: Path | Store, path: str) -> tuple | None:
 
 def _is_settled(root: Path | Store, row: Row) -> bool:
     if isinstance(root, Store):
-        return True  # other bytes have another version, at once
+        return True  # who writes it once more changes what its list says
     with suppress(OSError, ValueError):
         status = os.lstat(root / row.path)
         return max(status.st_mtime, status.st_ctime) < time.time() - SETTLED

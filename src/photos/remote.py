@@ -120,10 +120,6 @@ class Store:
             if name.startswith(start) and info["type"] == "file" and not name.endswith("/")
         }
 
-    def listed_anew(self) -> "Store":
-        """The same store, which will list its objects again."""
-        return Store(self.url)
-
     def contents(self) -> bytes:
         """The bytes of the object at the URL itself.
 
