@@ -31,12 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("labels", type=Path, metavar="LABELS", nargs="?")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("labels", metavar="LABELS", nargs="?")
     parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN} lines a kind")
     given = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
+    if url := next((text for text in (given.folder, given.labels) if text and "://" in text), None):
+        raise StageError(
+            f"found {url}; expected paths of this machine: a store's photos need no dvc add, "
+            "and split looks at each"
+        )
+    given.folder, given.labels = Path(given.folder), given.labels and Path(given.labels)
     if not given.folder.is_dir():
         raise StageError(f"no folder {given.folder}; expected a folder of photos")
 

@@ -23,6 +23,7 @@ from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
 from photos.prepare import Preparation
 from photos.preparing import prepare_photos
+from photos.remote import Store, locate
 from photos.shards import Sample, list_shards, shard_file, shard_of
 from photos.source import DataParams
 from stage import run
@@ -41,7 +42,7 @@ class PreprocessParams(Preparation):
 
 def main() -> None:
     preprocess = params.load("preprocess", PreprocessParams)
-    root = Path(params.load("data", DataParams).photos)
+    root = locate(params.load("data", DataParams).photos)
     compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
@@ -105,7 +106,9 @@ def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
     ]
 
 
-def pack_shard(shard: Shard, *, root: Path, preparation: Preparation, made_by: str) -> Outcome:
+def pack_shard(
+    shard: Shard, *, root: Path | Store, preparation: Preparation, made_by: str
+) -> Outcome:
     """Prepares those photos of one shard that were not prepared before."""
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:

@@ -17,6 +17,7 @@ from photos.inspect import Candidate, inspect_all, resolve
 from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.memory import look_at_all
+from photos.remote import locate
 from photos.source import DataParams, read_rows
 from photos.splits import Stable, missing_classes, stratify
 from photos.tables import write_table
@@ -54,8 +55,8 @@ def main() -> None:
     split = params.load("split", SplitParams)
     workers = params.load("compute", ComputeParams).workers
 
-    root = Path(data.photos)
-    rows = read_rows(photos=root, labels=Path(data.labels))
+    root = locate(data.photos)
+    rows = read_rows(photos=root, labels=locate(data.labels))
     look = partial(
         inspect_all,
         root,

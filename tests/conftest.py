@@ -48,6 +48,25 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch):
+    """The address of an S3 server on this machine with a bucket ``photos``."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="photos")
+    yield address
+    server.stop()
+
+
 LONGEST_FIRST = ("uses", "keras", "graph", "sharing", "real", "clusters", "review", "demo")
 """Groups of tests that share a worker; begun last, a long one would keep the other workers idle."""
 

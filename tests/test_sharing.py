@@ -137,25 +137,6 @@ def test_a_corrupt_object_of_a_remote_is_refused(shared: Clone, tmp_path: Path):
     assert (other.root / "models/calibration.json").read_text() == "corrupt"
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch):
-    """The address of an S3 server on this machine with a bucket ``photos``."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=address).create_bucket(Bucket="photos")
-    yield address
-    server.stop()
-
-
 def test_s3_as_remote_hands_everything_over(shared: Clone, s3: str, tmp_path: Path):
     clone = shared.copy_to(tmp_path / "clone")
     configure(clone, url="s3://photos/vehicles", verify="true", endpointurl=s3)

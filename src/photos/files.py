@@ -3,7 +3,10 @@
 import errno
 import os
 import stat
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from photos.faults import PhotoError
 
@@ -17,7 +20,15 @@ _FILE = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O
 _CAN_OPEN_BESIDE = os.open in os.supports_dir_fd
 
 
-def read_bytes(root: Path, path: str) -> bytes:
+class Elsewhere(Protocol):
+    """What photos are read from when it is no folder: a :class:`photos.remote.Store`."""
+
+    def read_bytes(self, path: str) -> bytes: ...
+
+    def start_reading(self, paths: Sequence[str]) -> list[Callable[[], bytes]]: ...
+
+
+def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
     """Reads a regular file below ``root``.
 
     The path is opened part by part, each relative to the open folder before it, so no link at
@@ -28,16 +39,35 @@ def read_bytes(root: Path, path: str) -> bytes:
             ``unreadable``.
 
     """
-    parts = path.split("/")
-    if "" in parts or ".." in parts or "\0" in path:
-        raise PhotoError("outside", "not a path within the photos folder")
-    descriptor = _open(root, parts)
+    if not isinstance(root, Path):
+        return root.read_bytes(path)
+    descriptor = _open(root, parts_of(path))
     try:
         return _read(descriptor)
     except OSError as error:
         raise PhotoError("unreadable", error.strerror or str(error)) from None
     finally:
         os.close(descriptor)
+
+
+def start_reading(root: Path | Elsewhere, paths: Sequence[str]) -> list[Callable[[], bytes]]:
+    """A function for each path that reads it; what is far away is on its way already."""
+    if not isinstance(root, Path):
+        return root.start_reading(paths)
+    return [partial(read_bytes, root, path) for path in paths]
+
+
+def parts_of(path: str) -> list[str]:
+    """The folders and the name that a path below a folder consists of.
+
+    Raises:
+        PhotoError: ``outside``: it may lead out of the folder, or is no path.
+
+    """
+    parts = path.split("/")
+    if "" in parts or ".." in parts or "\0" in path:
+        raise PhotoError("outside", "not a path within the photos folder")
+    return parts
 
 
 def _read(descriptor: int) -> bytes:

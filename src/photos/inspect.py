@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from photos.decode import FORMATS, Header, PhotoError, decode, read_bytes, read_
 from photos.duplicates import SIDE, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
+from photos.remote import Ahead, Held, Store
 from photos.source import Row
 
 SUBSET_ORDER = ("test", "val", "train", "")
@@ -28,7 +30,7 @@ class Inspected:
     fingerprint: bytes = b""
 
 
-def inspect(root: Path, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
+def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
     """Reads and decodes one photo; any problem becomes a fault, never an exception."""
     if row.fault:
         return Inspected(row, fault=row.fault)
@@ -56,8 +58,13 @@ def _reduction(header: Header) -> int:
     return next((step for step in (8, 4, 2) if short >= step * SIDE), 1)
 
 
+def _inspect_held(row_and_photo: tuple[Row, Held], *, formats: Collection[str]) -> Inspected:
+    row, photo = row_and_photo
+    return inspect(photo, row, formats=formats)
+
+
 def inspect_all(
-    root: Path,
+    root: Path | Store,
     rows: Sequence[Row],
     *,
     formats: Collection[str],
@@ -65,9 +72,25 @@ def inspect_all(
     seconds: float,
     megabytes: int,
 ) -> Iterator[Inspected]:
-    """Inspects every row, in their order, in processes that no photo can stop or fill."""
-    look = partial(inspect, root, formats=formats)
-    found = limited_map(look, rows, workers=workers, seconds=seconds, megabytes=megabytes)
+    """Inspects every row, in their order, in processes that no photo can stop or fill.
+
+    Raises:
+        StageError: ``root`` is a store that cannot be read.
+
+    """
+    limits = {"workers": workers, "seconds": seconds, "megabytes": megabytes}
+    if isinstance(root, Store):
+        # Read here, not there: a slow network is no photo's fault and takes none of its time.
+        photos = Ahead(root, rows)
+        look = partial(_inspect_held, formats=formats)
+        with closing(photos):
+            yield from _told(rows, limited_map(look, photos, together=1, **limits))
+    else:
+        look = partial(inspect, root, formats=formats)
+        yield from _told(rows, limited_map(look, rows, **limits))
+
+
+def _told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Iterator[Inspected]:
     for row, result in zip(rows, found, strict=True):
         if isinstance(result, PhotoError):
             result = Inspected(row, fault=(result.reason, result.detail))

@@ -40,11 +40,13 @@ def limited_map(
     workers: int,
     seconds: float,
     megabytes: int,
+    together: int = CHUNK,
 ) -> Iterator[Result | PhotoError]:
     """Yields ``function(item)`` for every item, in their order, or why there is no result.
 
     ``function`` must be one that can be sent to another process, and what it returns should be
-    small. ``workers`` processes share the work (0: one for every core). An item may take
+    small. Items are looked up when they are sent, ``together`` of them at most, so ``items`` may
+    make them then. ``workers`` processes share the work (0: one for every core). An item may take
     ``seconds``, and ``megabytes`` on top of what a fresh process takes. Instead of a result comes
 
     - the :class:`PhotoError` that ``function`` raised,
@@ -56,9 +58,8 @@ def limited_map(
         StageError: the processes die before they begin to work.
 
     """
-    items = list(items)
     workers = min(workers or joblib.cpu_count(), len(items))
-    size = max(1, min(CHUNK, len(items) // (8 * max(1, workers))))
+    size = max(1, min(together, len(items) // (8 * max(1, workers))))
     todo = deque(
         range(start, min(start + size, len(items))) for start in range(0, len(items), size)
     )

@@ -2,9 +2,10 @@
 
 A look is trusted only for the same path, size, inode, modification and change time (the last one
 no program can set back), box and reader: another line of our code or another OpenCV, and all is
-looked at anew. Files that changed in the last seconds are not remembered, since a second change
-might leave the same times; neither are faults, which may pass. So it never changes a result; it
-may be deleted at any time, and what is damaged is thrown away.
+looked at anew. In a store it is URL, size, ETag and time of writing, as listed before the look.
+Files that changed in the last seconds are not remembered, since a second change might leave the
+same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
+any time, and what is damaged is thrown away.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from photos.inspect import Inspected
+from photos.remote import Store
 from photos.source import Row
 
 SETTLED = 3.0
@@ -32,7 +34,7 @@ _TABLE = (
 
 def look_at_all(
     look: Callable[[Sequence[Row]], Iterable[Inspected]],
-    root: Path,
+    root: Path | Store,
     rows: Sequence[Row],
     *,
     memory: Path,
@@ -63,12 +65,24 @@ def look_at_all(
     _remember(memory, reader, learnt, forget=known.keys() - set(keys))
 
 
-def _key(root: Path, row: Row, reader: bytes) -> bytes | None:
+def _key(root: Path | Store, row: Row, reader: bytes) -> bytes | None:
+    state = _state(root, row.path)
+    if state is None:
+        return None
+    text = repr((str(root.resolve()), row.path, row.box, state))
+    return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _state(root: Path | Store, path: str) -> tuple | None:
+    """What tells a file that was looked at from any other; ``None`` if nothing does."""
+    if isinstance(root, Store):
+        entry = root.entries.get(path)
+        return (entry.size, entry.version) if entry and entry.version else None
     try:
-        status = os.lstat(root / row.path)
+        status = os.lstat(root / path)
     except (OSError, ValueError):
         return None
-    state = (
+    return (
         status.st_mode,
         status.st_size,
         status.st_ino,
@@ -76,11 +90,11 @@ def _key(root: Path, row: Row, reader: bytes) -> bytes | None:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
-    text = repr((str(root.resolve()), row.path, row.box, state))
-    return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _is_settled(root: Path, row: Row) -> bool:
+def _is_settled(root: Path | Store, row: Row) -> bool:
+    if isinstance(root, Store):
+        return True  # who writes it once more changes what its list says
     with suppress(OSError, ValueError):
         status = os.lstat(root / row.path)
         return max(status.st_mtime, status.st_ctime) < time.time() - SETTLED

@@ -11,6 +11,7 @@ import numpy as np
 from compute import each
 from photos.crop import overlap
 from photos.decode import PhotoError, decode, read_bytes, read_header
+from photos.files import Elsewhere
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, resize
 from photos.shards import Sample, read_shard
@@ -26,7 +27,9 @@ TRUE, FOUND = (60, 220, 90), (250, 70, 50)
 BAR = 16
 
 
-def montage(files: Sequence[Path], photos: Sequence[Photo], *, root: Path, workers: int) -> bytes:
+def montage(
+    files: Sequence[Path], photos: Sequence[Photo], *, root: Path | Elsewhere, workers: int
+) -> bytes:
     """A JPEG of up to ``SHOWN`` pairs: the photo with its boxes, and what the network sees.
 
     Of the first ``LOOKED_AT`` rows of the shards ``files`` (ids are hashes, so these are drawn at
@@ -64,7 +67,7 @@ def _rows(file: Path) -> Iterator[tuple[np.ndarray, Sample]]:
     return zip(images, samples, strict=True)
 
 
-def _small(root: Path, path: str) -> np.ndarray:
+def _small(root: Path | Elsewhere, path: str) -> np.ndarray:
     """The photo, decoded no larger than a picture of it needs."""
     try:
         data = read_bytes(root, path)
@@ -78,7 +81,9 @@ def _small(root: Path, path: str) -> np.ndarray:
         raise StageError(f"{path}: {error}; it was readable in split, run it again") from None
 
 
-def _pair(root: Path, row: tuple[float | None, Photo, Sample, np.ndarray]) -> np.ndarray:
+def _pair(
+    root: Path | Elsewhere, row: tuple[float | None, Photo, Sample, np.ndarray]
+) -> np.ndarray:
     share, photo, sample, image = row
     scale = min(TILE[0] / sample.height, TILE[1] / sample.width)
     before = resize(_small(root, photo.path), *TILE, fit="pad")

@@ -7,14 +7,16 @@ import math
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from params import Section
+from photos.remote import Store, check_place
 from stage import StageError
 
 COLUMNS = {
@@ -35,11 +37,15 @@ BOX = ("x1", "y1", "x2", "y2")
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
+Place = Annotated[str, AfterValidator(check_place)]
+"""A path of this machine, or a URL; :func:`photos.remote.locate` makes one or the other of it."""
+
+
 class DataParams(Section):
     """Section ``data``: where the photos and their labels are."""
 
-    photos: str
-    labels: str
+    photos: Place
+    labels: Place
     formats: Annotated[list[Literal["jpeg", "png", "webp", "bmp"]], Field(min_length=1)]
 
 
@@ -62,20 +68,23 @@ class Row:
     fault: tuple[str, str] | None = None
 
 
-def read_rows(*, photos: Path, labels: Path) -> list[Row]:
+def read_rows(*, photos: Path | Store, labels: Path | Store) -> list[Row]:
     """Reads every input row, faulty ones included.
 
     ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
-            text, a class folder is empty, or there is no row at all.
+            text, a class folder is empty, there is no row at all, or a store cannot be read.
 
     """
-    if not photos.is_dir():
+    if not (photos.entries if isinstance(photos, Store) else photos.is_dir()):
         raise StageError(f"data.photos: no folder {photos}; expected a folder of photos")
-    if labels.is_dir():
-        if labels.resolve() != photos.resolve():
+    if isinstance(labels, Store):
+        same = labels == photos
+        rows = _rows_from_store(photos) if same else _rows_from_csv(photos, labels)
+    elif labels.is_dir():
+        if isinstance(photos, Store) or labels.resolve() != photos.resolve():
             raise StageError(
                 f"data.labels: {labels} is a folder; expected a CSV file, or the same folder as "
                 f"data.photos ({photos}) when each class has a folder of its own"
@@ -95,12 +104,7 @@ def _rows_from_folders(photos: Path) -> list[Row]:
     for folder in sorted(entry for entry in photos.iterdir() if entry.is_dir()):
         if folder.name.startswith("."):
             continue
-        if not folder.name.isprintable() or not folder.name.strip():
-            raise StageError(
-                f"data.photos: class folder {folder.name!r} has a name that cannot be a label; "
-                "rename it to readable UTF-8"
-            )
-        label = unicodedata.normalize("NFC", folder.name)
+        label = _label_of(folder.name)
         if folder.is_symlink():
             rows.append(Row(folder.name, label, fault=("link", "a link to a folder of photos")))
             continue
@@ -111,11 +115,39 @@ def _rows_from_folders(photos: Path) -> list[Row]:
             )
         rows += found
     if not rows:
-        raise StageError(
-            f"data.photos: {photos} holds no class folders; expected one folder per class, "
-            "or name a CSV file in data.labels"
-        )
+        raise _no_class_folders(photos)
     return rows
+
+
+def _rows_from_store(photos: Store) -> list[Row]:
+    folders = defaultdict(list)
+    for path in photos.entries:
+        parts = path.split("/")
+        if len(parts) > 1 and not any(part.startswith(".") for part in parts):
+            folders[parts[0]].append(path)
+    if not folders:
+        raise _no_class_folders(photos)
+    return [
+        Row(path, _label_of(folder))
+        for folder in sorted(folders)
+        for path in sorted(folders[folder])
+    ]
+
+
+def _no_class_folders(photos: Path | Store) -> StageError:
+    return StageError(
+        f"data.photos: {photos} holds no class folders; expected one folder per class, "
+        "or name a CSV file in data.labels"
+    )
+
+
+def _label_of(folder: str) -> str:
+    if not folder.isprintable() or not folder.strip():
+        raise StageError(
+            f"data.photos: class folder {folder!r} has a name that cannot be a label; "
+            "rename it to readable UTF-8"
+        )
+    return unicodedata.normalize("NFC", folder)
 
 
 def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
@@ -137,8 +169,8 @@ def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
                 yield Row(f"{inner}/{entry.name}", label)
 
 
-def _read_text(labels: Path) -> str:
-    data = labels.read_bytes()
+def _read_text(labels: Path | Store) -> str:
+    data = labels.contents() if isinstance(labels, Store) else labels.read_bytes()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
@@ -151,7 +183,7 @@ def _read_text(labels: Path) -> str:
     return text
 
 
-def _rows_from_csv(photos: Path, labels: Path) -> list[Row]:
+def _rows_from_csv(photos: Path | Store, labels: Path | Store) -> list[Row]:
     text = _read_text(labels)
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
@@ -194,7 +226,7 @@ def _one_row_a_path(rows: list[tuple[int, Row]]) -> list[Row]:
     return checked
 
 
-def _find_columns(names: list[str], labels: Path) -> dict[str, int]:
+def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise StageError(f"data.labels: {labels} has two columns {twice[0]!r}; rename one")
@@ -213,7 +245,11 @@ def _find_columns(names: list[str], labels: Path) -> dict[str, int]:
 
 
 def _row(
-    values: list[str], names: list[str], columns: dict[str, int], photos: Path, line: int
+    values: list[str],
+    names: list[str],
+    columns: dict[str, int],
+    photos: Path | Store,
+    line: int,
 ) -> Row:
     def cell(field: str) -> str:
         position = columns.get(field)
@@ -263,10 +299,14 @@ def _row(
     )
 
 
-def _as_on_disk(photos: Path, path: str) -> str:
+def _as_on_disk(photos: Path | Store, path: str) -> str:
     """The path as its file is really spelt: accents may be composed in one and not in the other."""
-    if path.isascii() or os.path.lexists(photos / path):
+    if path.isascii() or _is_there(photos, path):
         return path
     spellings = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
-    there = [spelling for spelling in spellings if os.path.lexists(photos / spelling)]
+    there = [spelling for spelling in spellings if _is_there(photos, spelling)]
     return there[0] if len(there) == 1 else path
+
+
+def _is_there(photos: Path | Store, path: str) -> bool:
+    return path in photos.entries if isinstance(photos, Store) else os.path.lexists(photos / path)

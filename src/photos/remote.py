@@ -1,0 +1,290 @@
+"""Photos in an object store, read where they lie: ``s3://``, ``gs://``, ``azure://``.
+
+DVC opens the store, through fsspec and with its own configuration, so that a stage reads what DVC
+has hashed. DVC and the store's library are imported when a store is first asked for something.
+
+What a store says of one photo is that photo's fault. Anything else (no network, no right to list,
+a store that is down) stops the stage: else a bad minute would empty a data set.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from photos.faults import PhotoError
+from photos.files import MAX_BYTES, parts_of
+from stage import StageError
+
+SCHEMES = ("s3", "gs", "azure", "remote")
+"""What DVC can list by ETag; ``remote://NAME/path`` stands for a remote in DVC's configuration."""
+
+THREADS = 16
+"""Photos that a process reads at once; waiting for a store takes no processor."""
+AHEAD = 64
+AHEAD_BYTES = 256 * 1024 * 1024
+"""How many photos, and bytes of them, are read before they are asked for, at most."""
+
+
+def check_place(text: str) -> str:
+    """Returns ``text`` if it is a path of this machine, or a URL that may be read.
+
+    Raises:
+        ValueError: it is another URL; the text says what to write.
+
+    """
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return text
+    if scheme in ("file", "local"):
+        raise ValueError(f"found {text!r}; give the path itself, without {scheme}://")
+    bucket, *parts = rest.removesuffix("/").split("/")
+    plain = not any(sign in rest for sign in ("://", "::", "?", "#", "\0"))
+    if (
+        scheme not in SCHEMES
+        or not plain
+        or not bucket
+        or any(sign in bucket for sign in "@:")
+        or any(part in ("", ".", "..") for part in parts)
+    ):
+        allowed = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(
+            f"found {text!r}; expected a path, or a plain URL that DVC can list ({allowed}): "
+            "s3://bucket/folder"
+        )
+    return text
+
+
+def locate(text: str) -> "Path | Store":
+    """The folder or file of this machine, or the store, that a param names."""
+    check_place(text)
+    return Store(text.removesuffix("/")) if "://" in text else Path(text)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a store's list says of an object; other bytes have another ``version``, if known."""
+
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A photo's bytes, or why there are none; stands in for the folder that it is read from."""
+
+    data: bytes | PhotoError
+
+    def read_bytes(self, _path: str) -> bytes:
+        if isinstance(self.data, PhotoError):
+            raise self.data
+        return self.data
+
+
+@dataclass(frozen=True)
+class Store:
+    """What lies below a URL. Processes are sent the URL alone; each connects for itself."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __reduce__(self) -> tuple:
+        return Store, (self.url,)
+
+    def resolve(self) -> str:
+        """The URL with a remote of DVC's spelt out."""
+        filesystem, root = self._open()
+        return f"{filesystem.protocol} {root}"
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """Every object by its path below the URL, as the store lists them when first asked."""
+        filesystem, root = self._open()
+        with self._reaching():
+            filesystem.invalidate_cache()
+            try:
+                found = filesystem.find(root, detail=True)
+            except FileNotFoundError:
+                found = {}
+            filesystem.invalidate_cache()  # it holds all of this once more
+        start = f"{root}/"
+        return {
+            name[len(start) :]: Entry(info["size"], _version(info))
+            for name, info in found.items()
+            if name.startswith(start) and info["type"] == "file" and not name.endswith("/")
+        }
+
+    def contents(self) -> bytes:
+        """The bytes of the object at the URL itself.
+
+        Raises:
+            StageError: there is none, or it cannot be read.
+
+        """
+        filesystem, root = self._open()
+        with self._reaching():
+            try:
+                return filesystem.cat_file(root)
+            except FileNotFoundError:
+                raise StageError(f"data.labels: no file {self.url}; expected a CSV file") from None
+
+    def read_bytes(self, path: str) -> bytes:
+        """Reads an object; see :func:`photos.files.read_bytes`.
+
+        Raises:
+            PhotoError: ``missing``, ``outside``, ``not-a-file``, ``too-large`` or ``unreadable``.
+            StageError: the store cannot be reached or does not answer as it should.
+
+        """
+        where = self._path(path)
+        filesystem, _ = self._open()
+        with self._one_photo():
+            info = filesystem.info(where)
+        if info["type"] != "file":
+            raise PhotoError("not-a-file", "a folder, expected a photo's file")
+        return self._read(where, Entry(info["size"], ""))
+
+    def read_listed(self, path: str) -> bytes:
+        """The same, of what :attr:`entries` lists; asks for nothing else."""
+        where = self._path(path)
+        if (entry := self.entries.get(path)) is None:
+            raise PhotoError("missing", "no such file")
+        return self._read(where, entry)
+
+    def start_reading(self, paths: Sequence[str]) -> list[Callable[[], bytes]]:
+        """Begins to read several objects at once; each function returns or raises as one read."""
+        pool = _pool(os.getpid())
+        return [pool.submit(self.read_bytes, path).result for path in paths]
+
+    def _path(self, path: str) -> str:
+        _, root = self._open()
+        # A folder's "." leads nowhere; a store would take it for a name.
+        if "." in parts_of(path):
+            raise PhotoError("outside", "not a path within the photos folder")
+        if "?versionId=" in path:
+            raise PhotoError("unreadable", "?versionId= in a name asks for another object")
+        return f"{root}/{path}"
+
+    def _read(self, where: str, entry: Entry) -> bytes:
+        if entry.size > MAX_BYTES:
+            raise PhotoError("too-large", f"{entry.size} bytes, at most {MAX_BYTES}")
+        if not entry.size:
+            return b""  # of which no store can give a part
+        filesystem, _ = self._open()
+        with self._one_photo():
+            # One more, to notice an object that has grown.
+            data = filesystem.cat_file(where, start=0, end=entry.size + 1)
+        if len(data) != entry.size:
+            raise PhotoError("unreadable", "the file changed while it was read")
+        return data
+
+    def _open(self) -> tuple[Any, str]:
+        return _filesystem(self.url, os.getpid())
+
+    @contextmanager
+    def _one_photo(self) -> Iterator[None]:
+        with self._reaching():
+            try:
+                yield
+            except FileNotFoundError:
+                raise PhotoError("missing", "no such file") from None
+            except PermissionError as error:
+                raise PhotoError("unreadable", error.strerror or str(error)) from None
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (PhotoError, StageError):
+            raise
+        except Exception as error:  # each store's library has kinds of its own
+            raise StageError(
+                f"cannot read {self.url} ({type(error).__name__}: {error}); "
+                "check network, address and credentials, and run again"
+            ) from None
+
+
+class Ahead(Sequence):
+    """Rows, each with its :class:`Held` photo. To be asked for in order: the next are on their way.
+
+    ``rows`` have a ``path`` and a ``fault``; of a row with a fault nothing is read.
+    """
+
+    def __init__(self, store: Store, rows: Sequence[Any]):
+        self._store, self._rows = store, rows
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._coming: dict[int, tuple[Future[Held], int]] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: int) -> tuple[Any, Held]:
+        """Raises StageError where the store cannot be read."""
+        if at not in self._coming:
+            self._start(at)
+        future, _ = self._coming.pop(at)
+        self._next = max(self._next, at + 1)
+        coming = sum(size for _, size in self._coming.values())
+        while self._next < len(self) and len(self._coming) < AHEAD and coming < AHEAD_BYTES:
+            coming += self._start(self._next)
+            self._next += 1
+        return self._rows[at], future.result()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, at: int) -> int:
+        row = self._rows[at]
+        entry = self._store.entries.get(row.path)
+        size = min(entry.size, MAX_BYTES) if entry else 0
+        self._coming[at] = self._pool.submit(self._hold, row), size
+        return size
+
+    def _hold(self, row: Any) -> Held:
+        if row.fault:
+            return Held(PhotoError(*row.fault))
+        try:
+            return Held(self._store.read_listed(row.path))
+        except PhotoError as error:
+            return Held(error)
+
+
+def _version(info: dict[str, Any]) -> str:
+    """What changes whenever an object's bytes do; empty where the store tells nothing like it."""
+    told = {key.lower().replace("_", ""): str(value) for key, value in info.items() if value}
+    if not {"etag", "generation"} & told.keys():
+        return ""
+    marks = ("etag", "generation", "versionid", "lastmodified", "updated")
+    return repr([(mark, told[mark]) for mark in marks if mark in told])
+
+
+@cache
+def _pool(_process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS)
+
+
+@cache
+def _filesystem(url: str, _process: int) -> tuple[Any, str]:
+    """The fsspec filesystem of a URL, and the path in it. No connection outlives a fork."""
+    try:
+        from dvc.config import Config
+        from dvc.fs import get_cloud_fs
+
+        kind, options, root = get_cloud_fs(Config.from_cwd(), url=url)
+        if kind.protocol not in SCHEMES:
+            raise StageError(f"{url} is a remote of {kind.protocol}, whose folders DVC cannot list")
+        return kind(**options).fs, root.rstrip("/")
+    except StageError:
+        raise
+    except ImportError as error:
+        extra = "pip install --require-hashes -r requirements-s3.txt (s3), or dvc-gs, dvc-azure"
+        raise StageError(f"cannot open {url} ({error}): {extra}") from None
+    except Exception as error:  # DVC's, and those of each store's library
+        raise StageError(f"cannot open {url} ({error})") from None
