@@ -304,3 +304,9 @@ def test_editor_and_container_agree_and_call_what_is_there():
     target = re.match(r"make (\S+)", container["postCreateCommand"]).group(1)
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert settings["dvc.pythonPath"] == ".venv/bin/python"
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process has no groups")
+def test_tests_of_a_group_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """Else each worker makes every fixture anew, and the suite takes half as long again."""
+    assert request.node.nodeid.endswith("@review")
