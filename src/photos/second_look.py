@@ -28,6 +28,7 @@ _LEFT_OUT = 0.2  # share of tiles that may differ at will: a banner, a watermark
 _FEWEST = 8  # tiles with something to see; with less, nothing can be said
 _FAINT = 2.0  # grey levels a pixel; a tile with weaker edges in both photos has nothing to see
 _NOISE = 0.25  # variance of edges that is taken for noise
+_MOST_CHANGE = 0.4  # of a side's length or direction, from one photo to its copy
 _STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 
 
@@ -123,16 +124,20 @@ def _register(
     first: np.ndarray, second: np.ndarray, warp: np.ndarray
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Agreement and affine map ``(2, 3)`` of ``second``'s pixels to ``first``'s, or nothing."""
+    blur = 5 if len(first) == SIDE else 3
     with suppress(cv2.error):  # it does not converge, or the pictures leave each other
-        yield cv2.findTransformECC(
+        agreement, warp = cv2.findTransformECC(
             _flat(second),
             _flat(first),
             warp.astype(np.float32),
             cv2.MOTION_AFFINE,
             _STEPS,
             None,
-            5 if len(first) == SIDE else 3,
+            blur,
         )
+        # Else it ran off, and a few pixels agree with anything.
+        if np.abs(warp[:, :2] - np.eye(2)).max() <= _MOST_CHANGE:
+            yield agreement, warp
 
 
 def _enlarged(warp: np.ndarray, times: int) -> np.ndarray:
