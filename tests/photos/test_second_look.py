@@ -34,7 +34,7 @@ def with_banner(image: np.ndarray) -> np.ndarray:
 
 
 def with_other_tiles(image: np.ndarray, other: np.ndarray, tiles: int) -> np.ndarray:
-    """``tiles`` of 64 are those of another picture, spread over the whole."""
+    """``tiles`` of 64 are those of another picture; their borders change the tiles around them."""
     image, height, width = image.copy(), image.shape[0] // 8, image.shape[1] // 8
     for tile in np.random.default_rng(0).permutation(64)[:tiles].tolist():
         row, column = divmod(tile, 8)
@@ -53,11 +53,11 @@ def test_a_copy_is_known_whatever_was_done_to_it(way) -> None:
     assert max(found) <= SAME
 
 
-def test_a_fifth_of_a_photo_may_differ_and_no_more() -> None:
+def test_a_small_part_of_a_photo_may_differ_and_no_more() -> None:
     image, other = scene(2), scene(9)
     assert difference(image, image) < 0.05
     assert difference(image, with_other_tiles(image, other, 3)) <= SAME
-    assert difference(image, with_other_tiles(image, other, 24)) > 2 * SAME
+    assert difference(image, with_other_tiles(image, other, 9)) > 2 * SAME
 
 
 def test_cars_that_differ_only_in_detail_are_two_photos_though_their_fingerprints_agree() -> None:
