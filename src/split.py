@@ -16,8 +16,9 @@ from compute import ComputeParams
 from photos.inspect import Candidate, inspect_all, resolve
 from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
-from photos.memory import look_at_all
+from photos.memory import Differences, look_at_all
 from photos.remote import locate
+from photos.second_look import compare_all
 from photos.source import DataParams, read_rows
 from photos.splits import Stable, missing_classes, stratify
 from photos.tables import write_table
@@ -57,19 +58,23 @@ def main() -> None:
 
     root = locate(data.photos)
     rows = read_rows(photos=root, labels=locate(data.labels))
-    look = partial(
-        inspect_all,
-        root,
-        formats=data.formats,
-        workers=workers,
-        seconds=split.photo_seconds,
-        megabytes=split.photo_megabytes,
-    )
-    looked_at = look_at_all(look, root, rows, memory=MEMORY, settings=repr(sorted(data.formats)))
+    limits = {
+        "formats": data.formats,
+        "workers": workers,
+        "seconds": split.photo_seconds,
+        "megabytes": split.photo_megabytes,
+    }
+    kept = {"memory": MEMORY, "settings": repr(sorted(data.formats))}
+    looked_at = look_at_all(partial(inspect_all, root, **limits), root, rows, **kept)
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     given = frozenset(item.row.subset for item in inspected if not item.fault)
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
-    candidates, rejected = resolve(inspected, difference=split.near_duplicates, place=place)
+    copies = {
+        "difference": split.near_duplicates,
+        "look": Differences(partial(compare_all, root, **limits), **kept),
+    }
+    candidates, rejected = resolve(inspected, **copies, place=place)
+    copies["look"].remember()
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     splits = (
         [photo.subset for photo in candidates]
@@ -87,7 +92,7 @@ def main() -> None:
     rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
-    if leak := find_leak(manifest, inspected, difference=split.near_duplicates):
+    if leak := find_leak(manifest, inspected, **copies):
         raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
     if len(labels) < 2:

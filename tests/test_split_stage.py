@@ -15,6 +15,7 @@ import split
 from photos import memory
 from photos.inspect import inspect_all
 from photos.manifest import Rejected
+from photos.second_look import compare_all
 from photos.splits import Stable
 from split import check_quarantine
 from stage import StageError
@@ -433,6 +434,30 @@ def test_what_was_seen_once_is_not_looked_at_again_and_changes_no_byte(
     looked_at.clear()
     project.split()
     assert looked_at == ["new.jpg"]
+
+
+def test_photos_that_look_alike_are_compared_once_and_the_memory_changes_no_byte(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+
+    def compare(root, pairs, **options):
+        compared.extend({one.row.path, other.row.path} for one, other in pairs)
+        return compare_all(root, pairs, **options)
+
+    monkeypatch.setattr(split, "compare_all", compare)
+    project.with_good_photos()
+    project.add("another.jpg", resaved((project.photos / "audi-2.jpg").read_bytes()))
+    project.label([*GOOD, ("another.jpg", "Audi")])
+    project.split()
+    before = project.digests("data", "metrics")
+    assert compared == [{"another.jpg", "audi-2.jpg"}]
+    project.split()
+    assert len(compared) == 1
+    (project.root / split.MEMORY).unlink()
+    project.split()
+    assert len(compared) == 2
+    assert project.digests("data", "metrics") == before
 
 
 def test_too_many_bad_photos_stop_the_stage_with_counts_and_the_limit(project: Project) -> None:

@@ -1,5 +1,6 @@
 """Photos that stay in an object store: the same results as from a folder, the same caution."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,8 +19,9 @@ from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
 from photos.remote import Store, check_place
 from photos.source import Row, read_rows
+from planted_copies import recompressed, scene
 from stage import StageError
-from tiny_photos import photo_bytes
+from tiny_photos import encode, photo_bytes
 from tiny_project import GOOD, SRC, Project, refusal
 
 pytestmark = pytest.mark.xdist_group("sharing")
@@ -59,8 +61,15 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
     project: Project, bucket: Bucket
 ) -> None:
     project.with_good_photos(
-        ("gone.jpg", "Seat"), ("../../etc/passwd", "Seat"), ("torn.jpg", "Seat"), ("0.jpg", "Seat")
+        ("gone.jpg", "Seat"),
+        ("../../etc/passwd", "Seat"),
+        ("torn.jpg", "Seat"),
+        ("0.jpg", "Seat"),
+        ("one.jpg", "Seat"),
+        ("copy.jpg", "Seat"),
     )
+    project.add("one.jpg", encode(scene(0), ".jpg"))
+    project.add("copy.jpg", encode(recompressed(scene(0), 50), ".jpg"))
     project.add("torn.jpg", photo_bytes()[:300])
     project.add("0.jpg", b"")
     bucket.upload(project.photos)
@@ -70,6 +79,7 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
     outs = ("data/split", "data/processed", "data/records", "metrics")
     local = project.digests(*outs)
     assert dict(project.quarantine())["gone.jpg"] == "missing"
+    assert json.loads(Path("metrics/split.json").read_text())["near_duplicate_photos"] == 2
 
     shutil.rmtree(project.photos)
     data = {"photos": bucket.url, "labels": f"{bucket.url}/labels.csv"}

@@ -1,15 +1,16 @@
 """Finds photos that are one picture: resized, recompressed, mirrored or lightly cropped copies.
 
-Searching and judging are two steps. A 64-bit perceptual hash (signs of the lowest DCT
-coefficients, after Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
-2010) finds who may be alike, in buckets of equal hash bits (locality-sensitive hashing, Indyk and
-Motwani, STOC 1998). Then the edges of both pictures are laid over each other, with a little cut
-off at the sides, and compared: a hash alone takes two cars in one studio for one photo.
+Three steps, each for fewer pairs than the one before. A 64-bit perceptual hash (signs of the lowest
+DCT coefficients, after Zauner, "Implementation and Benchmarking of Perceptual Image Hash
+Functions", 2010) finds who may be alike, in buckets of equal hash bits (locality-sensitive hashing,
+Indyk and Motwani, STOC 1998). Then the edges of both fingerprints are laid over each other, with a
+little cut off at the sides, and compared. What still looks alike is decided by the photos
+themselves (:mod:`photos.second_look`): a fingerprint takes two cars in one studio for one photo.
 
 Whether two photos are a pair follows from these two alone, so more photos never undo a pair.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -21,6 +22,10 @@ BITS = 64
 RADIUS = 12
 """Most bits in which hashes of one picture may differ for the pair to be looked at."""
 
+REACH = 0.3
+"""Largest difference of two fingerprints with which the photos themselves are looked at."""
+
+_ROUND = 256  # looks in the first round; each has twice as many
 _TABLES, _KEY_BITS, _BATCH, _BLOCK = 48, 18, 1 << 21, 1 << 12
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
@@ -43,11 +48,23 @@ def fingerprint(image: np.ndarray) -> bytes:
     return cv2.resize(grey, (SIDE, SIDE), interpolation=how).tobytes()
 
 
-def near_duplicates(fingerprints: Sequence[bytes], *, difference: float) -> list[tuple[int, int]]:
+def near_duplicates(
+    fingerprints: Sequence[bytes],
+    *,
+    difference: float,
+    look: Callable[[list[tuple[int, int]]], Iterable[float | None]] | None = None,
+) -> list[tuple[int, int]]:
     """Pairs of positions ``(i, j)``, ``i < j``, sorted, of photos that are one picture.
 
-    ``difference`` is the largest 1 - correlation of their edges that still counts, from 0
-    (nothing is found) to 1. Copies that lack up to 5 % at a side are found, mirrored or not.
+    They join all photos that are one picture; of such that are joined already, not all pairs are
+    looked at. Photos of equal fingerprints are one picture, and the first stands for all of them.
+
+    Args:
+        fingerprints: of each photo.
+        difference: the largest that still counts, from 0 (nothing is found) to 1.
+        look: gives the differences of photos in pairs of positions, in their order. Where it
+            gives ``None``, and without it, that of the fingerprints counts.
+
     """
     if difference <= 0 or len(fingerprints) < 2:
         return []
@@ -58,20 +75,47 @@ def near_duplicates(fingerprints: Sequence[bytes], *, difference: float) -> list
     found = candidates(views[0], np.concatenate([views, views ^ MIRROR]), radius=RADIUS)
     found = found[clear[found[:, 0]] & clear[found[:, 1]]]
     found = _roughly_alike(greys, found)
-    alike = [
-        (one, other)
-        for one, other in found.tolist()
-        if 1 - likeness(greys[one], greys[other]) <= difference
-    ]
-    # Equal fingerprints were looked for once; a picture that is clear is a copy of itself.
     places: list[list[int]] = [[] for _ in unique]
     for at, mark in enumerate(fingerprints):
         places[number[mark]].append(at)
+    # Equal fingerprints were looked for once; a picture that is clear is a copy of itself.
     pairs = [
         (places[at][0], more) for at in range(len(unique)) if clear[at] for more in places[at][1:]
     ]
-    pairs += [tuple(sorted((places[one][0], places[other][0]))) for one, other in alike]
-    return sorted(pairs)
+    doubtful = []
+    for one, other in found.tolist():
+        unlike = 1 - likeness(greys[one], greys[other])
+        if unlike <= REACH:
+            doubtful.append((unlike, *sorted((places[one][0], places[other][0]))))
+    return sorted(pairs + _confirmed(sorted(doubtful), difference, look))
+
+
+def _confirmed(
+    doubtful: list[tuple[float, int, int]],
+    difference: float,
+    look: Callable[[list[tuple[int, int]]], Iterable[float | None]] | None,
+) -> list[tuple[int, int]]:
+    """Those of the pairs that are one picture, but for some that join what is joined already."""
+    leaders: dict[int, int] = {}
+
+    def leader(at: int) -> int:
+        while (above := leaders.setdefault(at, at)) != at:
+            leaders[at] = leaders[above]
+            at = above
+        return at
+
+    confirmed, size = [], _ROUND
+    while doubtful:
+        pairs = [(one, other) for _, one, other in doubtful[:size]]
+        seen = look(pairs) if look else [None] * len(pairs)
+        for (unlike, one, other), answer in zip(doubtful, seen, strict=False):
+            if (unlike if answer is None else answer) <= difference:
+                confirmed.append((one, other))
+                leaders[leader(one)] = leader(other)
+        rest = doubtful[size:]
+        doubtful = [pair for pair in rest if leader(pair[1]) != leader(pair[2])]
+        size *= 2
+    return confirmed
 
 
 def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndarray:

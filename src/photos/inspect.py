@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,11 @@ class Inspected:
     fingerprint: bytes = b""
 
 
+Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
+"""Gives the differences of photos in pairs, in their order (see :mod:`photos.second_look`), and
+``None`` where a photo could not be read again."""
+
+
 def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
     """Reads and decodes one photo; any problem becomes a fault, never an exception."""
     if row.fault:
@@ -37,25 +42,25 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
     try:
         data = read_bytes(root, row.path)
         # A reduced size still decodes every coefficient, and so finds damage.
-        reduction = _reduction(read_header(data, formats=formats))
-        image = decode(data, reduction=reduction)
+        step = reduction(read_header(data, formats=formats), side=SIDE)
+        image = decode(data, reduction=step)
         mark = fingerprint(image)
         if row.box:
             height, width = image.shape[:2]
-            if row.box[0] > (width - 1) * reduction or row.box[1] > (height - 1) * reduction:
-                image, reduction = decode(data), 1  # within the last pixel: look closely
-            cut(image, [side / reduction for side in row.box], margin=0)
+            if row.box[0] > (width - 1) * step or row.box[1] > (height - 1) * step:
+                image, step = decode(data), 1  # within the last pixel: look closely
+            cut(image, [side / step for side in row.box], margin=0)
     except PhotoError as error:
         return Inspected(row, fault=(error.reason, error.detail))
     return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fingerprint=mark)
 
 
-def _reduction(header: Header) -> int:
-    # No smaller than the fingerprint, where the photo is not smaller itself.
+def reduction(header: Header, *, side: int) -> int:
+    """By how much to reduce a photo that is still to have ``side`` pixels a side, if it has."""
     if header.format != "jpeg":
         return 1
     short = min(header.width, header.height)
-    return next((step for step in (8, 4, 2) if short >= step * SIDE), 1)
+    return next((step for step in (8, 4, 2) if short >= step * side), 1)
 
 
 def _inspect_held(row_and_photo: tuple[Row, Held], *, formats: Collection[str]) -> Inspected:
@@ -115,6 +120,7 @@ def resolve(
     inspected: Sequence[Inspected],
     *,
     difference: float = 0.0,
+    look: Look | None = None,
     place: Callable[[str, str], str] | None = None,
 ) -> tuple[list[Candidate], list[Rejected]]:
     """Sorts out faults, photos that are there twice, and groups that stand on several sides.
@@ -127,6 +133,7 @@ def resolve(
     Args:
         inspected: every input row.
         difference: see :func:`photos.duplicates.near_duplicates`.
+        look: compares photos that look alike; without it, their fingerprints decide.
         place: gives each listing (or photo without one), by its key and given subset, a split.
             A group whose listings come to lie in several keeps the rows of the first of
             ``SUBSET_ORDER``: joined by a photo that was added, none of them ever moves.
@@ -138,18 +145,14 @@ def resolve(
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
     usable = sorted((item for item in inspected if not item.fault), key=lambda item: item.row.path)
-    marks = {item.photo_id: item.fingerprint for item in usable if item.fingerprint}
-    ids = sorted(marks)
-    near = near_duplicates([marks[photo_id] for photo_id in ids], difference=difference)
-
     pictures, groups = _Groups(), _Groups()
     first_of: dict[str, Inspected] = {}
     for item in usable:
         first = first_of.setdefault(item.photo_id, item)
         groups.join(key_of(item), key_of(first))
-    for one, other in near:
-        pictures.join(ids[one], ids[other])
-        groups.join(key_of(first_of[ids[one]]), key_of(first_of[ids[other]]))
+    for one, other in find_copies(list(first_of.values()), difference=difference, look=look):
+        pictures.join(one.photo_id, other.photo_id)
+        groups.join(key_of(one), key_of(other))
 
     labels: dict[str, set[str]] = defaultdict(set)
     for item in usable:
@@ -197,6 +200,24 @@ def resolve(
         )
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
+
+
+def find_copies(
+    items: Iterable[Inspected], *, difference: float, look: Look | None
+) -> list[tuple[Inspected, Inspected]]:
+    """Pairs that join all photos which are one picture; the order of ``items`` is of no effect."""
+    marked = [item for item in items if item.fingerprint]
+    marked.sort(key=lambda item: (item.photo_id, item.row.path))
+
+    def look_at(pairs: list[tuple[int, int]]) -> Iterable[float | None]:
+        return look([(marked[one], marked[other]) for one, other in pairs])
+
+    near = near_duplicates(
+        [item.fingerprint for item in marked],
+        difference=difference,
+        look=look_at if look else None,
+    )
+    return [(marked[one], marked[other]) for one, other in near]
 
 
 def key_of(item: Inspected | Candidate) -> str:

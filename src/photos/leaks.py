@@ -7,26 +7,28 @@ Works from the rows and fingerprints themselves and shares no grouping code with
 from collections import defaultdict
 from collections.abc import Sequence
 
-from photos.duplicates import near_duplicates
-from photos.inspect import Inspected
+from photos.inspect import Inspected, Look, find_copies
 from photos.manifest import Photo
 
 
 def find_leak(
-    manifest: Sequence[Photo], inspected: Sequence[Inspected], *, difference: float
+    manifest: Sequence[Photo],
+    inspected: Sequence[Inspected],
+    *,
+    difference: float,
+    look: Look | None = None,
 ) -> str | None:
     """One line about photos of two splits that belong together, or ``None`` where there are none.
 
     Together belong photos of one listing, of the same bytes and near-duplicates (see
-    :func:`photos.duplicates.near_duplicates`), also by way of rows that were set aside.
+    :func:`photos.inspect.find_copies`), also by way of rows that were set aside.
     """
     usable = [item for item in inspected if not item.fault]
     near: dict[int, list[int]] = defaultdict(list)
-    marked = [at for at, item in enumerate(usable) if item.fingerprint]
-    marks = [usable[at].fingerprint for at in marked]
-    for one, other in near_duplicates(marks, difference=difference):
-        near[marked[one]].append(marked[other])
-        near[marked[other]].append(marked[one])
+    number = {item.row.path: at for at, item in enumerate(usable)}
+    for one, other in find_copies(usable, difference=difference, look=look):
+        near[number[one.row.path]].append(number[other.row.path])
+        near[number[other.row.path]].append(number[one.row.path])
     sharing: dict[tuple[str, str], list[int]] = defaultdict(list)
     for at, item in enumerate(usable):
         sharing["bytes", item.photo_id].append(at)

@@ -1,4 +1,4 @@
-"""Remembers what was found out about each photo, so that an added one costs one look, not all.
+"""Remembers what was found out about photos, so that an added one costs one look, not all.
 
 A look is trusted only for the same path, size, inode, modification and change time (the last one
 no program can set back), box and reader: another line of our code or another OpenCV, and all is
@@ -6,6 +6,8 @@ looked at anew. In a store it is URL, size, ETag and time of writing, as listed 
 Files that changed in the last seconds are not remembered, since a second change might leave the
 same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
 any time, and what is damaged is thrown away.
+
+How much two photos differ follows from their bytes alone, so it is kept by their two ids.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from photos.faults import PhotoError
 from photos.inspect import Inspected
 from photos.remote import Store
 from photos.source import Row
@@ -26,9 +29,13 @@ from photos.source import Row
 SETTLED = 3.0
 """Seconds for which a file must have been left alone before what it holds is remembered."""
 
-_TABLE = (
+_LOOKS = (
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
     " fingerprint BLOB) WITHOUT ROWID"
+)
+_DIFFERENCES = (
+    "CREATE TABLE IF NOT EXISTS differences (one TEXT, other TEXT, reader BLOB, difference REAL,"
+    " PRIMARY KEY (one, other)) WITHOUT ROWID"
 )
 
 
@@ -63,6 +70,54 @@ def look_at_all(
         yield item
     next(found, None)  # lets the workers end in good order
     _remember(memory, reader, learnt, forget=known.keys() - set(keys))
+
+
+class Differences:
+    """How much photos differ, in pairs; ``compare`` is asked only about unknown ones.
+
+    Args:
+        compare: gives the differences of pairs in their order, or why there is none; of each pair
+            the photo with the smaller id comes first, whoever asks.
+        memory: the file that is kept.
+        settings: what else the answer depends on.
+
+    """
+
+    def __init__(
+        self,
+        compare: Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | PhotoError]],
+        *,
+        memory: Path,
+        settings: str = "",
+    ):
+        self._compare, self._memory, self._reader = compare, memory, _reader(settings)
+        self._known: dict[tuple[str, str], float | None] | None = None
+        self._asked: set[tuple[str, str]] = set()
+
+    def __call__(self, pairs: Sequence[tuple[Inspected, Inspected]]) -> list[float | None]:
+        """The differences of the pairs, in their order; ``None`` where one cannot be read."""
+        if self._known is None:
+            self._known = _recall_differences(self._memory, self._reader)
+        ordered = [tuple(sorted(pair, key=lambda item: item.photo_id)) for pair in pairs]
+        by_ids = {(one.photo_id, other.photo_id): (one, other) for one, other in ordered}
+        unknown = [ids for ids in by_ids if ids not in self._known]
+        found = self._compare([by_ids[ids] for ids in unknown]) if unknown else ()
+        for ids, answer in zip(unknown, found, strict=True):
+            self._known[ids] = None if isinstance(answer, PhotoError) else answer
+        self._asked.update(by_ids)
+        return [self._known[one.photo_id, other.photo_id] for one, other in ordered]
+
+    def remember(self) -> None:
+        """Keeps what was asked for in this run, and forgets the rest."""
+        if not self._asked:
+            return
+        known = [(ids, self._known[ids]) for ids in sorted(self._asked)]
+        rows = [(*ids, self._reader, value) for ids, value in known if value is not None]
+        changes = [
+            ("DELETE FROM differences", [()]),
+            ("INSERT INTO differences VALUES (?, ?, ?, ?)", rows),
+        ]
+        _write(self._memory, _DIFFERENCES, changes)
 
 
 def _key(root: Path | Store, row: Row, reader: bytes) -> bytes | None:
@@ -109,34 +164,51 @@ def _reader(settings: str) -> bytes:
 
 
 def _recall(memory: Path, reader: bytes) -> dict[bytes, tuple[str, bytes]]:
-    if not memory.is_file():
-        return {}
-    try:
-        with closing(sqlite3.connect(memory)) as table:
-            looks = table.execute(
-                "SELECT key, photo_id, fingerprint FROM looks WHERE reader = ?",
-                (reader,),
-            ).fetchall()
-    except sqlite3.Error:
-        return {}
+    looks = _read(memory, "SELECT key, photo_id, fingerprint FROM looks WHERE reader = ?", reader)
     return {
         key: tuple(look) for key, *look in looks if [type(value) for value in look] == [str, bytes]
     }
 
 
+def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], float]:
+    rows = _read(memory, "SELECT one, other, difference FROM differences WHERE reader = ?", reader)
+    return {(one, other): value for one, other, value in rows if type(value) is float}
+
+
+def _read(memory: Path, question: str, reader: bytes) -> list[tuple]:
+    if not memory.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(memory)) as table:
+            return table.execute(question, (reader,)).fetchall()
+    except sqlite3.Error:
+        return []
+
+
 def _remember(
     memory: Path, reader: bytes, learnt: list[tuple[bytes, Inspected]], *, forget: set[bytes]
 ) -> None:
-    """Best effort: a memory that cannot be written costs time, never a run."""
     looks = [(key, reader, item.photo_id, item.fingerprint) for key, item in learnt]
+    _write(
+        memory,
+        _LOOKS,
+        [
+            ("DELETE FROM looks WHERE reader != ?", [(reader,)]),
+            ("DELETE FROM looks WHERE key = ?", [(key,) for key in forget]),
+            ("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", looks),
+        ],
+    )
+
+
+def _write(memory: Path, table: str, changes: list[tuple[str, list[tuple]]]) -> None:
+    """Best effort: a memory that cannot be written costs time, never a run."""
     for _ in range(2):
         try:
             memory.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(memory)) as table, table:
-                table.execute(_TABLE)
-                table.execute("DELETE FROM looks WHERE reader != ?", (reader,))
-                table.executemany("DELETE FROM looks WHERE key = ?", [(key,) for key in forget])
-                table.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", looks)
+            with closing(sqlite3.connect(memory)) as file, file:
+                file.execute(table)
+                for change, rows in changes:
+                    file.executemany(change, rows)
             return
         except (sqlite3.Error, UnicodeError):
             with suppress(OSError):

@@ -1,58 +1,14 @@
 """Copies are found whatever a marketplace did to them; other pictures are let be."""
 
-from collections.abc import Callable
-
-import cv2
 import numpy as np
 import pytest
 
+from photos import duplicates
 from photos.duplicates import MIRROR, candidates, fingerprint, near_duplicates
+from planted_copies import WAYS, scene
 
 PICTURES = 40
 DIFFERENCE = 0.1
-
-
-def scene(seed: int) -> np.ndarray:
-    """Shapes of any colour over a soft background, uint8 RGB ``(240, 320, 3)``."""
-    draw = np.random.default_rng(seed)
-    image = cv2.resize(draw.integers(60, 200, (3, 4, 3), np.uint8), (320, 240))
-    for _ in range(14):
-        corner, size = draw.integers(-20, 300, 2), draw.integers(15, 110, 2)
-        colour = draw.integers(0, 256, 3).tolist()
-        cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
-        cv2.circle(image, draw.integers(0, 300, 2).tolist(), int(draw.integers(6, 40)), colour, -1)
-    return image
-
-
-def recompressed(image: np.ndarray, quality: int) -> np.ndarray:
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
-
-
-def cropped(image: np.ndarray, top: float, bottom: float, left: float, right: float) -> np.ndarray:
-    height, width = image.shape[:2]
-    return image[
-        int(height * top) : height - int(height * bottom),
-        int(width * left) : width - int(width * right),
-    ]
-
-
-WAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "quality 50": lambda image: recompressed(image, 50),
-    "quality 15": lambda image: recompressed(image, 15),
-    "half size": lambda image: cv2.resize(image, None, fx=0.5, fy=0.5),
-    "double size": lambda image: cv2.resize(image, None, fx=2, fy=2),
-    "mirrored": lambda image: image[:, ::-1],
-    "brighter": lambda image: np.clip(image * 1.1 + 8, 0, 255).astype(np.uint8),
-    "1 % cut all round": lambda image: cropped(image, 0.01, 0.01, 0.01, 0.01),
-    "3 % cut all round": lambda image: cropped(image, 0.03, 0.03, 0.03, 0.03),
-    "5 % cut all round": lambda image: cropped(image, 0.05, 0.05, 0.05, 0.05),
-    "4 % cut on the left": lambda image: cropped(image, 0, 0, 0.04, 0),
-    "5 % cut below": lambda image: cropped(image, 0, 0.05, 0, 0),
-    "mirrored, cut, recompressed": lambda image: recompressed(
-        cropped(image, 0.03, 0.02, 0.03, 0.02)[:, ::-1], 70
-    ),
-}
 
 
 def marks_of(images) -> list[bytes]:
@@ -92,6 +48,71 @@ def test_a_pair_depends_on_no_other_photo_and_on_no_order() -> None:
     order = np.random.default_rng(0).permutation(len(marks))
     shuffled = near_duplicates([marks[at] for at in order], difference=DIFFERENCE)
     assert {tuple(sorted((order[one], order[other]))) for one, other in shuffled} == set(alone)
+
+
+def joined(pairs: list[tuple[int, int]], size: int) -> list[int]:
+    """Of each photo, the first of those that it is joined with."""
+    first = list(range(size))
+    for _ in pairs:
+        for one, other in pairs:
+            first[one] = first[other] = min(first[one], first[other])
+    return first
+
+
+def test_the_photos_themselves_decide_where_fingerprints_are_alike() -> None:
+    marks = marks_of([ORIGINALS[0], WAYS["quality 50"](ORIGINALS[0]), ORIGINALS[1]])
+    for answer, pairs in ((0.1, [(0, 1)]), (0.11, []), (None, [(0, 1)])):
+        asked = []
+
+        def look(pairs: list[tuple[int, int]], asked=asked, answer=answer) -> list[float | None]:
+            asked.extend(pairs)
+            return [answer]
+
+        assert near_duplicates(marks, difference=DIFFERENCE, look=look) == pairs
+        assert asked == [(0, 1)]
+
+
+def test_of_many_copies_of_one_photo_not_every_pair_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(duplicates, "_ROUND", 2)
+    draw = np.random.default_rng(0)
+    copies = [
+        np.clip(image + draw.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+        for image in (ORIGINALS[0], ORIGINALS[1])
+        for _ in range(12)
+    ]
+    asked = []
+
+    def look(pairs: list[tuple[int, int]]) -> list[float]:
+        asked.extend(pairs)
+        return [0.0] * len(pairs)
+
+    pairs = near_duplicates(marks_of(copies), difference=DIFFERENCE, look=look)
+    assert joined(pairs, 24) == [0] * 12 + [12] * 12
+    assert len(asked) < 66
+
+
+def test_which_photos_belong_together_depends_on_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_ROUND", 3)
+    marks = marks_of(WAYS[way](image) for image in ORIGINALS[:4] for way in list(WAYS)[:6])
+    size = len(marks)
+
+    def groups(order: list[int]) -> set[frozenset[int]]:
+        def look(pairs: list[tuple[int, int]]) -> list[float]:
+            # As the photos of a pair would: the answer follows from these two alone.
+            return [0.0 if (order[one] * order[other]) % 4 == 2 else 1.0 for one, other in pairs]
+
+        pairs = near_duplicates([marks[at] for at in order], difference=DIFFERENCE, look=look)
+        first = joined(pairs, size)
+        return {
+            frozenset(order[at] for at in range(size) if first[at] == name) for name in set(first)
+        }
+
+    before = groups(list(range(size)))
+    assert 4 < len(before) < size
+    for seed in range(3):
+        assert groups(np.random.default_rng(seed).permutation(size).tolist()) == before
 
 
 def test_mirroring_flips_exactly_the_bits_of_the_mask() -> None:

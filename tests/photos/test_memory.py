@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from photos import memory
+from photos.faults import PhotoError
 from photos.inspect import Inspected, inspect
-from photos.memory import look_at_all
+from photos.memory import Differences, look_at_all
 from photos.source import Row
 from tiny_photos import photo_bytes
 
@@ -86,3 +87,61 @@ def test_a_photo_that_may_still_be_changing_is_not_remembered(
     asked: list[str] = []
     looks(root, asked)
     assert asked == ["2"]
+
+
+A, B, C = (Inspected(Row(name, "Audi"), photo_id=name * 16) for name in "abc")
+
+
+def differences(root: Path, asked: list[str], **options) -> Differences:
+    """Photos differ by 0.25, but for ``c``, which cannot be read; ``asked`` collects the pairs."""
+
+    def compare(pairs: list[tuple[Inspected, Inspected]]) -> list[float | PhotoError]:
+        asked.extend(one.row.path + other.row.path for one, other in pairs)
+        gone = PhotoError("missing", "gone")
+        return [gone if C in pair else 0.25 for pair in pairs]
+
+    return Differences(compare, memory=root / "looks.db", **options)
+
+
+def test_a_pair_is_compared_once_whoever_asks_in_whatever_order(tmp_path: Path) -> None:
+    asked: list[str] = []
+    known = differences(tmp_path, asked)
+    assert known([(B, A), (A, C)]) == [0.25, None]
+    assert known([(A, B), (C, B)]) == [0.25, None]
+    assert asked == ["ab", "ac", "bc"]
+
+
+def test_what_differs_is_remembered_but_not_what_could_not_be_read(tmp_path: Path) -> None:
+    asked: list[str] = []
+    first = differences(tmp_path, asked)
+    first([(A, B), (A, C)])
+    first.remember()
+    asked.clear()
+    second = differences(tmp_path, asked)
+    assert second([(B, A), (A, C)]) == [0.25, None]
+    assert asked == ["ac"]
+    asked.clear()
+    assert differences(tmp_path, asked, settings="no PNG")([(A, B)]) == [0.25]
+    assert asked == ["ab"]
+
+
+def test_pairs_that_nobody_asked_about_are_forgotten(tmp_path: Path) -> None:
+    other = Inspected(Row("d", "Audi"), photo_id="d" * 16)
+    for pair in ((A, B), (A, other)):
+        known = differences(tmp_path, [])
+        known([pair])
+        known.remember()
+    asked: list[str] = []
+    differences(tmp_path, asked)([(A, B), (A, other)])
+    assert asked == ["ab"]
+
+
+def test_looks_and_differences_lie_in_one_file(root: Path) -> None:
+    (root / "looks.db").write_bytes((root / "cache" / "looks.db").read_bytes())
+    known = differences(root, [])
+    known([(A, B)])
+    known.remember()
+    (root / "looks.db").rename(root / "cache" / "looks.db")
+    asked: list[str] = []
+    looks(root, asked)
+    assert asked == []

@@ -1,0 +1,163 @@
+"""Makes copies of real photos, and counts which of them the search for near-duplicates finds.
+
+Before that it prints the pairs that it finds among PHOTOS themselves, with their difference: judge
+those by eye. Some two minutes on two cores for 6,576 photos.
+
+    python benchmarks/copies.py PHOTOS [--copies 200]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from measure import record
+from photos.decode import FORMATS
+from photos.inspect import Inspected, find_copies, inspect_all
+from photos.memory import Differences
+from photos.second_look import compare_all
+from photos.source import Row
+
+LIMITS = {"formats": FORMATS, "workers": 0, "seconds": 60, "megabytes": 1024}
+
+
+def cropped(image: np.ndarray, *shares: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    top, bottom, left, right = shares
+    return image[
+        int(height * top) : height - int(height * bottom),
+        int(width * left) : width - int(width * right),
+    ]
+
+
+def resized(image: np.ndarray, share: float) -> np.ndarray:
+    return cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+
+
+def toned(image: np.ndarray, gain: float, shift: float) -> np.ndarray:
+    return np.clip(image * gain + shift, 0, 255).astype(np.uint8)
+
+
+def turned(image: np.ndarray, degrees: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    warp = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.08)
+    return cv2.warpAffine(image, warp, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def with_banner(image: np.ndarray) -> np.ndarray:
+    image, (height, width) = image.copy(), image.shape[:2]
+    high = max(8, height // 9)
+    cv2.rectangle(image, (0, height - high), (width, height), (160, 60, 20), -1)
+    place = (4, height - high // 4)
+    cv2.putText(image, "CASTLE CARS 0604 555 7684", place, 0, high / 40, (255, 255, 255), 1)
+    return image
+
+
+def with_watermark(image: np.ndarray) -> np.ndarray:
+    over, (height, width) = image.copy(), image.shape[:2]
+    thick = max(1, width // 150)
+    place = (width // 8, height // 2)
+    cv2.putText(over, "Old Mill Cars", place, 0, width / 300, (255, 255, 255), thick)
+    return cv2.addWeighted(over, 0.5, image, 0.5, 0)
+
+
+KINDS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "half_size": (lambda image: resized(image, 0.5), 85),
+    "third_size": (lambda image: resized(image, 0.34), 85),
+    "quality_30": (lambda image: image, 30),
+    "quality_15": (lambda image: image, 15),
+    "mirrored": (lambda image: image[:, ::-1], 70),
+    "brighter": (lambda image: toned(image, 1.2, 20), 80),
+    "more_contrast": (lambda image: toned(image, 1.3, -56), 80),
+    "cut_5_all_round": (lambda image: cropped(image, 0.05, 0.05, 0.05, 0.05), 80),
+    "cut_5_left": (lambda image: cropped(image, 0, 0, 0.05, 0), 80),
+    "cut_6_below": (lambda image: cropped(image, 0, 0.06, 0, 0), 80),
+    "cut_8_top_right": (lambda image: cropped(image, 0.08, 0, 0, 0.08), 80),
+    "cut_10_all_round": (lambda image: cropped(image, 0.1, 0.1, 0.1, 0.1), 80),
+    "turned_2_degrees": (lambda image: turned(image, 2), 80),
+    "banner": (with_banner, 80),
+    "watermark": (with_watermark, 80),
+    "mirrored_cut_banner": (
+        lambda image: with_banner(cropped(image, 0.03, 0.02, 0.03, 0.04)[:, ::-1].copy()),
+        60,
+    ),
+}
+
+
+def look_at(root: Path) -> list[Inspected]:
+    rows = [
+        Row(file.relative_to(root).as_posix(), "car")
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+    ]
+    found: dict[str, Inspected] = {}
+    for item in inspect_all(root, rows, **LIMITS):
+        if not item.fault:
+            found.setdefault(item.photo_id, item)
+    return list(found.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--copies", type=int, default=200, help="photos of which each kind is made")
+    parser.add_argument("--difference", type=float, default=0.13, help="split.near_duplicates")
+    options = parser.parse_args()
+
+    originals = look_at(options.photos)
+    if len(originals) < 2:
+        parser.error(f"expected a folder with photos, found {len(originals)} in {options.photos}")
+    looks, seconds = 0, 0.0
+
+    def pairs_of(root: Path, items: list[Inspected]) -> list[tuple[Inspected, Inspected, float]]:
+        def compare(pairs: list[tuple[Inspected, Inspected]]) -> list:
+            nonlocal looks, seconds
+            start = time.perf_counter()
+            answers = list(compare_all(root, pairs, **LIMITS))
+            looks, seconds = looks + len(pairs), seconds + time.perf_counter() - start
+            return answers
+
+        look = Differences(compare, memory=root / "none")
+        pairs = find_copies(items, difference=options.difference, look=look)
+        return [(*pair, look([pair])[0]) for pair in pairs]
+
+    own = pairs_of(options.photos, originals)
+    for one, other, unlike in sorted(own, key=lambda pair: pair[2]):
+        print(f"{one.row.path}  {other.row.path}  {unlike:.3f}")
+    figures: dict[str, float] = {
+        "photos": len(originals),
+        "pairs": len(own),
+        "looks": looks,
+        "milliseconds_a_look": round(1000 * seconds / max(looks, 1), 1),
+    }
+    draw = np.random.default_rng(0)
+    chosen = draw.permutation(len(originals))[: options.copies].tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for at in chosen:
+            item = originals[at]
+            (root / f"{at}.original").write_bytes((options.photos / item.row.path).read_bytes())
+        for kind, (change, quality) in KINDS.items():
+            for at in chosen:
+                image = cv2.imread(str(root / f"{at}.original"))
+                changed = np.ascontiguousarray(change(image))
+                data = cv2.imencode(".jpg", changed, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+                (root / f"{at}.copy").write_bytes(data.tobytes())
+            found = {
+                tuple(sorted((one.row.path, other.row.path)))
+                for one, other, _ in pairs_of(root, look_at(root))
+            }
+            right = {(f"{at}.copy", f"{at}.original") for at in chosen}
+            figures[f"found_{kind}"] = round(len(found & right) / len(right), 3)
+    record("copies", figures=figures)
+
+
+if __name__ == "__main__":
+    main()
