@@ -7,13 +7,14 @@
 # make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth?
+# make image-steps   as root: what Dockerfile says, done without Docker; IMAGE=Dockerfile.gpu for that
 # make lint    ruff, formatting included
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
 TARGETS := repro test report pr-report check-photos serve train-distributed bench bench-check \
-	lint format lock help
+	image-steps lint format lock help
 .PHONY: $(TARGETS)
 .DEFAULT_GOAL := help
 
@@ -71,13 +72,16 @@ bench: .venv/ready-dev
 bench-check: .venv/ready-dev
 	$(IN_VENV) python benchmarks/run.py --check $(NAME)
 
+image-steps:
+	@$(or $(PYTHON),python3) tests/image_steps.py "$${IMAGE:-Dockerfile}"
+
 lock: .venv/ready-dev
 	cd "$(CURDIR)" && for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		$(UPGRADE) $$name.in -o $$name.txt || exit; done
 
-EXTRAS := requirements-dask requirements-jax requirements-ray requirements-s3
+EXTRAS := requirements-dask requirements-gpu requirements-jax requirements-ray requirements-s3
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 # The stamps are written last, so an installation that broke off is made anew.
