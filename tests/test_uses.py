@@ -101,8 +101,5 @@ def test_pretrained_weights_train_the_head_on_kept_features(clone: Clone):
     assert stages_run(ran.stdout) == ["embed", "train", "evaluate", "explain"]
     assert "head 2/2" in ran.stdout
     assert "network 1" not in ran.stdout
-    assert stages_run(clone.dvc("exp", "run", "-S", "train.lr=0.01").stdout) == [
-        "train",
-        "evaluate",
-        "explain",
-    ]
+    clone.set(train={"lr": 0.01})
+    assert stages_run(clone.dvc("repro", "--dry").stdout)[0] == "train"

@@ -52,7 +52,8 @@ def look_at_all(
     ``settings`` are what else its answer depends on. ``memory`` is the file that is kept.
     """
     reader = _reader(settings)
-    keys = [None if row.fault else _key(root, row, reader) for row in rows]
+    there = f"{root.resolve()}\0"  # asked once: it looks up each folder on the way
+    keys = [None if row.fault else _key(root, there, row, reader) for row in rows]
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     found = iter(look(unknown) if unknown else ())
@@ -64,7 +65,7 @@ def look_at_all(
             continue
         item = next(found)
         # Only what was the same before and after: else the look was at something else.
-        same = key is not None and not item.fault and _key(root, row, reader) == key
+        same = key is not None and not item.fault and _key(root, there, row, reader) == key
         if same and _is_settled(root, row):
             learnt.append((key, item))
         yield item
@@ -120,11 +121,11 @@ class Differences:
         _write(self._memory, _DIFFERENCES, changes)
 
 
-def _key(root: Path | Store, row: Row, reader: bytes) -> bytes | None:
+def _key(root: Path | Store, there: str, row: Row, reader: bytes) -> bytes | None:
     state = _state(root, row.path)
     if state is None:
         return None
-    text = repr((str(root.resolve()), row.path, row.box, state))
+    text = repr((there, row.path, row.box, state))
     return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -134,7 +135,7 @@ def _state(root: Path | Store, path: str) -> tuple | None:
         entry = root.entries.get(path)
         return (entry.size, entry.version) if entry and entry.version else None
     try:
-        status = os.lstat(root / path)
+        status = os.lstat(f"{root}/{path}")
     except (OSError, ValueError):
         return None
     return (
