@@ -46,6 +46,7 @@ PIP_INDEX = re.compile(
     re.M,
 )
 NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+APART = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
 STOP_SECONDS = 10  # what `docker stop` waits before it kills
 # 127.0.0.2 is not the address of the health check: it answers only who listens on all of them.
 ASK = """
@@ -72,11 +73,11 @@ def main() -> None:
     os.umask(0o022)
     try:
         image = read_image((ROOT / name).read_text())
+        require(image)
         files = sent(context_files(), (ROOT / ".dockerignore").read_text())
         for step in image.steps:
             if step.instruction.name == "COPY":
                 copies(step, files)
-        require(image)
         sources = debian_sources()
         with fresh_folder() as folder:
             root = folder / "root"
@@ -106,7 +107,10 @@ def context_files() -> list[str]:
 
 
 def output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ImageError(f"{shlex.join(command)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def require(image: Image) -> None:
@@ -149,8 +153,8 @@ def make_base(root: Path, sources: Sequence[str], log: Path) -> None:
     mirror = next(line.split()[1] for line in sources if line.split()[2] == SUITES[0])
     say(f"debootstrap stands in for {BASE}")
     run(
-        ["unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase"]
-        + [f"--include={PACKAGES}", SUITES[0], str(root), mirror],
+        [*APART, "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITES[0]]
+        + [str(root), mirror],
         log,
     )
     (root / "etc/apt/sources.list").write_text("\n".join(sources) + "\n")
@@ -168,17 +172,41 @@ def make_base(root: Path, sources: Sequence[str], log: Path) -> None:
 
 def run(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
     """Runs a command with all it prints in a file; the end of that is shown when it fails."""
-    with log.open("wb") as stream:
-        status = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        ).returncode
+    with started(command, log, environment) as outer:
+        status = outer.wait()
     if status:
-        end = log.read_text(errors="replace").splitlines()[-20:]
-        raise ImageError("\n".join([f"it failed with exit status {status}:", *end]))
+        raise ImageError(f"it failed with exit status {status}:\n{end_of(log)}")
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None
+) -> Iterator[subprocess.Popen]:
+    """A command of :data:`APART`, which outlives the block in none of its processes."""
+    with log.open("wb") as stream:
+        outer = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment
+        )
+    try:
+        yield outer
+    finally:
+        # `--kill-child` alone is lost where the child becomes another user (prctl(2)).
+        for process in children(outer):
+            os.kill(process, signal.SIGKILL)  # number 1 takes all others of its namespace along
+        outer.kill()
+        outer.wait()
+
+
+def children(outer: subprocess.Popen) -> list[int]:
+    """The process that is number 1 in the namespace, as it is numbered here; none if it ended."""
+    with contextlib.suppress(OSError):
+        listed = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+        return [int(word) for word in listed.split()]
+    return []
+
+
+def end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
 def carry_out(step: Step, root: Path, files: Sequence[str], log: Path) -> None:
@@ -200,7 +228,7 @@ def pip_index() -> tuple[dict[str, str], list[Path]]:
     """Where this machine's pip looks: as variables, and the local files and folders they name."""
     try:
         listed = output(sys.executable, "-m", "pip", "config", "list")
-    except subprocess.CalledProcessError:  # this Python has no pip
+    except ImageError:  # this Python has no pip
         listed = ""
     lines = sorted(PIP_INDEX.finditer(listed), key=lambda found: found[0].startswith(":env:"))
     found = {line[1]: str(ast.literal_eval(line[2])) for line in lines}
@@ -247,8 +275,7 @@ def namespaced(
         lines += [f"mount -o remount,bind,ro {target}"]
     lines += ["ip link set lo up"] if alone else []
     lines += ["exec " + shlex.join(command)]
-    apart = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-    return ["unshare", *apart, *(["--net"] if alone else []), "sh", "-ec", "\n".join(lines)]
+    return [*APART, *(["--net"] if alone else []), "sh", "-ec", "\n".join(lines)]
 
 
 def live(image: Image, root: Path, folder: Path) -> None:
@@ -260,11 +287,7 @@ def live(image: Image, root: Path, folder: Path) -> None:
     say(f"CMD {' '.join(image.command)} as user {image.user}")
     log = folder / "log"
     command = namespaced(root, inside(root, image.command, image), shown=[photos], alone=True)
-    with log.open("wb") as stream:
-        outer = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=environment
-        )
-    try:
+    with started(command, log, environment) as outer:
         server = first_process(outer)
 
         def within(*words: str, **options) -> subprocess.CompletedProcess[bytes]:
@@ -276,13 +299,15 @@ def live(image: Image, root: Path, folder: Path) -> None:
         until_healthy(image, outer, within, log)
         if (rights := rights_of(server)) != {"Uid": {image.user}, "CapEff": {"0" * 16}}:
             raise ImageError(f"the server has rights: {rights}")
-        answer = json.loads(within("python", "-c", ASK, input=PHOTO.read_bytes()).stdout or "{}")
         here = f"{root}{image.workdir}"
         known = json.loads(Path(here, "models/vehicle/labels.json").read_text())
         labels = [entry["label"] for entry in known]
-        label = answer.get("photos", [{}])[0].get("label")
+        asked = within("python", "-c", ASK, input=PHOTO.read_bytes())
+        if asked.returncode:
+            raise ImageError(f"/api/predict does not answer: {asked.stderr.decode().strip()}")
+        label = json.loads(asked.stdout).get("photos", [{}])[0].get("label")
         if label not in labels:
-            raise ImageError(f"/api/predict gave no label of labels.json: {answer}")
+            raise ImageError(f"/api/predict gave no label of labels.json: {asked.stdout.decode()}")
         say(f"/api/predict says {label}")
         line = within("python", "src/predict.py", str(photos), "--format", "jsonl")
         if line.returncode or json.loads(line.stdout.splitlines()[0])["label"] not in labels:
@@ -293,39 +318,31 @@ def live(image: Image, root: Path, folder: Path) -> None:
             raise ImageError(f"the server may write to {writable or image.workdir}")
         say(f"user {image.user} has no capability and cannot write into {image.workdir}")
         os.kill(server, signal.SIGTERM)
-        outer.wait(STOP_SECONDS)
-        say(f"SIGTERM ended it with exit status {outer.returncode}")
-    except subprocess.TimeoutExpired as late:
-        raise ImageError(f"not done in {late.timeout:g} s: {shlex.join(late.cmd)[-60:]}") from None
-    finally:
-        outer.kill()  # takes process 1 along, and that all others
-        outer.wait()
+        try:
+            status = outer.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ImageError(f"SIGTERM did not end it within {STOP_SECONDS} s") from None
+        say(f"SIGTERM ended it with exit status {status}")
 
 
 def first_process(outer: subprocess.Popen) -> int:
-    """The number, seen from here, of the process that is number 1 in its own namespace."""
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     for _ in range(100):
-        with contextlib.suppress(OSError):
-            if found := children.read_text().split():
-                return int(found[0])
+        if found := children(outer):
+            return found[0]
         time.sleep(0.1)
     raise ImageError("the server did not start")
 
 
 def until_healthy(image: Image, outer: subprocess.Popen, within, log: Path) -> None:
-    started = time.monotonic()
-    while time.monotonic() - started < image.health.patience:
-        if outer.poll() is not None:
-            break
+    begun = time.monotonic()
+    while time.monotonic() - begun < image.health.patience and outer.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             if within(*image.health.command, timeout=image.health.timeout).returncode == 0:
-                say(f"HEALTHCHECK succeeded after {time.monotonic() - started:.0f} s")
+                say(f"HEALTHCHECK succeeded after {time.monotonic() - begun:.0f} s")
                 return
         time.sleep(1)
-    end = log.read_text(errors="replace").splitlines()[-20:]
-    state = f"ended with exit status {outer.returncode}" if outer.poll() else "runs"
-    raise ImageError("\n".join([f"no health check succeeded; the server {state}:", *end]))
+    state = "still runs" if outer.poll() is None else f"ended with status {outer.returncode}"
+    raise ImageError(f"no health check succeeded; the server {state}:\n{end_of(log)}")
 
 
 def rights_of(process: int) -> dict[str, set[str]]:

@@ -207,8 +207,6 @@ def test_an_image_that_starts_or_checks_nothing_is_told(missing: str):
 
 def test_the_steps_ask_for_what_they_lack_in_one_line(tmp_path: Path):
     """Without the tools on PATH: no traceback, nothing begun."""
-    for tool in ("git", "env"):
-        (tmp_path / tool).symlink_to(shutil.which(tool))
     result = subprocess.run(
         [sys.executable, ROOT / "tests/image_steps.py"],
         env={"PATH": str(tmp_path)},
@@ -217,10 +215,7 @@ def test_the_steps_ask_for_what_they_lack_in_one_line(tmp_path: Path):
         timeout=60,
     )
     assert result.returncode == 1
-    assert re.fullmatch(
-        r"error: Dockerfile: (.*debootstrap.* is not installed|.* missing; run `dvc repro`).*\n",
-        result.stderr,
-    )
+    assert re.fullmatch(r"error: Dockerfile: .*debootstrap.* is not installed.*\n", result.stderr)
 
 
 def test_pip_asks_the_index_that_this_machine_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
