@@ -1,7 +1,8 @@
 """Do n workers work n times as fast as one, and with the same bytes?
 
-Prepares 800 photos of 1,000 x 750 pixels and makes four copies of each, with one thread, with one
-for every core, and with as many processes. A minute and a half on 2 cores.
+Prepares 800 photos of 1,000 x 750 pixels and makes twelve copies of each, in 32 shards, with one
+thread, with one for every core, and with as many processes. A worker takes a shard at a time, so
+with few and uneven ones some would wait in the end. Three minutes on 2 cores.
 """
 
 import contextlib
@@ -37,10 +38,10 @@ def main() -> None:
             names,
             preprocess={
                 "size": 224,
-                "shards": 4 * cores,
+                "shards": 32,
                 "crop": {"method": "none", "fallback": [], "margin": 0.0},
             },
-            augment={"copies": 4},
+            augment={"copies": 12},
         )
         for stage in STAGES:
             cases = {

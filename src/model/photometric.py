@@ -1,5 +1,6 @@
 """keras-cv's brightness and contrast, fed with our own draws instead of its global generator."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -41,6 +42,8 @@ def relight(
 @cache
 def _program(shape: tuple[int, ...]) -> Callable:
     """The layers as one program for batches of ``shape``; compiling prints a line by itself."""
+    # Workers are the threads here; and sums do not hang on how many cores there are.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     tensorflow = import_quietly("tensorflow")
     layers = import_quietly("keras_cv").layers
     brightness = layers.RandomBrightness(factor=0, value_range=(0, 255), dtype="float32")

@@ -20,7 +20,7 @@ SUBSET_ORDER = ("test", "val", "train", "")
 """Which given subset wins when photos that belong together name several."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """A row with the id and fingerprint of its photo, or the reason why it cannot be used."""
 
@@ -102,7 +102,7 @@ def _told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Itera
         yield result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A photo that may be used: its row, its group (photos that belong together), its subset.
 

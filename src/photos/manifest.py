@@ -11,7 +11,7 @@ from stage import StageError
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A usable photo.
 

@@ -19,7 +19,7 @@ import numpy as np
 from photos.tables import read_table, write_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies.
 

@@ -49,7 +49,7 @@ class DataParams(Section):
     formats: Annotated[list[Literal["jpeg", "png", "webp", "bmp"]], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of input: a photo and what is said of it.
 
@@ -251,10 +251,14 @@ def _row(
     photos: Path | Store,
     line: int,
 ) -> Row:
+    cells = {
+        field: values[position].strip()
+        for field, position in columns.items()
+        if position < len(values)
+    }
+
     def cell(field: str) -> str:
-        position = columns.get(field)
-        in_row = position is not None and position < len(values)
-        return values[position].strip() if in_row else ""
+        return cells.get(field, "")
 
     def text(field: str) -> str:
         return unicodedata.normalize("NFC", cell(field))  # else one name could be two classes
@@ -268,7 +272,9 @@ def _row(
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
     if not path or not cell("label"):
         return bad("bad-row", "no path" if not path else "no label")
-    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in cell("label")):
+    label = cell("label")
+    odd = not label.isprintable()  # quick, but spaces of other kinds are odd too
+    if odd and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label):
         return bad("bad-row", "the label holds a line break or another control character")
     if PurePosixPath(path).is_absolute() or re.match("[A-Za-z]:/", path):
         return bad("outside", "an absolute path, expected one within the photos folder")
