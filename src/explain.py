@@ -34,6 +34,8 @@ PREDICTIONS = Path("metrics/predictions.csv")
 LEARNT = (Path("data/processed/train"), Path("data/processed/val"))
 TEST = (Path("data/processed/test"),)
 OUT = Path("metrics/gallery")
+SHEETS = Path("metrics/sheets")
+"""Outs of their own: DVC draws no plot at all while one lies in a folder that it cannot list."""
 
 
 class ExplainParams(params.Section):
@@ -72,7 +74,8 @@ def main() -> None:
             pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
         for photo, picture in zip(shown, pictures, strict=True):
             (OUT / name / f"{photo.photo_id}.jpg").write_bytes(to_jpeg(picture))
-        (OUT / f"{name}.png").write_bytes(sheet(shown, pictures))
+        SHEETS.mkdir(exist_ok=True)
+        (SHEETS / f"{name}.png").write_bytes(sheet(shown, pictures))
         print(f"explain: {name}: {len(rows)} photos, {len(shown)} shown")
 
 

@@ -175,7 +175,7 @@ def test_each_gallery_has_a_sheet_and_a_picture_for_each_photo_shown(evaluated: 
         table = read_table(evaluated / f"metrics/gallery/{name}.csv")
         pictures = list((evaluated / f"metrics/gallery/{name}").iterdir())
         assert {file.stem for file in pictures} == {row["photo_id"] for row in table[:5]}
-        sheet = cv2.imread(str(evaluated / f"metrics/gallery/{name}.png"))
+        sheet = cv2.imread(str(evaluated / f"metrics/sheets/{name}.png"))
         assert sheet.std() > 10  # not an empty page
 
 

@@ -69,6 +69,15 @@ def test_an_experiment_reruns_what_its_param_touches_and_can_be_compared(clone: 
         assert any(title in name for name in json.loads(plots)["data"]), title
 
 
+def test_a_clone_without_the_cache_draws_what_git_holds(clone: Clone, tmp_path):
+    bare = object.__new__(Clone)
+    bare.root = tmp_path / "bare"
+    clone.git("clone", "--quiet", str(clone.root), str(bare.root))
+    shown = bare.dvc("plots", "show", "--json", "-o", "plots")
+    for title in ("Loss", "Confusion matrix", "Reliability"):
+        assert any(title in name for name in json.loads(shown.stdout)["data"]), title
+
+
 def test_a_bad_param_stops_its_stage_with_one_line_and_leaves_the_lock(clone: Clone):
     before = (clone.root / "dvc.lock").read_bytes()
     clone.set(train={"lr": -1})

@@ -23,6 +23,7 @@ __all__ = [
     "decode",
     "read_bytes",
     "read_header",
+    "reduction_for",
 ]
 
 cv2.setNumThreads(1)  # Photos are spread over workers; threads inside a photo only get in the way.
@@ -35,6 +36,15 @@ _REDUCED = {
     4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+
+
+def reduction_for(header: Header, pixels: float, *, least: float) -> int:
+    """The largest ``reduction`` of :func:`decode` that leaves ``least`` of a photo's ``pixels``.
+
+    Only JPEG is decoded smaller; 1 where the photo has no more than that.
+    """
+    steps = (8, 4, 2) if header.format == "jpeg" else ()
+    return next((step for step in steps if pixels >= step * least), 1)
 
 
 def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:

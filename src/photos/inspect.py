@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from photos.crop import cut
-from photos.decode import FORMATS, Header, PhotoError, decode, read_bytes, read_header
+from photos.decode import (
+    FORMATS,
+    PhotoError,
+    decode,
+    read_bytes,
+    read_header,
+    reduction_for,
+)
 from photos.duplicates import SIDE, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
@@ -42,7 +49,8 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
     try:
         data = read_bytes(root, row.path)
         # A reduced size still decodes every coefficient, and so finds damage.
-        step = reduction(read_header(data, formats=formats), side=SIDE)
+        header = read_header(data, formats=formats)
+        step = reduction_for(header, min(header.width, header.height), least=SIDE)
         image = decode(data, reduction=step)
         mark = fingerprint(image)
         if row.box:
@@ -53,14 +61,6 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
     except PhotoError as error:
         return Inspected(row, fault=(error.reason, error.detail))
     return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fingerprint=mark)
-
-
-def reduction(header: Header, *, side: int) -> int:
-    """By how much to reduce a photo that is still to have ``side`` pixels a side, if it has."""
-    if header.format != "jpeg":
-        return 1
-    short = min(header.width, header.height)
-    return next((step for step in (8, 4, 2) if short >= step * side), 1)
 
 
 def _inspect_held(row_and_photo: tuple[Row, Held], *, formats: Collection[str]) -> Inspected:

@@ -10,7 +10,7 @@ import numpy as np
 
 from compute import each
 from photos.crop import overlap
-from photos.decode import PhotoError, decode, read_bytes, read_header
+from photos.decode import PhotoError, decode, read_bytes, read_header, reduction_for
 from photos.files import Elsewhere
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, resize
@@ -72,10 +72,7 @@ def _small(root: Path | Elsewhere, path: str) -> np.ndarray:
     try:
         data = read_bytes(root, path)
         header = read_header(data)
-        step = 1
-        if header.format == "jpeg":
-            least = min(header.width, header.height)
-            step = next((step for step in (8, 4, 2) if least >= step * max(TILE)), 1)
+        step = reduction_for(header, min(header.width, header.height), least=max(TILE))
         return decode(data, reduction=step)
     except PhotoError as error:
         raise StageError(f"{path}: {error}; it was readable in split, run it again") from None

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from params import Float, Section
 from photos import grabcut
 from photos.crop import cut
-from photos.decode import PhotoError, decode, read_header
+from photos.decode import PhotoError, decode, read_header, reduction_for
 from photos.detector import Detector, DetectorParams, Opener, shared_detector
 from photos.detector_files import (
     CONTRACT,
@@ -178,14 +178,13 @@ class Preparation(Section):
 
     def _finish(self, photo: "_Photo") -> Prepared | PhotoError:
         try:
-            across = None
-            if photo.header.format == "jpeg":
-                across = (photo.header.width, photo.header.height)
-                if photo.region:  # no more can be seen than the photo holds, whichever way it lies
-                    longest = max(across)
-                    x1, y1, x2, y2 = photo.region
-                    across = (min(longest, x2 - x1), min(longest, y2 - y1))
-            reduction = self._reduction(across) if across else 1
+            across = (photo.header.width, photo.header.height)
+            if photo.region:  # no more can be seen than the photo holds, whichever way it lies
+                longest = max(across)
+                x1, y1, x2, y2 = photo.region
+                across = (min(longest, x2 - x1), min(longest, y2 - y1))
+            # No smaller than the target on either side, whichever way EXIF turns the photo.
+            reduction = reduction_for(photo.header, min(across), least=max(self.shape))
             image = photo.decoded(reduction)
             width, height = photo.size(image, reduction)
             if photo.region:
@@ -195,11 +194,6 @@ class Preparation(Section):
             return error
         image = resize(image, *self.shape, fit=self.fit)
         return Prepared(image, photo.crop, width, height, photo.region and tuple(photo.region))
-
-    def _reduction(self, across: tuple[float, float]) -> int:
-        # Decode no smaller than the target on either side, whichever way EXIF turns the photo.
-        ratio = min(across) / max(self.shape)
-        return next((step for step in (8, 4, 2) if ratio >= step), 1)
 
     def _detector(self) -> Detector:
         file, opener = self._detector_files()
@@ -269,10 +263,8 @@ class _Photo:
 
     def look(self, side: int) -> None:
         """Decodes the photo with a long side of at least ``side`` pixels, if it has as many."""
-        reduction = 1
-        if self.header.format == "jpeg":
-            longest = max(self.header.width, self.header.height)
-            reduction = next((step for step in (8, 4, 2) if longest >= step * side), 1)
+        longest = max(self.header.width, self.header.height)
+        reduction = reduction_for(self.header, longest, least=side)
         self.seen = self.decoded(reduction)
         self._seen_as = self.size(self.seen, reduction)
 

@@ -15,8 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header
-from photos.inspect import Inspected, reduction
+from photos.decode import (
+    FORMATS,
+    PhotoError,
+    decode,
+    read_bytes,
+    read_header,
+    reduction_for,
+)
+from photos.inspect import Inspected
 from photos.limits import limited_map
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
@@ -100,7 +107,9 @@ def _read(root: Path | Held, path: str, photo_id: str, formats: Collection[str])
     data = read_bytes(root, path)
     if not hashlib.sha256(data).hexdigest().startswith(photo_id):
         raise PhotoError("changed", f"{path!r} is another photo than a moment ago")
-    return decode(data, reduction=reduction(read_header(data, formats=formats), side=SIDE))
+    header = read_header(data, formats=formats)
+    step = reduction_for(header, min(header.width, header.height), least=SIDE)
+    return decode(data, reduction=step)
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
