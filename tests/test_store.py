@@ -176,9 +176,9 @@ class Odd(MemoryFileSystem):
 def odd(monkeypatch: pytest.MonkeyPatch) -> Store:
     filesystem = Odd()
     for name in ("good", "huge", "forbidden", "shrinks", "down", "inner/good"):
-        filesystem.pipe_file(f"/root/{name}", b"a photo")
+        filesystem.pipe_file(f"/bucket/{name}", b"a photo")
     filesystem.pipe_file("/secret", b"no photo")
-    monkeypatch.setattr(remote, "_filesystem", lambda *_: (filesystem, "/root"))
+    monkeypatch.setattr(remote, "_filesystem", lambda *_: (filesystem, "/bucket"))
     return Store("s3://bucket/root")
 
 
@@ -210,7 +210,7 @@ def test_a_store_that_is_down_stops_the_work(odd: Store) -> None:
 def test_photos_are_read_ahead_but_not_far(odd: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     filesystem, _ = remote._filesystem()
     for number in range(20):
-        filesystem.pipe_file(f"/root/{number}", b"a photo")
+        filesystem.pipe_file(f"/bucket/{number}", b"a photo")
     read, asked = Store.read_listed, []
     monkeypatch.setattr(Store, "read_listed", lambda *of: asked.append(of[1]) or read(*of))
     monkeypatch.setattr(remote, "AHEAD_BYTES", 3 * len(b"a photo"))
