@@ -34,24 +34,13 @@ def main() -> None:
     start(threads=model.threads, seed=train.seed)
     import keras
 
+    from model.compiling import build_optimizer, compile_trainee
     from model.feed import ShardFeed
-    from model.fitting import build_optimizer, compile_trainee
     from model.network import build_network
 
     labels = read_labels(Path("data/split/labels.json"))
     classes = {label.label: index for index, label in enumerate(labels)}
-    feed = ShardFeed(
-        PHOTOS,
-        classes,
-        batch_size=train.batch_size,
-        seed=train.seed,
-        whole=True,
-        mixup=train.mixup,
-        cutmix=train.cutmix,
-        flip=train.flip,
-        crop=train.crop,
-        workers=model.threads,
-    )
+    feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=model.threads)
 
     class ReadyMade(keras.utils.PyDataset):
         """One batch, over and over."""

@@ -37,9 +37,10 @@ def main() -> None:
     import numpy as np
 
     from model.bundle import load_bundle
+    from model.compiling import build_optimizer, compile_trainee
     from model.feed import ShardFeed
-    from model.fitting import build_optimizer, compile_trainee, head_of
     from model.schedule import WarmupCosine
+    from model.views import head_of
 
     labels = read_labels(Path("data/split/labels.json"))
     classes = {label.label: index for index, label in enumerate(labels)}

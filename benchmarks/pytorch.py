@@ -1,23 +1,37 @@
 """Training steps a second: this repository's network in Keras against a plain PyTorch loop.
 
-Both train a ResNet-18 with SGD (Nesterov momentum 0.9) on the same 256 random uint8 photos of
-96 x 96 pixels, 32 a batch, on the same number of threads; normalisation is part of the step.
-PyTorch gets what it is fastest with on a CPU: channels_last memory, and bfloat16 through autocast
-in a second case. The first round, which compiles, does not count. Two minutes on 2 cores.
+    python benchmarks/pytorch.py
+    KERAS_BACKEND=jax python benchmarks/pytorch.py --backbone resnet50 --side 224 --batch 256
+
+Both train the same residual network with SGD (Nesterov momentum 0.9) on the same random uint8
+photos, on the same number of threads or on the first GPU, where there is one; normalisation is
+part of the step. PyTorch gets what it is fastest with: channels_last memory, bfloat16 through
+autocast in a second case, and on a GPU torch.compile and TF32; there Keras compiles its step too.
+The first round, which compiles, does not count. Two minutes on 2 cores; never run on a GPU.
 
 Needs PyTorch, which the graph does not: pip install torch
 """
 
+import argparse
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 
-SIDE, BATCH, PHOTOS, CLASSES = 96, 32, 256, 196
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+CLASSES = 196
 THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", choices=("resnet18", "resnet50"), default="resnet18")
+    parser.add_argument("--side", type=int, default=96, help="pixels of a photo's side")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batches", type=int, default=8, help="a round")
+    options = parser.parse_args()
     try:
         import torch
     except ImportError:
@@ -25,29 +39,40 @@ def main() -> None:
     from measure import alternate, record, speedup
 
     torch.set_num_threads(THREADS)
+    gpu = torch.cuda.is_available()
     random = np.random.default_rng(0)
-    photos = random.integers(0, 256, (PHOTOS, SIDE, SIDE, 3), np.uint8)
-    targets = random.integers(0, CLASSES, PHOTOS)
+    rows = options.batch * options.batches
+    photos = random.integers(0, 256, (rows, options.side, options.side, 3), np.uint8)
+    targets = random.integers(0, CLASSES, rows)
+    shared = {"backbone": options.backbone, "batch": options.batch, "gpu": gpu}
     cases = {
-        "keras, float32": keras_epoch(photos, targets, "float32"),
-        "keras, bfloat16": keras_epoch(photos, targets, "mixed_bfloat16"),
-        "pytorch, float32": torch_epoch(torch, photos, targets, torch.float32),
-        "pytorch, bfloat16": torch_epoch(torch, photos, targets, torch.bfloat16),
+        "keras, float32": keras_epoch(photos, targets, "float32", **shared),
+        "keras, bfloat16": keras_epoch(photos, targets, "mixed_bfloat16", **shared),
+        "pytorch, float32": torch_epoch(torch, photos, targets, torch.float32, **shared),
+        "pytorch, bfloat16": torch_epoch(torch, photos, targets, torch.bfloat16, **shared),
     }
     seconds = alternate(cases)
     ratios = {
         f"Keras over PyTorch, {kind}": speedup(
-            seconds[f"keras, {kind}"], seconds[f"pytorch, {kind}"], bar=0.8
+            seconds[f"keras, {kind}"],
+            seconds[f"pytorch, {kind}"],
+            bar=0.8,
+            note="" if gpu else "TensorFlow's steps on a CPU are the slower ones",
         )
         for kind in ("float32", "bfloat16")
     }
-    rates = {f"{name}, photos/s": round(PHOTOS / np.median(s), 1) for name, s in seconds.items()}
-    record("pytorch", ratios=ratios, figures={**rates, "pytorch": torch.__version__})
+    rates = {f"{name}, photos/s": round(rows / np.median(s), 1) for name, s in seconds.items()}
+    work = f"{options.backbone}, {options.side} px, batches of {options.batch}"
+    figures = {"work": work, **rates, "pytorch": torch.__version__}
+    if gpu:
+        figures["GPU"] = torch.cuda.get_device_name()
+    record(f"pytorch-{options.backbone}" if gpu else "pytorch", ratios=ratios, figures=figures)
 
 
-def keras_epoch(photos: np.ndarray, targets: np.ndarray, policy: str):
+def keras_epoch(
+    photos: np.ndarray, targets: np.ndarray, policy: str, *, backbone: str, batch: int, gpu: bool
+):
     """A function that trains our network for one pass over the photos."""
-    sys.path.insert(0, "src")
     from model.runtime import start
 
     start(threads=THREADS)
@@ -57,77 +82,112 @@ def keras_epoch(photos: np.ndarray, targets: np.ndarray, policy: str):
 
     keras.config.set_dtype_policy(policy)
     network = build_classifier(
-        build_backbone("resnet18", shape=(SIDE, SIDE)), classes=CLASSES, dropout=0.0
+        build_backbone(backbone, shape=photos.shape[1:3]), classes=CLASSES, dropout=0.0
     )
     keras.config.set_dtype_policy("float32")
     network.compile(
         keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=gpu or keras.backend.backend() == "jax",
     )
-    return lambda: network.fit(photos, targets, batch_size=BATCH, verbose=0, shuffle=False)
+    return lambda: network.fit(photos, targets, batch_size=batch, verbose=0, shuffle=False)
 
 
-def torch_epoch(torch, photos: np.ndarray, targets: np.ndarray, dtype):
+def torch_epoch(
+    torch, photos: np.ndarray, targets: np.ndarray, dtype, *, backbone: str, batch: int, gpu: bool
+):
     """The same pass in PyTorch."""
-    network = resnet18(torch).to(memory_format=torch.channels_last)
+    device = torch.device("cuda" if gpu else "cpu")
+    build = resnet18 if backbone == "resnet18" else resnet50
+    network = build(torch).to(device, memory_format=torch.channels_last)
+    step_of = torch.compile(network) if gpu else network
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True)
     loss_of = torch.nn.CrossEntropyLoss()
-    mean = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
-    deviation = torch.tensor([58.393, 57.12, 57.375]).view(1, 3, 1, 1)
+    mean = torch.tensor([123.68, 116.779, 103.939], device=device).view(1, 3, 1, 1)
+    deviation = torch.tensor([58.393, 57.12, 57.375], device=device).view(1, 3, 1, 1)
 
     def epoch() -> None:
-        for at in range(0, PHOTOS, BATCH):
-            x = torch.from_numpy(photos[at : at + BATCH]).permute(0, 3, 1, 2)
+        for at in range(0, len(photos), batch):
+            x = torch.from_numpy(photos[at : at + batch]).to(device).permute(0, 3, 1, 2)
             x = (x.to(torch.float32) - mean) / deviation  # stays channels_last
-            y = torch.from_numpy(targets[at : at + BATCH])
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                logits = network(x)
+            y = torch.from_numpy(targets[at : at + batch]).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                logits = step_of(x)
             loss = loss_of(logits.float(), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        if gpu:
+            torch.cuda.synchronize()
 
     return epoch
 
 
 def resnet18(torch):
     """The network of He et al. 2015 (arXiv:1512.03385), as model/backbone.py has it."""
+
+    def body(before: int, filters: int, strides: int) -> tuple[list, int]:
+        first = convolved(torch, before, filters, 3, strides, bias=False)
+        return [
+            *first,
+            torch.nn.ReLU(),
+            *convolved(torch, filters, filters, 3, bias=False),
+        ], filters
+
+    return residual(torch, (2, 2, 2, 2), body, bias=False)
+
+
+def resnet50(torch):
+    """The deep one: strides on the first 1 x 1 convolution, biases in the convolutions."""
+
+    def body(before: int, filters: int, strides: int) -> tuple[list, int]:
+        relu = torch.nn.ReLU()
+        layers = [*convolved(torch, before, filters, 1, strides), relu]
+        layers += [*convolved(torch, filters, filters, 3), relu]
+        return [*layers, *convolved(torch, filters, 4 * filters, 1)], 4 * filters
+
+    return residual(torch, (3, 4, 6, 3), body, bias=True)
+
+
+def convolved(torch, before: int, filters: int, size: int, strides: int = 1, *, bias: bool = True):
+    """A convolution and its normalisation."""
+    nn = torch.nn
+    return [
+        nn.Conv2d(before, filters, size, strides, size // 2, bias=bias),
+        nn.BatchNorm2d(filters),
+    ]
+
+
+def residual(torch, blocks: tuple[int, ...], body_of, *, bias: bool):
+    """Stem, four stages of residual blocks, head."""
     nn = torch.nn
 
     class Block(nn.Module):
-        def __init__(self, before: int, filters: int, strides: int):
+        def __init__(self, body: list, shortcut: list):
             super().__init__()
-            self.body = nn.Sequential(
-                nn.Conv2d(before, filters, 3, strides, 1, bias=False),
-                nn.BatchNorm2d(filters),
-                nn.ReLU(),
-                nn.Conv2d(filters, filters, 3, 1, 1, bias=False),
-                nn.BatchNorm2d(filters),
-            )
-            self.shortcut = nn.Identity()
-            if strides > 1:
-                self.shortcut = nn.Sequential(
-                    nn.Conv2d(before, filters, 1, strides, bias=False), nn.BatchNorm2d(filters)
-                )
+            self.body, self.shortcut = nn.Sequential(*body), nn.Sequential(*shortcut)
 
         def forward(self, x):
             return torch.relu(self.body(x) + self.shortcut(x))
 
-    blocks, before = [], 64
-    for stage in range(4):
-        for number in range(2):
-            filters, strides = 64 * 2**stage, 2 if stage and not number else 1
-            blocks.append(Block(before, filters, strides))
-            before = filters
+    layers, before = [], 64
+    for stage, count in enumerate(blocks):
+        for number in range(count):
+            strides = 2 if stage and not number else 1
+            body, after = body_of(before, 64 * 2**stage, strides)
+            same = before == after and strides == 1
+            shortcut = [] if same else convolved(torch, before, after, 1, strides, bias=bias)
+            layers.append(Block(body, shortcut))
+            before = after
     return nn.Sequential(
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
-        nn.BatchNorm2d(64),
+        *convolved(torch, 3, 64, 7, 2, bias=bias),
         nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
-        *blocks,
+        *layers,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(512, CLASSES),
+        nn.Linear(before, CLASSES),
     )
 
 

@@ -35,7 +35,6 @@ from timed_stages import train_for
 
 WEIGHTS = "models/pretrained/cars.keras"
 TARGET_CLASSES = 20
-PRETRAIN_VAL = 0.03
 AUGMENTATION = {key: value for key, value in RECIPE.items() if key.startswith("augment.")}
 HEAD = {
     **AUGMENTATION,
@@ -130,7 +129,6 @@ def pretrain(
     other = set(target_names(rows))
     together = [{**row, "subset": "train"} for row in rows if row["class"] in names]
     together += [row for row in rows if row["class"] in other]
-    values = {**values, "split.val": PRETRAIN_VAL}
     make_project(root, together, source=source, values=values, keep=lambda p: p.label in names)
     trained = train_for(root, values, seconds=seconds, split="val", chosen=frozenset())
     shutil.copyfile(root / "models/vehicle/model.keras", file)

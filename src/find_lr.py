@@ -38,7 +38,7 @@ def main() -> None:
 
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
-    feed = ShardFeed(PHOTOS, classes, batch_size=train.batch_size, seed=train.seed, whole=True)
+    feed = ShardFeed(PHOTOS, classes, **train.batches())
     if not feed.samples:
         raise StageError("no training photos; run dvc repro augment")
     network = build_network(
@@ -57,7 +57,7 @@ def main() -> None:
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Rates and losses of up to ``steps`` batches; ends early once the loss has blown up."""
-    from model.fitting import build_optimizer, compile_trainee
+    from model.compiling import build_optimizer, compile_trainee
 
     optimizer = build_optimizer(train, LOWEST)
     trainee = compile_trainee(network, network.input_shape[1:3], optimizer, train)

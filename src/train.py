@@ -18,50 +18,41 @@ FEATURES = (Path("data/features/train"), Path("data/features/augmented"))
 VAL = Path("data/processed/val")
 VAL_FEATURES = Path("data/features/val")
 LABELS = Path("data/split/labels.json")
+INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
 CURVES = Path("metrics/train")
 ENVIRONMENT = CURVES / "environment.json"
-CHECKPOINTS = Path(".checkpoints")
+CHECKPOINT = Path(".checkpoints/train.npz")
 
 
 def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_epochs(model.weights, train)
-
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
-    from model.checkpoints import Checkpoints, files_below, fingerprint, load_together
+    from model.checkpoints import Checkpoints, files_below, fingerprint
     from model.curves import Curves
-    from model.devices import across_devices, join_hosts
+    from model.devices import across_devices, join_hosts, refuse_differences
     from model.environment import committed, describe, differences, write
     from model.feed import ShardFeed
-    from model.fitting import fit, freeze, head_of
+    from model.fitting import fit
     from model.network import build_network
+    from model.views import freeze, head_of
 
-    part = host, hosts = join_hosts()
-    if train.batch_size % hosts:
-        raise StageError(
-            f"params.yaml: train.batch_size: {train.batch_size} rows cannot be shared equally "
-            f"by {hosts} processes; set a multiple of {hosts}"
-        )
+    part = host, hosts = join_hosts(batch_size=train.batch_size)
     environment = describe(threads=model.threads, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
+    work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
+    refuse_differences(work, part)
+    checkpoints = Checkpoints(CHECKPOINT, fingerprint([work, environment], []), part=part)
 
     labels = read_labels(LABELS)
-    inputs = [Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES]
-    run_of = fingerprint(
-        [model.model_dump(), train.model_dump(), environment], [LABELS, *files_below(inputs)]
-    )
-    checkpoints = Checkpoints(CHECKPOINTS / f"train-{host}.npz", run_of)
-    state = load_together(checkpoints, hosts)
-
     classes = {label.label: index for index, label in enumerate(labels)}
-    feed = {"classes": classes, "batch_size": train.batch_size, "part": part}
-    knobs = ("seed", "flip", "crop", "mixup", "cutmix", "class_balance")
-    jitter = {name: getattr(train, name) for name in knobs} | {"whole": True}
-    photos = ShardFeed(PHOTOS, **feed, **jitter, workers=model.threads)
+    batches = {"classes": classes, **train.batches(), "part": part}
+    watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
+    photos = ShardFeed(PHOTOS, **batches, workers=model.threads)
     with across_devices(), Curves(CURVES, written=host == 0) as curves:
         network = build_network(
             model,
@@ -70,29 +61,19 @@ def main() -> None:
             dropout=train.dropout,
             precision=train.precision,
         )
-        common = {"recipe": train, "checkpoints": checkpoints}
-        if model.weights != "none" and train.head_epochs:
-            state = fit(
-                head_of(network),
-                ShardFeed(FEATURES, **feed, **jitter),
-                ShardFeed([VAL_FEATURES], **feed, padded=True),
-                phase="head",
-                epochs=train.head_epochs,
-                lr=train.lr,
-                state=state,
-                report=curves.reporter("head", train.head_epochs, len(photos.samples)),
-                **common,
-            )
+        common = {"recipe": train, "checkpoints": checkpoints, "curves": curves}
+        if model.weights != "none":
+            head, rows = head_of(network), ShardFeed(FEATURES, **batches)
+            val = ShardFeed([VAL_FEATURES], **watched)
+            fit(head, rows, val, phase="head", epochs=train.head_epochs, lr=train.lr, **common)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         fit(
             network,
             photos,
-            ShardFeed([VAL], **feed, padded=True),
+            ShardFeed([VAL], **watched),
             phase="network",
             epochs=train.finetune_epochs,
             lr=train.lr * train.finetune_lr_scale,
-            state=state,
-            report=curves.reporter("network", train.finetune_epochs, len(photos.samples)),
             **common,
         )
     if host == 0:

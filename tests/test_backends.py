@@ -1,5 +1,6 @@
 """JAX and PyTorch instead of TensorFlow, and two processes instead of one."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -20,6 +21,8 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
+from model.devices import join_hosts  # noqa: E402
+from stage import StageError  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -55,6 +58,14 @@ def training(root: Path, *arguments: str, backend: str, **variables: str):
     )
 
 
+def hosts(count: int) -> dict[str, str]:
+    """The variables that ``count`` processes on this host have in common."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+
+
 def trained_elsewhere(root: Path, backend: str) -> Path:
     """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported."""
     prepared(root, test=True)
@@ -88,10 +99,7 @@ def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Pa
 
 def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
     root = prepared(tmp_path / "two")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    variables = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": "2"}
+    variables = hosts(2)
     with (
         training(root, backend="jax", **variables, JAX_PROCESS_ID="0") as first,
         training(root, backend="jax", **variables, JAX_PROCESS_ID="1") as second,
@@ -102,6 +110,27 @@ def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tm
     for ours, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     assert not list((root / ".checkpoints").iterdir())
+
+
+def test_what_the_first_process_has_reached_counts_for_all(tmp_path: Path):
+    pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
+    command = [sys.executable, str(ROOT / "tests/shared_checkpoint.py")]
+    folders = [tmp_path / "first", tmp_path / "second"]
+    variables = hosts(len(folders))
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for number, folder in enumerate(folders):
+            folder.mkdir()
+            environment = {**os.environ, **variables, "JAX_PROCESS_ID": str(number)}
+            environment["KERAS_BACKEND"] = "jax"
+            processes.append(stack.enter_context(running(command, cwd=folder, env=environment)))
+        first, second = map(ended_well, processes)
+    assert "goes on from head with 3.0, kept 1" in first
+    assert "goes on from head with 3.0, kept 1" in second
+    assert (folders[0] / "train.npz").is_file()
+    assert not list(folders[1].iterdir())
+    assert "process 1 has other params, photos or code than process 0" in second
+    assert "other params" not in first
 
 
 @pytest.mark.parametrize(
@@ -121,13 +150,18 @@ def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tm
 def test_half_a_description_of_the_hosts_is_refused(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
 ):
-    from model.devices import join_hosts
-    from stage import StageError
-
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StageError, match=words):
-        join_hosts()
+        join_hosts(batch_size=8)
+
+
+def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (hosts(3) | {"JAX_PROCESS_ID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(StageError, match="8 rows cannot be shared equally by 3 processes"):
+        join_hosts(batch_size=8)
 
 
 @pytest.mark.skipif(

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+import contest
 import measure
 import run
+import timed_stages
 
 
 @pytest.fixture
@@ -68,3 +70,74 @@ def test_an_unknown_benchmark_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
         run.main()
     assert stopped.value.code == 2
     assert "no benchmark nonsense; there are: " in capsys.readouterr().err
+
+
+COST = timed_stages.Cost(before=10, each_copy=2, fixed=8, head_row=0, network_row=[0.01, 0.03])
+"""Of which an epoch of 96 rows costs 0.96 s small and 2.88 s large."""
+
+
+def values(**train) -> dict:
+    common = {"batch_size": 32, "head_epochs": 0, "sizes": [0.5, 1.0], "finetune_epochs": 4}
+    return {"augment": {"copies": 0}, "train": common | train}
+
+
+def test_the_time_of_our_stages_is_foreseen_by_rows_and_sizes():
+    assert timed_stages.rows_of(100, 0, 32) == 96  # what is left waits for another epoch
+    assert timed_stages.rows_of(100, 1, 32) == 192
+    foreseen = timed_stages.predict(COST, values(), 100, 0, 4)
+    assert foreseen == pytest.approx(10 + 8 + 2 * 0.96 + 2 * 2.88)
+    # Of three epochs two are small, as the train stage has it.
+    assert timed_stages.predict(COST, values(), 100, 1, 3) == pytest.approx(
+        10 + 2 + 8 + 2 * (2 * 0.96 + 2.88)
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "fits"),
+    [
+        (60, set(), (3, 4)),  # 10 + 3 x 2 + 8 + 4 x (2 x 0.96 + 2 x 2.88) = 54.7
+        (54, set(), (2, 4)),
+        (25, set(), (0, 3)),  # one copy would be too much, and four epochs too
+        (60, {"augment.copies"}, (0, 21)),
+        (60, {"train.finetune_epochs"}, (3, 4)),
+        (1, {"augment.copies", "train.finetune_epochs"}, (0, 4)),  # as they are told
+    ],
+)
+def test_as_much_is_trained_as_fits(seconds: float, chosen: set[str], fits: tuple[int, int]):
+    found = timed_stages.fit_into(seconds, values(), COST, 100, frozenset(chosen))
+    assert found == fits
+    if seconds > 1:
+        assert timed_stages.predict(COST, values(), 100, *found) <= seconds
+
+
+def test_a_clock_is_over_before_a_step_could_be_late(monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(contest.time, "time", lambda: now)
+    clock = contest.Clock(100, started=0)
+    now = 50.0
+    assert not clock.over()  # what came before was no step
+    now = 60.0
+    assert not clock.over()  # 60 + 3 x 10
+    now = 75.0
+    assert clock.over()  # 75 + 3 x 15
+    assert clock.share == 0.75
+
+
+def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(contest.time, "time", lambda: now)
+    clock = contest.Clock(100, started=0)
+
+    def looked() -> float:
+        nonlocal now
+        now += 20
+        return 0.5
+
+    now = 30.0
+    clock.over()
+    clock.look(looked, times=4)  # a quarter has gone
+    clock.look(looked, times=4)  # and the half by now
+    clock.look(looked, times=4)  # no third one before three quarters
+    assert clock.looks == [(0.5, 0.5), (0.83, 0.5)]
+    now = 71.0
+    assert not clock.over()  # a step of one second, not of 41

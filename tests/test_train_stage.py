@@ -21,7 +21,7 @@ start(threads=1)
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, fitting  # noqa: E402
+from model import backbone, fitting, selection  # noqa: E402
 from model.checkpoints import Checkpoints, State, fingerprint  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
@@ -100,7 +100,7 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     assert str(stopped.value) == (
         "\nstopped in epoch 2 of 2 (network); run the same command again to go on from its start"
     )
-    kept = shards / ".checkpoints/train-0.npz"
+    kept = shards / ".checkpoints/train.npz"
     before = kept.read_bytes()
     monkeypatch.setattr(fitting, "run_epoch", plain)
 
@@ -144,7 +144,7 @@ def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
     assert "the loss is no longer finite in epoch 2" in text
     assert "lower train.lr" in text
     assert not (shards / "models/vehicle").exists()
-    assert (shards / ".checkpoints/train-0.npz").is_file()
+    assert (shards / ".checkpoints/train.npz").is_file()
 
 
 @pytest.mark.usefixtures("eager")
@@ -188,28 +188,29 @@ HISTORY = [
 
 @pytest.mark.parametrize(("select", "best"), [("loss", 1), ("accuracy", 3), ("last", 4)])
 def test_the_best_epoch_is_chosen_on_val(select: str, best: int):
-    assert fitting.best_epoch(HISTORY, select) == best
-    assert fitting.best_epoch([{"loss": 1.0}] * 3, select) == 2  # no val photos
+    assert selection.best_epoch(HISTORY, select) == best
+    assert selection.best_epoch([{"loss": 1.0}] * 3, select) == 2  # no val photos
 
 
 def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path / "deep/train.npz", "ours")
-    assert checkpoints.load() is None
+    assert checkpoints.state is None
     arrays = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
     history = {"network": [{"loss": 0.1 + 0.2}]}
     checkpoints.save(State("network", history, arrays, arrays[1:], []))
-    state = checkpoints.load()
+    assert checkpoints.state.phase == "network"
+    state = Checkpoints(checkpoints.file, "ours").state
     assert state.history == history
     np.testing.assert_array_equal(state.network[0], arrays[0])
     assert (state.network[1].dtype, state.optimizer[0], state.kept) == (np.int64, 7, [])
-    assert Checkpoints(tmp_path / "deep/train.npz", "theirs").load() is None
+    assert Checkpoints(tmp_path / "deep/train.npz", "theirs").state is None
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut"])
 def test_a_damaged_checkpoint_starts_afresh(tmp_path: Path, content: bytes, capsys):
     file = tmp_path / "train.npz"
     file.write_bytes(content)
-    assert Checkpoints(file, "ours").load() is None
+    assert Checkpoints(file, "ours").state is None
     assert "cannot be read" in capsys.readouterr().out
 
 
@@ -220,7 +221,7 @@ def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path):
 
     note = np.array([Trap()], dtype=object)
     np.savez(tmp_path / "train.npz", note=note)
-    assert Checkpoints(tmp_path / "train.npz", "ours").load() is None
+    assert Checkpoints(tmp_path / "train.npz", "ours").state is None
     assert not (tmp_path / "sprung").exists()
 
 

@@ -5,6 +5,7 @@ the same params, data, code and environment; anything else starts afresh.
 """
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from model.devices import from_first
 
 Arrays = list[np.ndarray]
 History = list[dict[str, float]]
@@ -37,32 +40,24 @@ class State:
 
 
 class Checkpoints:
-    """Keeps one :class:`State` in ``file``; ``fingerprint`` says of which run it is."""
+    """Keeps one :class:`State` in ``file``; ``fingerprint`` says of which run it is.
 
-    def __init__(self, file: Path, fingerprint: str):
-        self.file, self._fingerprint = file, fingerprint
+    ``part`` is this process's number and how many there are: the first one alone keeps the file,
+    and what it has counts for all. ``state`` is the last whole epoch's, ``None`` before the first.
+    """
 
-    def load(self) -> State | None:
-        """The state of the last whole epoch of this very run, if there is one."""
-        try:
-            with np.load(self.file, allow_pickle=False) as content:
-                note = json.loads(content["note"].tobytes())
-                if note.pop("fingerprint") != self._fingerprint:
-                    print("train: params, data, code or machine changed: starting afresh")
-                    return None
-                arrays = {
-                    name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
-                    for name in ("network", "optimizer", "kept")
-                }
-                return State(**note, **arrays)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            print(f"train: {self.file} cannot be read ({error}): starting afresh")
-            return None
+    def __init__(self, file: Path, fingerprint: str, *, part: tuple[int, int] = (0, 1)):
+        self.file, self._fingerprint, self._part = file, fingerprint, part
+        self.state = self._load() if part[0] == 0 else None
+        if part[1] > 1:
+            content = from_first(self.file.read_bytes() if self.state else b"", part)
+            self.state = self._parse(io.BytesIO(content)) if content else None
 
     def save(self, state: State) -> None:
         """Replaces the file in one step: a kill leaves the old one or the new one, whole."""
+        self.state = state
+        if self._part[0]:
+            return
         arrays = {"network": state.network, "optimizer": state.optimizer, "kept": state.kept}
         note: dict[str, Any] = {name: len(values) for name, values in arrays.items()}
         note |= {"fingerprint": self._fingerprint, "phase": state.phase, "history": state.history}
@@ -82,20 +77,32 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Forgets the run, once its bundle stands."""
-        self.file.unlink(missing_ok=True)
-        self.file.with_suffix(".partial").unlink(missing_ok=True)
+        if not self._part[0]:
+            self.file.unlink(missing_ok=True)
+            self.file.with_suffix(".partial").unlink(missing_ok=True)
 
+    def _load(self) -> State | None:
+        """The state in the file, if it is of this very run."""
+        try:
+            if state := self._parse(self.file):
+                return state
+            print("train: params, data, code or machine changed: starting afresh")
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            print(f"train: {self.file} cannot be read ({error}): starting afresh")
+        return None
 
-def load_together(checkpoints: Checkpoints, hosts: int) -> State | None:
-    """The state to go on from, which has to be the same on all hosts."""
-    state = checkpoints.load()
-    if hosts == 1:
-        return state
-    from jax.experimental import multihost_utils
-
-    epochs = sum(map(len, state.history.values())) if state else 0
-    everywhere = set(multihost_utils.process_allgather(np.int32(epochs)).ravel().tolist())
-    return state if everywhere == {epochs} else None
+    def _parse(self, file: Path | io.BytesIO) -> State | None:
+        with np.load(file, allow_pickle=False) as content:
+            note = json.loads(content["note"].tobytes())
+            if note.pop("fingerprint") != self._fingerprint and not self._part[0]:
+                return None
+            arrays = {
+                name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
+                for name in ("network", "optimizer", "kept")
+            }
+            return State(**note, **arrays)
 
 
 def fingerprint(facts: object, files: Iterable[Path]) -> str:

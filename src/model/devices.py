@@ -5,14 +5,17 @@ import os
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 from stage import StageError
 
 COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
-def join_hosts() -> tuple[int, int]:
+def join_hosts(*, batch_size: int) -> tuple[int, int]:
     """Joins the other processes of a run over several hosts; call it before any network is built.
+
+    Each takes an equal part of ``batch_size`` rows.
 
     The variables ``JAX_COORDINATOR_ADDRESS`` (host:port of process 0), ``JAX_NUM_PROCESSES`` and
     ``JAX_PROCESS_ID`` say who takes part; without them this process is alone.
@@ -21,7 +24,8 @@ def join_hosts() -> tuple[int, int]:
         This process's number and how many there are.
 
     Raises:
-        StageError: the variables are incomplete, or the backend is another than JAX.
+        StageError: the variables are incomplete, the backend is another than JAX, or a batch
+            cannot be shared equally.
 
     """
     given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, NUMBER)}
@@ -38,10 +42,41 @@ def join_hosts() -> tuple[int, int]:
         raise StageError(
             f"several hosts: KERAS_BACKEND is {keras.backend.backend()}; set it to jax"
         )
+    if batch_size % count:
+        raise StageError(
+            f"params.yaml: train.batch_size: {batch_size} rows cannot be shared equally by "
+            f"{count} processes; set a multiple of {count}"
+        )
     import jax
 
     jax.distributed.initialize(given[COORDINATOR], count, number)
     return number, count
+
+
+def from_first(content: bytes, part: tuple[int, int]) -> bytes:
+    """What process 0 of a run has as ``content``, on each of them; less than 2 GiB."""
+    from jax.experimental import multihost_utils
+
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    if not length:
+        return b""
+    mine = content if part[0] == 0 else bytes(length)
+    shared = multihost_utils.broadcast_one_to_all(np.frombuffer(mine, np.uint8))
+    return np.asarray(shared).tobytes()
+
+
+def refuse_differences(digest: str, part: tuple[int, int]) -> None:
+    """Compares what a digest stands for over the processes of a run.
+
+    Raises:
+        StageError: this process has another than process 0.
+
+    """
+    if part[1] > 1 and from_first(digest.encode(), part) != digest.encode():
+        raise StageError(
+            f"several hosts: process {part[0]} has other params, photos or code than process 0; "
+            "bring all to one commit and run dvc pull on each"
+        )
 
 
 @contextlib.contextmanager

@@ -65,6 +65,11 @@ class TrainParams(Section):
             raise ValueError("head_epochs and finetune_epochs are both 0; one must be above")
         return self
 
+    def batches(self) -> dict[str, Any]:
+        """How training rows are fed: ``ShardFeed(folders, classes, **recipe.batches())``."""
+        knobs = ("batch_size", "seed", "flip", "crop", "mixup", "cutmix", "class_balance")
+        return {name: getattr(self, name) for name in knobs} | {"whole": True}
+
     def for_weights(self, weights: str) -> "TrainParams":
         """The params with every ``auto`` replaced by what suits ``model.weights``."""
         defaults = SCRATCH if weights == "none" else PRETRAINED

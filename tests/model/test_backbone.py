@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from model.backbone import build_backbone, build_classifier
-from model.fitting import head_of
+from model.views import head_of
 from model.weights import load_pretrained
 from stage import StageError
 

@@ -13,7 +13,7 @@ import pytest
 
 from model.backbone import build_backbone, build_classifier
 from model.bundle import load_bundle, save_bundle
-from model.fitting import freeze
+from model.views import freeze
 from photos.manifest import Label
 from stage import StageError
 

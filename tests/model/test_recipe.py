@@ -12,10 +12,11 @@ import params
 import train
 from model import backbone, bundle, checkpoints
 from model.backbone import build_backbone, build_classifier
-from model.fitting import at_size, freeze, size_of_epoch
+from model.fitting import size_of_epoch
 from model.network import build_network
 from model.recipe import PRETRAINED, SCRATCH, TrainParams
 from model.section import ModelParams
+from model.views import at_size, freeze
 from tiny_training import ROOT, SIZE, set_params, shipped, write_shards
 
 pytestmark = pytest.mark.xdist_group("keras")

@@ -1,0 +1,77 @@
+"""Networks made ready to learn and to be measured: optimizer, loss and metrics of a recipe."""
+
+import keras
+
+from model.recipe import TrainParams
+from model.views import at_size
+
+
+def build_optimizer(
+    recipe: TrainParams, rate: keras.optimizers.schedules.LearningRateSchedule | float
+) -> keras.optimizers.Optimizer:
+    """SGD as the recipe has it.
+
+    Weight decay is decoupled and spares biases and normalisation (He et al. 2019,
+    arXiv:1812.01187, section 3.1).
+    """
+    optimizer = keras.optimizers.SGD(
+        rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.weight_decay or None,
+        global_clipnorm=recipe.clip_norm or None,
+        use_ema=bool(recipe.ema),
+        ema_momentum=recipe.ema or 0.99,
+        gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+    )
+    if recipe.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if recipe.precision == "mixed_float16":  # small gradients would vanish in 16 bits
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def compile_trainee(
+    network: keras.Model,
+    size: tuple[int, ...],
+    optimizer: keras.optimizers.Optimizer,
+    recipe: TrainParams,
+) -> keras.Model:
+    """The network at a size, ready for ``fit``; all sizes share layers and optimizer."""
+    trainee = at_size(network, size) if len(size) == 2 else network
+    trainee.compile(
+        optimizer,
+        loss=cross_entropy(recipe),
+        metrics=["accuracy"],
+        jit_compile=recipe.xla or keras.backend.backend() == "jax",
+        auto_scale_loss=False,
+    )
+    return trainee
+
+
+def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:
+    """The network at full size, ready for ``evaluate`` on padded batches.
+
+    Its ``cross_entropy`` is a metric, since metrics divide by the sum of weights and a loss by the
+    number of rows, padding included.
+    """
+    measure = keras.Model(network.input, network.output)
+    loss = keras.metrics.CategoricalCrossentropy(
+        name="cross_entropy",
+        from_logits=True,
+        label_smoothing=recipe.label_smoothing,
+        dtype="float32",
+    )
+    measure.compile(
+        loss=cross_entropy(recipe),
+        weighted_metrics=[loss, keras.metrics.CategoricalAccuracy(name="accuracy")],
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return measure
+
+
+def cross_entropy(recipe: TrainParams) -> keras.losses.Loss:
+    """In float32 whatever the network computes in."""
+    return keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=recipe.label_smoothing, dtype="float32"
+    )
