@@ -113,7 +113,7 @@ def has_fast_bfloat16() -> bool:
     return info.is_file() and "avx512_bf16" in info.read_text().split()
 
 
-def make_project(
+def make_cars(
     root: Path,
     rows: list[stanford_cars.Row],
     *,
@@ -121,18 +121,25 @@ def make_project(
     values: Values,
     keep: Callable[[Photo], bool] | None = None,
 ) -> None:
-    """Photos split and prepared in ``root``, where stages can run: params, labels, shards.
+    """A project of rows of Stanford Cars; see :func:`make_project`."""
+    root.mkdir(exist_ok=True)
+    stanford_cars.write_rows(root / "labels.csv", rows)
+    make_project(root, photos=source / stanford_cars.PHOTOS, values=values, keep=keep)
+
+
+def make_project(
+    root: Path, *, photos: Path, values: Values, keep: Callable[[Photo], bool] | None = None
+) -> None:
+    """Photos split and prepared in ``root``, which has ``labels.csv``: stages can run there.
 
     What the split stage chose and ``keep`` refuses is never prepared.
     """
-    root.mkdir(exist_ok=True)
-    stanford_cars.write_rows(root / "labels.csv", rows)
     shutil.copytree(ROOT / "models/pretrained", root / "models/pretrained")
     author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", *author, *command], cwd=root, check=True)  # DVCLive wants a commit
-    photos = str((source / stanford_cars.PHOTOS).resolve())
-    set_params(root, {"data.photos": photos, "data.labels": "labels.csv", **values})
+    place = {"data.photos": str(photos.resolve()), "data.labels": "labels.csv"}
+    set_params(root, {**place, **values})
     run_stage(root, "split")
     manifest, labels = root / "data/split/manifest.csv", root / "data/split/labels.json"
     kept = [photo for photo in read_manifest(manifest) if not keep or keep(photo)]
@@ -234,16 +241,24 @@ def photos_of(root: Path, split: str) -> list[Photo]:
     return [p for p in read_manifest(root / "data/split/manifest.csv") if p.split == split]
 
 
-def make_folders(root: Path, *, source: Path, splits: Sequence[str]) -> None:
-    """``folders/SPLIT/NUMBER OF CLASS/PHOTO ID.jpg``: links to the JPEG files as they came."""
+def make_folders(
+    root: Path, *, place: Callable[[Photo, Path], None], splits: Sequence[str]
+) -> None:
+    """``folders/SPLIT/NUMBER OF CLASS/PHOTO ID.jpg``, each put there by ``place``."""
     names = label_names(root)
     for split in splits:
         for number in range(len(names)):
             (root / f"folders/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
         for photo in photos_of(root, split):
             folder = root / f"folders/{split}/{names.index(photo.label):03d}"
-            original = (source / stanford_cars.PHOTOS / photo.path).resolve()
-            (folder / f"{photo.photo_id}.jpg").symlink_to(original)
+            place(photo, folder / f"{photo.photo_id}.jpg")
+
+
+def link_from(source: Path) -> Callable[[Photo, Path], None]:
+    """Links to the JPEG files of Stanford Cars as they came."""
+    return lambda photo, file: file.symlink_to(
+        (source / stanford_cars.PHOTOS / photo.path).resolve()
+    )
 
 
 def named(root: Path, ids: Sequence[str], scores: np.ndarray) -> dict[str, str]:
@@ -252,13 +267,20 @@ def named(root: Path, ids: Sequence[str], scores: np.ndarray) -> dict[str, str]:
     return {photo: names[at] for photo, at in zip(ids, scores.argmax(axis=1), strict=True)}
 
 
-def read_folder(root: Path, split: str, *, seed: int = 0, shuffle: bool = True):
-    """A dataset of batches of 32 decoded from the links of :func:`make_folders`."""
+def read_folder(
+    root: Path,
+    split: str,
+    *,
+    size: tuple[int, int] = (SIDE, SIDE),
+    seed: int = 0,
+    shuffle: bool = True,
+):
+    """A dataset of batches of 32 decoded from the files of :func:`make_folders`."""
     import keras
 
     folder = root / "folders" / split
     return keras.utils.image_dataset_from_directory(
-        folder, image_size=(SIDE, SIDE), seed=seed, shuffle=shuffle, verbose=False
+        folder, image_size=size, seed=seed, shuffle=shuffle, verbose=False
     )
 
 
@@ -298,6 +320,11 @@ def evaluated_predictions(root: Path) -> dict[str, str]:
     """What our evaluate stage has written of the test photos."""
     with (root / "metrics/predictions.csv").open(newline="", encoding="utf-8") as handle:
         return {row["photo_id"]: row["predicted"] for row in csv.DictReader(handle)}
+
+
+def minutes_until(looks: Sequence[tuple[float, float]], top1: float) -> float | str:
+    """When a curve of val top-1 first reached a value."""
+    return next((at for at, seen in looks if seen >= top1), "never")
 
 
 def figures_of(

@@ -37,8 +37,10 @@ from contest import (
     arrays,
     figures_of,
     fit_until,
+    link_from,
+    make_cars,
     make_folders,
-    make_project,
+    minutes_until,
     named,
     read_folder,
     read_source,
@@ -95,11 +97,14 @@ def main() -> None:
 
     figures: dict[str, float | str] = {"classes": len(names), "minutes": options.minutes}
     for seed in options.seeds:
+        looks = {}
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             seeded = {**changes, "train.seed": seed, "augment.seed": seed}
-            make_project(root, rows, source=options.source, values=seeded, keep=wanted)
-            make_folders(root, source=options.source, splits=sorted({"train", "val", split}))
+            make_cars(root, rows, source=options.source, values=seeded, keep=wanted)
+            make_folders(
+                root, place=link_from(options.source), splits=sorted({"train", "val", split})
+            )
             given = {"seed": seed, "threads": options.threads, "split": split}
             recipes = {
                 "ours": partial(
@@ -115,6 +120,10 @@ def main() -> None:
                 found = figures_of(title, trained, root=root, split=split, seconds=seconds)
                 print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
                 figures |= found
+                looks[name] = trained.looks
+        if "ours" in looks and looks.get("reference"):
+            title = f"ours, seed {seed}: minutes to the reference's last val top-1"
+            figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
     ours = [figures.get(f"ours, seed {seed}: {split} top-1") for seed in options.seeds]
     if all(isinstance(value, float) for value in ours):
         figures[f"ours: mean {split} top-1 of {len(ours)} seeds"] = round(np.mean(ours), 4)
@@ -192,7 +201,15 @@ def top1(network, images: np.ndarray, targets: np.ndarray) -> float:
     return float((network.predict_on_batch(images).argmax(axis=1) == targets).mean())
 
 
-def reference(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> Trained:
+def reference(
+    root: Path,
+    clock: Clock,
+    *,
+    seed: int,
+    threads: int,
+    split: str,
+    size: tuple[int, int] = (SIDE, SIDE),
+) -> Trained:
     """The reference system's training, written anew from its description, until time is up."""
     from model.runtime import start
 
@@ -200,9 +217,9 @@ def reference(root: Path, clock: Clock, *, seed: int, threads: int, split: str) 
     import keras
     from keras import layers
 
-    train = read_folder(root, "train", seed=seed)
-    watched, scored = (read_folder(root, name, shuffle=False) for name in ("val", split))
-    inputs = keras.Input((SIDE, SIDE, 3))
+    train = read_folder(root, "train", size=size, seed=seed)
+    watched, scored = (read_folder(root, name, size=size, shuffle=False) for name in ("val", split))
+    inputs = keras.Input((*size, 3))
     x = layers.RandomFlip("horizontal_and_vertical")(inputs)
     x = layers.RandomZoom(0.2)(layers.RandomRotation(0.1)(x))
     x = keras.applications.resnet50.preprocess_input(x)

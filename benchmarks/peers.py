@@ -42,8 +42,9 @@ from contest import (
     fit_until,
     has_fast_bfloat16,
     label_names,
+    link_from,
+    make_cars,
     make_folders,
-    make_project,
     named,
     photos_of,
     read_folder,
@@ -80,8 +81,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows = stanford_cars.of_classes(rows, names)
-        make_project(root, rows, source=options.source, values=changes)
-        make_folders(root, source=options.source, splits=("train", "val", "test"))
+        make_cars(root, rows, source=options.source, values=changes)
+        make_folders(root, place=link_from(options.source), splits=("train", "val", "test"))
         if backbone:
             shutil.copyfile(backbone, root / WEIGHTS)
         for name in options.only or PEERS:

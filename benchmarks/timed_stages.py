@@ -26,6 +26,7 @@ from contest import (
     set_params,
 )
 
+TOLD = {"augment.copies", "train.finetune_epochs"}
 COUNTED = ("augment", "embed", "train")
 SAFETY = 0.96
 """The share of the time that is planned for; rates of shared machines vary."""
@@ -58,7 +59,8 @@ def train_for(
     photos = len(photos_of(root, "train"))
     copies, epochs = values["augment"]["copies"], values["train"]["finetune_epochs"]
     notes: dict[str, float | str] = {}
-    if epochs:  # a head on kept features takes what it takes
+    # A head on kept features takes what it takes, and so does what is told in full.
+    if epochs and TOLD - chosen:
         cost = measure(root, changes, photos)
         copies, epochs = fit_into(SAFETY * seconds, values, cost, photos, chosen)
         planned = predict(cost, values, photos, copies, epochs)
@@ -123,8 +125,6 @@ def fit_into(
     def fits(copies: int, epochs: int) -> bool:
         return predict(cost, values, photos, copies, epochs) <= seconds
 
-    if {"augment.copies", "train.finetune_epochs"} <= chosen:
-        return copies, epochs
     if "augment.copies" not in chosen:
         copies = max((c for c in range(MOST_COPIES + 1) if fits(c, epochs)), default=0)
         if fits(copies, epochs) or "train.finetune_epochs" in chosen:

@@ -25,7 +25,7 @@ from contest import (
     Values,
     arguments,
     figures_of,
-    make_project,
+    make_cars,
     photos_of,
     read_source,
 )
@@ -86,7 +86,7 @@ def main() -> None:
 
         root = Path(folder, "target")
         target = stanford_cars.of_classes(rows, target_names(rows))
-        make_project(root, target, source=options.source, values=common)
+        make_cars(root, target, source=options.source, values=common)
         shutil.copyfile(backbone, root / WEIGHTS)
         figures["classes"] = TARGET_CLASSES
         figures |= {split: len(photos_of(root, split)) for split in ("train", "val", "test")}
@@ -129,7 +129,7 @@ def pretrain(
     other = set(target_names(rows))
     together = [{**row, "subset": "train"} for row in rows if row["class"] in names]
     together += [row for row in rows if row["class"] in other]
-    make_project(root, together, source=source, values=values, keep=lambda p: p.label in names)
+    make_cars(root, together, source=source, values=values, keep=lambda p: p.label in names)
     trained = train_for(root, values, seconds=seconds, split="val", chosen=frozenset())
     shutil.copyfile(root / "models/vehicle/model.keras", file)
     count = {f"backbone: {split}": len(photos_of(root, split)) for split in ("train", "val")}
