@@ -75,6 +75,8 @@ def train_for(
         for at, phase, value in epochs_of(runs["train"].lines)
         if phase == "network" and value is not None
     ]
+    lines = [line for _, line in runs["train"].lines if EPOCH.match(line)]
+    notes["last epoch"] = lines[-1]
     if split == "val":
         threads = values["model"]["threads"]
         predicted = apart(bundle_predictions, root, "val", threads)
