@@ -36,9 +36,8 @@ PREPARATION = {
     "preprocess.crop.method": "none",
     "preprocess.crop.fallback": [],
     "preprocess.fit": "stretch",  # nearly all are wider than high
-    "split.val": 0.03,  # draws curves and chooses next to nothing, so most photos teach
 }
-"""How photos are split and become pixels, where a recipe does not say otherwise."""
+"""How photos become pixels, where a recipe does not say otherwise."""
 
 Values = Mapping[str, Any]
 """Changes to the shipped params: ``{"train.lr": 0.1}``."""

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import preprocess
 from compute import each
-from photos.decode import decode, read_bytes, read_header
+from photos.decode import decode, read_bytes, read_header, reduction_for
 from photos.prepare import resize
 
 WHOLE = {"crop": {"method": "none", "fallback": [], "margin": 0.0}}
@@ -102,9 +102,8 @@ def decode_only(names: list[str], size: int | None = None, *, resized: bool = Fa
     def read(name: str) -> None:
         data = read_bytes(Path("photos"), name)
         header = read_header(data)
-        ratio = min(header.width, header.height) / (size or COMPARED)
-        steps = (8, 4, 2) if size else ()
-        image = decode(data, reduction=next((step for step in steps if ratio >= step), 1))
+        short = min(header.width, header.height)
+        image = decode(data, reduction=reduction_for(header, short, least=size) if size else 1)
         if resized:
             cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 

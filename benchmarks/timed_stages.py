@@ -27,6 +27,8 @@ from contest import (
 )
 
 TOLD = {"augment.copies", "train.finetune_epochs"}
+"""Params that say how long training takes: where a person chose both, there is nothing to fit."""
+
 COUNTED = ("augment", "embed", "train")
 SAFETY = 0.96
 """The share of the time that is planned for; rates of shared machines vary."""
@@ -59,8 +61,7 @@ def train_for(
     photos = len(photos_of(root, "train"))
     copies, epochs = values["augment"]["copies"], values["train"]["finetune_epochs"]
     notes: dict[str, float | str] = {}
-    # A head on kept features takes what it takes, and so does what is told in full.
-    if epochs and TOLD - chosen:
+    if epochs and TOLD - chosen:  # a head on kept features takes what it takes
         cost = measure(root, changes, photos)
         copies, epochs = fit_into(SAFETY * seconds, values, cost, photos, chosen)
         planned = predict(cost, values, photos, copies, epochs)

@@ -27,7 +27,7 @@ import preprocess
 STAGES = {"preprocess": preprocess, "augment": augment}
 OUTS = {"preprocess": "data/processed", "augment": "data/augmented"}
 NOTES = {
-    "threads": "what Python itself does for a copy, threads do in turn",
+    "threads": "what Python itself does, threads do in turn",
     "processes": "starting the processes is part of the time",
 }
 

@@ -14,6 +14,7 @@ import yaml
 
 from children import ended_well, running
 from model.runtime import start
+from stage import StageError
 from tiny_training import ROOT, set_params, shipped, write_shards
 
 start(threads=1)
@@ -22,7 +23,6 @@ import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
 from model.devices import join_hosts  # noqa: E402
-from stage import StageError  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
