@@ -51,7 +51,8 @@ class Checkpoints:
         self.state = self._load() if part[0] == 0 else None
         if part[1] > 1:
             content = from_first(self.file.read_bytes() if self.state else b"", part)
-            self.state = self._parse(io.BytesIO(content)) if content else None
+            if part[0] and content:
+                _, self.state = parse(io.BytesIO(content))
 
     def save(self, state: State) -> None:
         """Replaces the file in one step: a kill leaves the old one or the new one, whole."""
@@ -84,7 +85,8 @@ class Checkpoints:
     def _load(self) -> State | None:
         """The state in the file, if it is of this very run."""
         try:
-            if state := self._parse(self.file):
+            run, state = parse(self.file)
+            if run == self._fingerprint:
                 return state
             print("train: params, data, code or machine changed: starting afresh")
         except FileNotFoundError:
@@ -93,16 +95,17 @@ class Checkpoints:
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
         return None
 
-    def _parse(self, file: Path | io.BytesIO) -> State | None:
-        with np.load(file, allow_pickle=False) as content:
-            note = json.loads(content["note"].tobytes())
-            if note.pop("fingerprint") != self._fingerprint and not self._part[0]:
-                return None
-            arrays = {
-                name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
-                for name in ("network", "optimizer", "kept")
-            }
-            return State(**note, **arrays)
+
+def parse(file: Path | io.BytesIO) -> tuple[str, State]:
+    """The fingerprint of a run, and what it has reached."""
+    with np.load(file, allow_pickle=False) as content:
+        note = json.loads(content["note"].tobytes())
+        run = note.pop("fingerprint")
+        arrays = {
+            name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
+            for name in ("network", "optimizer", "kept")
+        }
+        return run, State(**note, **arrays)
 
 
 def fingerprint(facts: object, files: Iterable[Path]) -> str:

@@ -9,14 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from photos.crop import cut
-from photos.decode import (
-    FORMATS,
-    PhotoError,
-    decode,
-    read_bytes,
-    read_header,
-    reduction_for,
-)
+from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
 from photos.duplicates import SIDE, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected

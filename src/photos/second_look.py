@@ -15,14 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.decode import (
-    FORMATS,
-    PhotoError,
-    decode,
-    read_bytes,
-    read_header,
-    reduction_for,
-)
+from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
 from photos.inspect import Inspected
 from photos.limits import limited_map
 from photos.remote import Ahead, Held, Store
