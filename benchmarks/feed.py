@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from measure import alternate, record, speedup
+from measure import alternate, device_name, record, speedup
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
@@ -28,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20, help="batches a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="feed", help="of the file of results")
     options = parser.parse_args()
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
@@ -73,11 +74,21 @@ def main() -> None:
     )
     rows = fit["steps_per_epoch"] * train.batch_size
     record(
-        "feed",
+        options.name,
         ratios={
-            "real over synthetic rate": speedup(seconds["real"], seconds["synthetic"], bar=0.95)
+            "real over synthetic rate": speedup(
+                seconds["real"],
+                seconds["synthetic"],
+                bar=0.95,
+                note="threads prepare batches under Python's lock; a fast network outruns them",
+            )
         },
-        figures={f"{name} photos/s": round(rows / min(s), 1) for name, s in seconds.items()},
+        figures={
+            "work": f"{model.backbone}, {feed.shape[0]} x {feed.shape[1]} px, {train.precision}, "
+            f"batches of {train.batch_size}",
+            "device": device_name(),
+            **{f"{name} photos/s": round(rows / min(s), 1) for name, s in seconds.items()},
+        },
     )
 
 

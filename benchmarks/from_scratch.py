@@ -52,24 +52,24 @@ from timed_stages import train_for
 RECIPE = {
     "train.lr": 0.1,
     "train.batch_size": 32,
-    "train.weight_decay": 0.01,  # some 2,500 steps are too few for less to matter
+    "train.weight_decay": 0.03,  # some 2,000 steps are too few for less to matter
     "train.label_smoothing": 0.1,
-    "train.finetune_epochs": 6,  # with as many copies as the minutes allow
+    "train.finetune_epochs": 3,  # with as many copies as the minutes allow
     "train.sizes": [0.6, 0.8, 1.0],
     "train.precision": "mixed_bfloat16",  # float32 where the processor would emulate it
-    "train.mixup": 0.2,
+    "train.mixup": 0.0,  # 0.2 lost eight points here: such short training underfits
     "train.flip": 0.5,
     "train.select": "last",
-    "augment.rotation": 8,
-    "augment.scale": [0.8, 1.25],
-    "augment.shift": 0.08,
+    "augment.rotation": 6,
+    "augment.scale": [0.85, 1.2],
+    "augment.shift": 0.06,
     "augment.erase": 0.1,
     "split.val": 0.03,  # draws curves and chooses nothing, so most photos teach
 }
 """What of the shipped params is otherwise for so little data and time.
 
-Chosen on thirty other classes (``--first 3``), never on the test rows that are recorded. ``--set``
-changes each, and every other knob of ``params.yaml``.
+Chosen on the 150 other classes (``--first 1`` to ``5``), never on the test rows that are recorded.
+``--set`` changes each, and every other knob of ``params.yaml``.
 """
 
 BATCH = 32

@@ -6,6 +6,7 @@ five rounds after one to warm up, and medians count.
 
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -18,7 +19,18 @@ from typing import NamedTuple
 
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
-LIBRARIES = ("dvc", "keras", "keras-cv", "numpy", "opencv-python", "scikit-learn", "tensorflow")
+LIBRARIES = {
+    "dvc": "dvc",
+    "jax": "jax",
+    "keras": "keras",
+    "keras-cv": "keras_cv",
+    "numpy": "numpy",
+    "opencv-python": "cv2",
+    "scikit-learn": "sklearn",
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+}
+"""Distributions whose versions are recorded where they are installed, and what they import as."""
 
 
 class Ratio(NamedTuple):
@@ -72,7 +84,11 @@ def record(
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "command": " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
         "machine": machine(),
-        "versions": {library: importlib.metadata.version(library) for library in LIBRARIES},
+        "versions": {
+            library: importlib.metadata.version(library)
+            for library, module in LIBRARIES.items()
+            if importlib.util.find_spec(module)
+        },
         "ratios": {key: ratio._asdict() for key, ratio in ratios.items()},
         "figures": dict(figures),
     }
@@ -94,3 +110,23 @@ def machine() -> dict[str, str | int]:
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(":")[2].strip() if lines else model
     return {"processor": model, "cores": os.cpu_count() or 1, "python": platform.python_version()}
+
+
+def device_name() -> str:
+    """What Keras computes on: the first GPU, where there is one."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend == "jax":
+        import jax
+
+        name = jax.devices()[0].device_kind
+    elif backend == "torch":
+        import torch
+
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    else:
+        import tensorflow
+
+        found = tensorflow.config.list_physical_devices("GPU")
+        details = [tensorflow.config.experimental.get_device_details(gpu) for gpu in found]
+        name = details[0]["device_name"] if details else "CPU"
+    return f"{name} through {backend}"

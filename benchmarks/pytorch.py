@@ -31,6 +31,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96, help="pixels of a photo's side")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=8, help="a round")
+    parser.add_argument(
+        "--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"]
+    )
     options = parser.parse_args()
     try:
         import torch
@@ -45,12 +48,12 @@ def main() -> None:
     photos = random.integers(0, 256, (rows, options.side, options.side, 3), np.uint8)
     targets = random.integers(0, CLASSES, rows)
     shared = {"backbone": options.backbone, "batch": options.batch, "gpu": gpu}
-    cases = {
-        "keras, float32": keras_epoch(photos, targets, "float32", **shared),
-        "keras, bfloat16": keras_epoch(photos, targets, "mixed_bfloat16", **shared),
-        "pytorch, float32": torch_epoch(torch, photos, targets, torch.float32, **shared),
-        "pytorch, bfloat16": torch_epoch(torch, photos, targets, torch.bfloat16, **shared),
-    }
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    cases = {}
+    for kind in options.precision:
+        cases[f"keras, {kind}"] = keras_epoch(photos, targets, policies[kind], **shared)
+        dtype = getattr(torch, kind)
+        cases[f"pytorch, {kind}"] = torch_epoch(torch, photos, targets, dtype, **shared)
     seconds = alternate(cases)
     ratios = {
         f"Keras over PyTorch, {kind}": speedup(
@@ -59,7 +62,7 @@ def main() -> None:
             bar=0.8,
             note="" if gpu else "TensorFlow's steps on a CPU are the slower ones",
         )
-        for kind in ("float32", "bfloat16")
+        for kind in options.precision
     }
     rates = {f"{name}, photos/s": round(rows / np.median(s), 1) for name, s in seconds.items()}
     work = f"{options.backbone}, {options.side} px, batches of {options.batch}"
