@@ -27,18 +27,26 @@ BYSTANDERS = frozenset(
 def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -> str:
     """JSON text that changes with whatever may change what ``script`` makes of the same input.
 
-    That is ``values`` (anything JSON can hold), the versions of ``libraries`` as distributions,
-    and the code of the script with every module of ours that it imports.
+    That is ``values`` (anything JSON can hold), the versions of ``libraries`` as distributions (or
+    that one is missing: not every run needs each), and the code of the script with every module of
+    ours that it imports.
     """
     parts = {
         "values": values,
-        "libraries": {name: importlib.metadata.version(name) for name in libraries},
+        "libraries": {name: _version(name) for name in libraries},
         "code": {
             file.relative_to(SRC).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in sorted(imported_files(script) - BYSTANDERS)
         },
     }
     return json.dumps(parts, indent=1, sort_keys=True) + "\n"
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def imported_files(script: Path) -> set[Path]:

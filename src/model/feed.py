@@ -58,7 +58,7 @@ class ShardFeed(keras.utils.PyDataset):
     ):
         super().__init__(workers=workers)
         shards = [read_shard(file) for folder in folders for file in list_shards(folder)]
-        self._arrays = [array for array, _ in shards]
+        self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
         self.targets = np.array([classes[sample.label] for sample in self.samples], np.int32)
         lengths = [len(array) for array in self._arrays]
@@ -119,18 +119,14 @@ class ShardFeed(keras.utils.PyDataset):
         return x, y, weight if self._weights is None else weight * (y @ self._weights)
 
     def _read(self, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        first = self._arrays[self._shard[rows[0]]]
-        batch = np.empty((len(rows), *first.shape[1:]), first.dtype)
-        for shard in np.unique(self._shard[rows]):
-            of_shard = self._shard[rows] == shard
-            batch[of_shard] = self._arrays[shard][self._row[rows[of_shard]]]
-        if batch.ndim != 4 or not (self._flip or self._crop or self._size):
-            return batch
-        size = self._size or batch.shape[1:3]
-        jittered = np.empty((len(batch), *size, 3), np.uint8)
-        for image, numbers, target in zip(batch, uniform, jittered, strict=True):
-            target[...] = flip_and_crop(image, numbers, flip=self._flip, crop=self._crop, size=size)
-        return jittered
+        places = zip(self._shard[rows], self._row[rows], strict=True)
+        sources = [self._arrays[shard][row] for shard, row in places]
+        if len(self.shape) != 3 or not (self._flip or self._crop or self._size):
+            return np.stack(sources)
+        batch = np.empty((len(rows), *(self._size or self.shape[:2]), 3), np.uint8)
+        for image, numbers, out in zip(sources, uniform, batch, strict=True):
+            flip_and_crop(image, numbers, flip=self._flip, crop=self._crop, out=out)
+        return batch
 
     def _mix(
         self, x: np.ndarray, theirs: np.ndarray, random: np.random.Generator, n: int, mine: slice

@@ -9,16 +9,18 @@ import numpy as np
 
 
 def flip_and_crop(
-    image: np.ndarray, uniform: np.ndarray, *, flip: float, crop: float, size: tuple[int, int]
-) -> np.ndarray:
-    """One photo, perhaps mirrored, cut to a random window and resized.
+    image: np.ndarray, uniform: np.ndarray, *, flip: float, crop: float, out: np.ndarray
+) -> None:
+    """Fills ``out`` with one photo, perhaps mirrored, cut to a random window and resized.
+
+    All of the work is OpenCV's, which lets other threads run meanwhile.
 
     Args:
         image: uint8 ``(height, width, 3)``.
         uniform: four random numbers in [0, 1): mirror, how much to cut off, where (y, x).
         flip: probability of mirroring left to right.
         crop: the largest share of each side that is cut off.
-        size: height and width of the result.
+        out: uint8 ``(any height, any width, 3)``, contiguous.
 
     """
     height, width = image.shape[:2]
@@ -28,13 +30,15 @@ def flip_and_crop(
         (height, rows, uniform[2]), (width, columns, uniform[3])
     ))  # fmt: skip
     window = image[top : top + rows, left : left + columns]
-    if (rows, columns) != tuple(size):
+    if (rows, columns) != out.shape[:2]:
         # AREA and LINEAR give the same bits on every processor; CUBIC does not.
-        shrinks = rows >= size[0] and columns >= size[1]
-        window = cv2.resize(
-            window, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-    return window[:, ::-1] if uniform[0] < flip else window
+        shrinks = rows >= out.shape[0] and columns >= out.shape[1]
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        window = cv2.resize(window, out.shape[1::-1], dst=out, interpolation=interpolation)
+    if uniform[0] < flip:
+        cv2.flip(window, 1, dst=out)
+    elif window is not out:
+        np.copyto(out, window)
 
 
 def blend(images: np.ndarray, others: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -97,24 +97,34 @@ def test_cutmix_pastes_boxes_and_shares_classes_by_area(shards: Path):
     assert pasted_rows >= 2
 
 
+def flipped_and_cropped(image: np.ndarray, uniform, *, size: tuple[int, int], **options):
+    out = np.full((*size, 3), 255, np.uint8)
+    flip_and_crop(image, np.array(uniform), out=out, **options)
+    return out
+
+
 def test_a_crop_is_a_window_of_the_photo_and_a_flip_its_mirror():
     image = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) % 251
     image = np.repeat(image.astype(np.uint8)[..., None], 3, axis=2)
+    image.flags.writeable = False  # as shards are
     options = {"flip": 0.5, "crop": 0.0, "size": (20, 30)}
-    same = flip_and_crop(image, np.array([0.5, 0.9, 0.9, 0.9]), **options)
+    same = flipped_and_cropped(image, [0.5, 0.9, 0.9, 0.9], **options)
     np.testing.assert_array_equal(same, image)
-    mirrored = flip_and_crop(image, np.array([0.49, 0.9, 0.9, 0.9]), **options)
+    mirrored = flipped_and_cropped(image, [0.49, 0.9, 0.9, 0.9], **options)
     np.testing.assert_array_equal(mirrored, image[:, ::-1])
     # half of a 0.2 crop leaves nine tenths: 18 x 27, at the far corner
-    window = flip_and_crop(
-        image, np.array([0.9, 0.5, 0.999, 0.999]), flip=0.0, crop=0.2, size=(18, 27)
-    )
+    far = [0.9, 0.5, 0.999, 0.999]
+    window = flipped_and_cropped(image, far, flip=0.0, crop=0.2, size=(18, 27))
     np.testing.assert_array_equal(window, image[2:, 3:])
-    assert flip_and_crop(image, np.full(4, 0.5), flip=0, crop=0.9, size=(64, 96)).shape == (
-        64,
-        96,
-        3,
-    )
+
+
+@pytest.mark.parametrize("size", [(10, 15), (40, 50), (10, 50)])
+def test_a_resized_mirror_is_the_mirror_of_the_resized(size: tuple[int, int]):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    options = {"flip": 0.5, "crop": 0.3, "size": size}
+    plain = flipped_and_cropped(image, [0.9, 0.5, 0.2, 0.8], **options)
+    mirrored = flipped_and_cropped(image, [0.1, 0.5, 0.2, 0.8], **options)
+    np.testing.assert_array_equal(mirrored, plain[:, ::-1])
 
 
 def test_a_size_resizes_and_an_epoch_changes_the_draws(shards: Path):
