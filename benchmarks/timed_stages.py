@@ -1,14 +1,17 @@
 """Our stages, given so many minutes: how many epochs and copies fit, and a run with just those.
 
-Stages count epochs, not minutes. So a short run with one copy of each photo tells what a photo
-costs at each size; the number of copies (or of epochs, where copies are set) follows. The clock
-runs over augment, embed and train, from the start of each process to its end.
+Stages count epochs, not minutes. So two short runs, with one and with some copies of each photo,
+tell what an epoch and a row cost at each size; the number of copies (or of epochs, where copies are
+set) follows. The clock runs over augment, embed and train, from the start of each process to its
+end.
 """
 
+import json
 import re
 import shutil
 import statistics
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -33,19 +36,34 @@ COUNTED = ("augment", "embed", "train")
 SAFETY = 0.96
 """The share of the time that is planned for; rates of shared machines vary."""
 MOST_COPIES, MOST_EPOCHS = 100, 200
+TRIAL_COPIES = (1, 4)
 EPOCH = re.compile(r"(head|network) \d+/\d+  ")
 
 
+class Epoch(NamedTuple):
+    """Seconds of an epoch: whatever its length (val, the checkpoint), and for each of its rows."""
+
+    fixed: float
+    row: float
+
+    def seconds(self, rows: int) -> float:
+        return self.fixed + rows * self.row
+
+
 class Cost(NamedTuple):
-    """Seconds: of augment and embed without and for each copy, of train apart from its epochs,
-    and for each row of an epoch of the head and of the network at each of its sizes.
+    """Seconds of augment and embed without and for each copy, of train apart from its epochs, and
+    of an epoch of the head and of the network at each of its sizes.
     """
 
     before: float
     each_copy: float
     fixed: float
-    head_row: float
-    network_row: list[float]
+    head: Epoch
+    network: list[Epoch]
+
+
+_measured: dict[str, Cost] = {}
+"""By params without seeds: another seed costs the same."""
 
 
 def train_for(
@@ -62,7 +80,11 @@ def train_for(
     copies, epochs = values["augment"]["copies"], values["train"]["finetune_epochs"]
     notes: dict[str, float | str] = {}
     if epochs and TOLD - chosen:  # a head on kept features takes what it takes
-        cost = measure(root, changes, photos)
+        same = {key: value for key, value in changes.items() if not key.endswith(".seed")}
+        key = json.dumps([same, photos])
+        if key not in _measured:
+            _measured[key] = measure(root, changes, photos)
+        cost = _measured[key]
         copies, epochs = fit_into(SAFETY * seconds, values, cost, photos, chosen)
         planned = predict(cost, values, photos, copies, epochs)
         notes["planned minutes"] = round(planned / 60, 2)
@@ -88,22 +110,31 @@ def train_for(
 
 
 def measure(root: Path, changes: Values, photos: int) -> Cost:
-    """Two short runs: one with a copy and without training, one with two copies and two epochs of
-    each size, of which the second counts, since the first compiles.
-    """
-    sizes = params_with(changes)["train"]["sizes"]
-    before = []
-    for copies in (2, 1):
-        trial = {"augment.copies": copies, "train.finetune_epochs": 2 * len(sizes)}
+    """Two short runs of two epochs of each size; the second counts, since the first compiles."""
+    values = params_with(changes)["train"]
+    before, trained, rows, gaps = [], [], [], []
+    for copies in TRIAL_COPIES:
+        trial = {"augment.copies": copies, "train.finetune_epochs": 2 * len(values["sizes"])}
         trial |= {"train.patience": 0, "train.head_epochs": 3}
         set_params(root, {**changes, **trial})
         clear(root)
-        before.append(sum(run_stage(root, stage).seconds for stage in COUNTED[:2]))
-    each = max(0.0, before[0] - before[1])
-    train = run_stage(root, "train")
-    rows = rows_of(photos, 1, params_with(changes)["train"]["batch_size"])
-    found = epochs_of(train.lines)
-    gaps = {
+        runs = {stage: run_stage(root, stage) for stage in COUNTED}
+        before.append(runs["augment"].seconds + runs["embed"].seconds)
+        trained.append(runs["train"].seconds)
+        rows.append(rows_of(photos, copies, values["batch_size"]))
+        gaps.append(gaps_of(epochs_of(runs["train"].lines)))
+    head = between(rows, [statistics.median(found["head"] or [0.0]) for found in gaps])
+    short, long = (found["network"][::2] for found in gaps)
+    network = [between(rows, seconds) for seconds in zip(short, long, strict=True)]
+    epochs = 3 * head.seconds(rows[0]) + 2 * sum(epoch.seconds(rows[0]) for epoch in network)
+    few, many = TRIAL_COPIES
+    each = max(0.0, before[1] - before[0]) / (many - few)
+    return Cost(before[0] - few * each, each, max(0.0, trained[0] - epochs), head, network)
+
+
+def gaps_of(found: list[tuple[float, str, float | None]]) -> dict[str, list[float]]:
+    """Seconds between the ends of neighbouring epochs of each phase."""
+    return {
         phase: [
             late - early
             for (early, before, _), (late, after, _) in pairwise(found)
@@ -111,12 +142,12 @@ def measure(root: Path, changes: Values, photos: int) -> Cost:
         ]
         for phase in ("head", "network")
     }
-    network = gaps["network"][::2]
-    head = statistics.median(gaps["head"]) if gaps["head"] else 0.0
-    fixed = train.seconds - 2 * sum(network) - (3 * head)
-    return Cost(
-        before[1] - each, each, max(0.0, fixed), head / rows, [gap / rows for gap in network]
-    )
+
+
+def between(rows: Sequence[int], seconds: Sequence[float]) -> Epoch:
+    """The line through a short and a long epoch."""
+    row = max(0.0, seconds[1] - seconds[0]) / (rows[1] - rows[0])
+    return Epoch(max(0.0, seconds[0] - rows[0] * row), row)
 
 
 def fit_into(
@@ -141,9 +172,9 @@ def predict(cost: Cost, values: dict, photos: int, copies: int, epochs: int) -> 
     train = values["train"]
     rows = rows_of(photos, copies, train["batch_size"])
     sizes = len(train["sizes"])  # an epoch's size as in model.fitting.size_of_epoch
-    network = sum(cost.network_row[epoch * sizes // epochs] for epoch in range(epochs))
-    head = train["head_epochs"] * cost.head_row
-    return cost.before + copies * cost.each_copy + cost.fixed + rows * (head + network)
+    network = sum(cost.network[epoch * sizes // epochs].seconds(rows) for epoch in range(epochs))
+    head = train["head_epochs"] * cost.head.seconds(rows)
+    return cost.before + copies * cost.each_copy + cost.fixed + head + network
 
 
 def rows_of(photos: int, copies: int, batch_size: int) -> int:

@@ -82,7 +82,13 @@ def test_an_unknown_benchmark_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     assert "no benchmark nonsense; there are: " in capsys.readouterr().err
 
 
-COST = timed_stages.Cost(before=10, each_copy=2, fixed=8, head_row=0, network_row=[0.01, 0.03])
+COST = timed_stages.Cost(
+    before=10,
+    each_copy=2,
+    fixed=8,
+    head=timed_stages.Epoch(0, 0),
+    network=[timed_stages.Epoch(0, 0.01), timed_stages.Epoch(0, 0.03)],
+)
 """Of which an epoch of 96 rows costs 0.96 s small and 2.88 s large."""
 
 
@@ -116,6 +122,14 @@ def test_as_much_is_trained_as_fits(seconds: float, chosen: set[str], fits: tupl
     found = timed_stages.fit_into(seconds, values(), COST, 100, frozenset(chosen))
     assert found == fits
     assert timed_stages.predict(COST, values(), 100, *found) <= seconds
+
+
+def test_what_an_epoch_costs_whatever_its_length_is_told_apart_from_its_rows():
+    epoch = timed_stages.between([100, 300], [3.0, 5.0])
+    assert epoch == pytest.approx((2.0, 0.01))
+    assert epoch.seconds(1000) == pytest.approx(12.0)
+    # Noise can turn the line round; neither part may help.
+    assert timed_stages.between([100, 300], [3.0, 2.0]) == pytest.approx((3.0, 0.0))
 
 
 def test_a_clock_is_over_before_a_step_could_be_late(monkeypatch: pytest.MonkeyPatch):
