@@ -67,7 +67,17 @@ def s3(monkeypatch: pytest.MonkeyPatch):
     server.stop()
 
 
-LONGEST_FIRST = ("uses", "keras", "graph", "sharing", "real", "clusters", "review", "demo")
+LONGEST_FIRST = (
+    "uses",
+    "keras",
+    "graph",
+    "sharing",
+    "real",
+    "clusters",
+    "review",
+    "demo",
+    "hostile",
+)
 """Groups of tests that share a worker; begun last, a long one would keep the other workers idle."""
 
 

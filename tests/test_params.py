@@ -1,5 +1,6 @@
 """params.yaml, right and wrong: a wrong one is one line that names the key and what it may be."""
 
+import copy
 import math
 import re
 from pathlib import Path
@@ -22,6 +23,7 @@ from tiny_project import refusal
 from train import TrainParams
 
 SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
+DOCUMENT = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
 KINDS = {
     "data": DataParams,
     "split": SplitParams,
@@ -37,7 +39,7 @@ KINDS = {
 
 def write(folder: Path, changes: dict[str, object]) -> Path:
     """The shipped params with some values changed; a key is dotted."""
-    document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    document = copy.deepcopy(DOCUMENT)
     for key, value in changes.items():
         *parents, last = key.split(".")
         place = document
@@ -228,7 +230,7 @@ def test_an_unknown_nested_key_is_refused_with_the_keys_beside_it(tmp_path: Path
 
 @pytest.mark.parametrize("key", ["split.seed", "preprocess.crop", "preprocess.crop.margin"])
 def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
-    document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    document = copy.deepcopy(DOCUMENT)
     *parents, last = key.split(".")
     place = document
     for parent in parents:
@@ -312,8 +314,7 @@ def test_a_number_means_the_same_however_it_is_written(
     value: float, form: str, folder: Path
 ) -> None:
     text = form.format(value)
-    section = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["split"]
-    del section["test"]
+    section = {key: value for key, value in DOCUMENT["split"].items() if key != "test"}
     file = folder / "params.yaml"
     file.write_text(f"{yaml.safe_dump({'split': section})}  test: {text}\n")
     assert params.load("split", SplitParams, path=file).test == float(text)

@@ -1,7 +1,9 @@
 """Two structural checks that DVC does not make: listed deps and params against real ones."""
 
+import contextlib
 import copy
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,12 +90,25 @@ def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
         patch.setattr(params, "load", traced_load)
         patch.setattr(params.Section, "__getattribute__", traced)
         found = {}
-        for name in STAGES:
-            reads.clear()
-            importlib.import_module(name).main()
-            found[name] = {key for key in reads if not key.startswith("compute.")}
+        with eagerly():
+            for name in STAGES:
+                reads.clear()
+                importlib.import_module(name).main()
+                found[name] = {key for key in reads if not key.startswith("compute.")}
         assert len(project.manifest()) == len(GOOD)
         return found
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """TensorFlow runs each function as it stands: compiling so few steps takes longest."""
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
 
 
 def _save_tiny_network(file: Path) -> None:

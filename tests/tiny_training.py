@@ -1,5 +1,6 @@
 """A project of tiny shards for the train stage, and small residual networks to train on them."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -17,8 +18,11 @@ MODEL = {"backbone": "resnet18", "weights": "none", "threads": 1}
 QUICK = {"batch_size": 8, "head_epochs": 0, "finetune_epochs": 2, "lr": 0.05}
 
 
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
 def shipped(section: str) -> dict:
-    return yaml.safe_load((ROOT / "params.yaml").read_text())[section]
+    return copy.deepcopy(SHIPPED[section])
 
 
 def set_params(*, model: dict | None = None, train: dict | None = None) -> None:

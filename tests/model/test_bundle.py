@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import time
 import zipfile
@@ -14,7 +15,7 @@ import pytest
 from model.backbone import build_backbone, build_classifier
 from model.bundle import load_bundle, save_bundle
 from model.views import freeze
-from photos.manifest import Label
+from photos.manifest import Label, write_labels
 from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -35,16 +36,30 @@ def preparation(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_bundle_predicts_what_the_network_did(network, preparation: Path, tmp_path: Path):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
-    assert sorted(file.name for file in (tmp_path / "vehicle").iterdir()) == [
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the network, for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("saved")
+    (folder / "preprocess.json").write_text('{"size": 32}')
+    save_bundle(folder / "vehicle", network, labels=LABELS, preparation=folder / "preprocess.json")
+    return folder / "vehicle"
+
+
+@pytest.fixture
+def vehicle(saved: Path, tmp_path: Path) -> Path:
+    """A copy of that bundle."""
+    return Path(shutil.copytree(saved, tmp_path / "vehicle"))
+
+
+def test_a_bundle_predicts_what_the_network_did(network, saved: Path):
+    assert sorted(file.name for file in saved.iterdir()) == [
         "environment.json",
         "labels.json",
         "model.keras",
         "model.sha256",
         "preprocess.json",
     ]
-    loaded, labels = load_bundle(tmp_path / "vehicle")
+    loaded, labels = load_bundle(saved)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(loaded.predict_on_batch(pixels), network.predict_on_batch(pixels))
     assert labels == LABELS
@@ -60,14 +75,6 @@ def test_the_detector_of_the_shards_travels_with_the_bundle(
     assert (tmp_path / "vehicle/detector.onnx").read_bytes() == b"a detector"
 
 
-def test_two_saves_are_the_same_bytes(network, preparation: Path, tmp_path: Path):
-    save_bundle(tmp_path / "one", network, labels=LABELS, preparation=preparation)
-    time.sleep(2.1)  # zip times have a grain of two seconds
-    save_bundle(tmp_path / "two", network, labels=LABELS, preparation=preparation)
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
-
-
 def test_a_saved_bundle_replaces_the_old_one_whole(network, preparation: Path, tmp_path: Path):
     (tmp_path / "vehicle").mkdir()
     (tmp_path / "vehicle/stale.txt").write_text("of an earlier run")
@@ -76,39 +83,35 @@ def test_a_saved_bundle_replaces_the_old_one_whole(network, preparation: Path, t
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["preprocess.json", "vehicle"]
 
 
-def test_labels_of_another_model_are_refused(network, preparation: Path, tmp_path: Path):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS[:1], preparation=preparation)
+def test_labels_of_another_model_are_refused(vehicle: Path):
+    write_labels(vehicle / "labels.json", LABELS[:1])
     with pytest.raises(StageError, match=r"2 outputs, labels\.json names 1"):
-        load_bundle(tmp_path / "vehicle")
+        load_bundle(vehicle)
 
 
-def test_a_model_that_carries_code_is_refused(network, preparation: Path, tmp_path: Path):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
+def test_a_model_that_carries_code_is_refused(vehicle: Path):
     inputs = keras.Input((32, 32, 3))
     outputs = keras.layers.Lambda(lambda x: x[:, 0, 0, :2], output_shape=(2,))(inputs)
-    keras.Model(inputs, outputs).save(tmp_path / "vehicle/model.keras")
+    keras.Model(inputs, outputs).save(vehicle / "model.keras")
     with pytest.raises(StageError, match="its sha256 is"):
-        load_bundle(tmp_path / "vehicle")
-    digest = hashlib.sha256((tmp_path / "vehicle/model.keras").read_bytes()).hexdigest()
-    (tmp_path / "vehicle/model.sha256").write_text(f"{digest}  model.keras\n")
+        load_bundle(vehicle)
+    digest = hashlib.sha256((vehicle / "model.keras").read_bytes()).hexdigest()
+    (vehicle / "model.sha256").write_text(f"{digest}  model.keras\n")
     with pytest.raises(StageError, match=r"cannot be loaded .*[Ll]ambda"):
-        load_bundle(tmp_path / "vehicle")
+        load_bundle(vehicle)
 
 
-def test_another_network_than_the_one_that_was_saved_is_refused(
-    network, preparation: Path, tmp_path: Path
-):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
-    subprocess.run(["sha256sum", "--check", "model.sha256"], cwd=tmp_path / "vehicle", check=True)
-    file = tmp_path / "vehicle/model.keras"
+def test_another_network_than_the_one_that_was_saved_is_refused(vehicle: Path):
+    subprocess.run(["sha256sum", "--check", "model.sha256"], cwd=vehicle, check=True)
+    file = vehicle / "model.keras"
     content = bytearray(file.read_bytes())
     content[-1000] ^= 1
     file.write_bytes(content)
     with pytest.raises(StageError, match=r"its sha256 is [0-9a-f]{64}, model\.sha256 says"):
-        load_bundle(tmp_path / "vehicle")
-    (tmp_path / "vehicle/model.sha256").unlink()
+        load_bundle(vehicle)
+    (vehicle / "model.sha256").unlink()
     with pytest.raises(StageError, match=r"model\.keras: cannot be loaded"):
-        load_bundle(tmp_path / "vehicle")
+        load_bundle(vehicle)
 
 
 def test_a_bundle_shows_no_trace_of_how_it_was_trained(preparation: Path, tmp_path: Path):
@@ -129,19 +132,25 @@ def test_a_bundle_shows_no_trace_of_how_it_was_trained(preparation: Path, tmp_pa
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage", "cut"])
-def test_a_damaged_bundle_is_one_clear_error(network, preparation, tmp_path: Path, damage: str):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
-    file = tmp_path / "vehicle/model.keras"
+def test_a_damaged_bundle_is_one_clear_error(vehicle: Path, damage: str):
+    file = vehicle / "model.keras"
     content = file.read_bytes()
     file.unlink()
     if damage != "missing":
         file.write_bytes(b"garbage" if damage == "garbage" else content[: len(content) // 2])
     with pytest.raises(StageError, match=r"model\.keras: cannot be loaded"):
-        load_bundle(tmp_path / "vehicle")
+        load_bundle(vehicle)
 
 
-def test_the_canonical_file_holds_no_date(network, preparation: Path, tmp_path: Path):
-    save_bundle(tmp_path / "vehicle", network, labels=LABELS, preparation=preparation)
-    with zipfile.ZipFile(tmp_path / "vehicle/model.keras") as archive:
+def test_the_canonical_file_holds_no_date(saved: Path):
+    with zipfile.ZipFile(saved / "model.keras") as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert "date_saved" not in json.loads(archive.read("metadata.json"))
+
+
+def test_two_saves_are_the_same_bytes(network, saved: Path, preparation: Path, tmp_path: Path):
+    age = time.time() - (saved / "model.keras").stat().st_mtime
+    time.sleep(max(0.0, 2.1 - age))  # zip times have a grain of two seconds
+    save_bundle(tmp_path / "again", network, labels=LABELS, preparation=preparation)
+    for file in saved.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name

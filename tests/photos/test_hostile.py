@@ -79,6 +79,10 @@ class Run:
         self.quarantine = {row["path"]: row for row in project._table("quarantine")}
 
 
+together = pytest.mark.xdist_group("hostile")
+"""One worker makes the photos and splits them, once."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
@@ -87,6 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return Run(folder)
 
 
+@together
 def test_every_kind_has_exactly_the_outcome_that_is_right_for_it(run: Run) -> None:
     assert len(run.kinds) >= 120
     found, expected = {}, {}
@@ -101,6 +106,7 @@ def test_every_kind_has_exactly_the_outcome_that_is_right_for_it(run: Run) -> No
     }
 
 
+@together
 def test_every_reason_is_told_in_words(run: Run) -> None:
     for row in run.quarantine.values():
         assert len(row["detail"]) > 5, row
@@ -108,6 +114,7 @@ def test_every_reason_is_told_in_words(run: Run) -> None:
         assert "Traceback" not in row["detail"]
 
 
+@together
 def test_kept_and_quarantined_make_up_the_input(run: Run) -> None:
     assert run.report["input"] == len(run.kinds) + 8
     assert run.report["kept"] + run.report["quarantined"] == run.report["input"]
@@ -115,10 +122,12 @@ def test_kept_and_quarantined_make_up_the_input(run: Run) -> None:
     assert run.report["reasons"] == Counter(row["reason"] for row in run.quarantine.values())
 
 
+@together
 def test_no_input_is_changed(run: Run) -> None:
     assert run.unchanged
 
 
+@together
 def test_no_photo_takes_its_time_or_dies_and_memory_stays_small(run: Run) -> None:
     assert run.status == 0
     assert not run.report["reasons"].keys() & {"timeout", "crashed", "out-of-memory"}
