@@ -1,6 +1,7 @@
 """The runner of benchmarks: what it records, tabulates and calls a fall."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +170,37 @@ def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch
     assert clock.looks == [(0.5, 0.5), (0.83, 0.5)]
     now = 71.0
     assert not clock.over()  # a step of one second, not of 41
+
+
+def test_a_late_run_is_thrown_away_unseen_and_the_next_keeps_its_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pace, scored, copies = 2.0, [], []
+
+    def run(root: Path, name: str) -> contest.Run:  # noqa: ARG001
+        if name == "evaluate":
+            scored.append(copies[-1])
+        foreseen = timed_stages.predict(COST, document, 100, copies[-1], 4)
+        line = (1.0, "network 4/4  val_accuracy 0.5")
+        return contest.Run(pace * foreseen if name == "train" else 0.0, [line])
+
+    document = values()
+    monkeypatch.setattr(timed_stages, "params_with", lambda _: document)
+    monkeypatch.setattr(timed_stages, "photos_of", lambda *_: [None] * 100)
+    monkeypatch.setattr(timed_stages, "measure", lambda *_: COST)
+    monkeypatch.setattr(timed_stages, "run_stage", run)
+    monkeypatch.setattr(timed_stages, "evaluated_predictions", lambda _: {})
+    monkeypatch.setattr(
+        timed_stages, "set_params", lambda _, changes: copies.append(changes["augment.copies"])
+    )
+    monkeypatch.setattr(timed_stages, "_plans", {})
+    given = {"seconds": 120, "split": "test", "chosen": frozenset({"train.precision"})}
+    trained = timed_stages.train_for(tmp_path, {"train.seed": 1}, **given)
+    late, kept = copies
+    assert late > kept
+    assert scored == [kept]
+    assert 100 < trained.seconds <= 120
+    assert trained.notes["late runs before"] == 1
+    trained = timed_stages.train_for(tmp_path, {"train.seed": 2}, **given)
+    assert copies[2:] == [kept]  # its pace is known by now
+    assert "late runs before" not in trained.notes
