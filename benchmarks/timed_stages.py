@@ -37,7 +37,8 @@ COUNTED = ("augment", "embed", "train")
 SAFETY = 0.96
 """The share of the time that is planned for; rates of shared machines vary."""
 MOST_COPIES, MOST_EPOCHS = 100, 200
-TRIAL_COPIES = (1, 4)
+TRIAL_ROWS = 3000
+"""Of the longer trial's epochs, about: enough that they outweigh what each epoch costs anyway."""
 ATTEMPTS = 3
 EPOCH = re.compile(r"(head|network) \d+/\d+  ")
 
@@ -136,7 +137,9 @@ def measure(root: Path, changes: Values, photos: int) -> Cost:
     """Two short runs of two epochs of each size; the second counts, since the first compiles."""
     values = params_with(changes)["train"]
     before, trained, rows, gaps = [], [], [], []
-    for copies in TRIAL_COPIES:
+    many = max(1, round(TRIAL_ROWS / photos) - 1)
+    few = min(1, many - 1)
+    for copies in (few, many):
         trial = {"augment.copies": copies, "train.finetune_epochs": 2 * len(values["sizes"])}
         trial |= {"train.patience": 0, "train.head_epochs": 3}
         set_params(root, {**changes, **trial})
@@ -150,7 +153,6 @@ def measure(root: Path, changes: Values, photos: int) -> Cost:
     short, long = (found["network"][::2] for found in gaps)
     network = [between(rows, seconds) for seconds in zip(short, long, strict=True)]
     epochs = 3 * head.seconds(rows[0]) + 2 * sum(epoch.seconds(rows[0]) for epoch in network)
-    few, many = TRIAL_COPIES
     each = max(0.0, before[1] - before[0]) / (many - few)
     return Cost(before[0] - few * each, each, max(0.0, trained[0] - epochs), head, network)
 

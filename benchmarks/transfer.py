@@ -13,7 +13,7 @@ fine-tuned  the whole network too, in ``--minutes``
 scratch     ``model.weights: none``, in the same minutes, with the recipe of from_scratch.py
 
 The bundle's ``model.keras`` is a file that ``model.weights`` takes: its layers are copied by name.
-The backbone's own minutes are not those of the three. Forty-five minutes on 2 cores.
+The backbone's own minutes are not those of the three. An hour on 2 cores, short trials included.
 """
 
 import shutil
