@@ -18,7 +18,7 @@ starts at the fourth class name; neither is recorded. Otherwise the test rows ar
 when a run is over. A run that took longer than it had has no score. The two others run with the
 first seed alone.
 
-An hour and a quarter on 2 cores as it stands: short trials of our stages come before each run.
+An hour and a quarter on 2 cores as it stands: short trials of our stages come before the first run.
 """
 
 import tempfile
