@@ -57,7 +57,7 @@ RECIPE = {
     "train.finetune_epochs": 3,  # with as many copies as the minutes allow
     "train.sizes": [0.6, 0.8, 1.0],
     "train.precision": "mixed_bfloat16",  # float32 where the processor would emulate it
-    "train.mixup": 0.0,  # 0.2 lost eight points here: such short training underfits
+    "train.mixup": 0.0,  # 0.2 lost eight points: such short training underfits
     "train.flip": 0.5,
     "train.select": "last",
     "augment.rotation": 6,
@@ -68,8 +68,9 @@ RECIPE = {
 }
 """What of the shipped params is otherwise for so little data and time.
 
-Chosen on the 150 other classes (``--first 1`` to ``5``), never on the test rows that are recorded.
-``--set`` changes each, and every other knob of ``params.yaml``.
+Put together from what won on the 150 other classes (those of ``--first 1`` to ``5``), in a PyTorch
+copy of this training; never chosen on the test rows that are recorded. ``--set`` changes each, and
+every other knob of ``params.yaml``.
 """
 
 BATCH = 32

@@ -113,20 +113,8 @@ def machine() -> dict[str, str | int]:
 
 
 def device_name() -> str:
-    """What Keras computes on: the first GPU, where there is one."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend == "jax":
-        import jax
+    """What Keras computes on: the first GPU, where there is one. Starts Keras."""
+    from model.environment import describe
 
-        name = jax.devices()[0].device_kind
-    elif backend == "torch":
-        import torch
-
-        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    else:
-        import tensorflow
-
-        found = tensorflow.config.list_physical_devices("GPU")
-        details = [tensorflow.config.experimental.get_device_details(gpu) for gpu in found]
-        name = details[0]["device_name"] if details else "CPU"
-    return f"{name} through {backend}"
+    found = describe(threads=0)
+    return f"{[*found['devices'], 'CPU'][0]} through {found['backend']}"

@@ -137,7 +137,7 @@ def measure(root: Path, changes: Values, photos: int) -> Cost:
     """Two short runs of two epochs of each size; the second counts, since the first compiles."""
     values = params_with(changes)["train"]
     before, trained, rows, gaps = [], [], [], []
-    many = max(1, round(TRIAL_ROWS / photos) - 1)
+    many = min(MOST_COPIES, max(1, round(TRIAL_ROWS / photos) - 1))
     few = min(1, many - 1)
     for copies in (few, many):
         trial = {"augment.copies": copies, "train.finetune_epochs": 2 * len(values["sizes"])}

@@ -177,7 +177,7 @@ def test_a_late_run_is_thrown_away_unseen_and_the_next_keeps_its_pace(
 ):
     pace, scored, copies = 2.0, [], []
 
-    def run(root: Path, name: str) -> contest.Run:  # noqa: ARG001
+    def run(_: Path, name: str) -> contest.Run:
         if name == "evaluate":
             scored.append(copies[-1])
         foreseen = timed_stages.predict(COST, document, 100, copies[-1], 4)
