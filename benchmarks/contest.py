@@ -181,6 +181,7 @@ class Clock:
     seconds: float
     started: float = field(default_factory=time.time)
     _last: float | None = None
+    _longest: float = 0.0
     _looked: int = 0
     looks: list[tuple[float, float]] = field(default_factory=list)
 
@@ -195,13 +196,13 @@ class Clock:
         return min(1.0, self.spent / self.seconds)
 
     def over(self) -> bool:
-        """Whether one more step could be late, should it last thrice as long as the one before.
+        """Whether one more step could be late: as long as the longest, or thrice the one before.
 
-        That is the time since the last call; what came before the first call was no step.
+        A step is the time since the last call; what came before the first call was none.
         """
         step = 0.0 if self._last is None else self.spent - self._last
-        self._last = self.spent
-        return self.spent + 3 * step > self.seconds
+        self._last, self._longest = self.spent, max(self._longest, step)
+        return self.spent + max(3 * step, self._longest) > self.seconds
 
     def look(self, top1: Callable[[], float], *, times: int = 20) -> None:
         """Notes val top-1 about ``times`` times while the time passes."""

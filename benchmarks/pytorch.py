@@ -82,6 +82,7 @@ def keras_epoch(
     import keras
 
     from model.backbone import build_backbone, build_classifier
+    from model.operations import quick
 
     keras.config.set_dtype_policy(policy)
     network = build_classifier(
@@ -93,7 +94,12 @@ def keras_epoch(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=gpu or keras.backend.backend() == "jax",
     )
-    return lambda: network.fit(photos, targets, batch_size=batch, verbose=0, shuffle=False)
+
+    def epoch() -> None:
+        with quick(network):  # as the train stage does
+            network.fit(photos, targets, batch_size=batch, verbose=0, shuffle=False)
+
+    return epoch
 
 
 def torch_epoch(

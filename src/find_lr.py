@@ -35,6 +35,7 @@ def main() -> None:
     start(threads=model.threads, seed=train.seed)
     from model.feed import ShardFeed
     from model.network import build_network
+    from model.operations import quick
 
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
@@ -48,7 +49,8 @@ def main() -> None:
         dropout=train.dropout,
         precision=train.precision,
     )
-    rates, losses = sweep(network, feed, train, steps=steps)
+    with quick(network):
+        rates, losses = sweep(network, feed, train, steps=steps)
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
     draw(rates, smooth, best)

@@ -146,6 +146,17 @@ def test_a_clock_is_over_before_a_step_could_be_late(monkeypatch: pytest.MonkeyP
     assert clock.share == 0.75
 
 
+def test_a_clock_allows_for_a_step_as_long_as_the_longest(monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr(contest.time, "time", lambda: now)
+    clock = contest.Clock(1000, started=0)
+    clock.over()
+    for now in (300, *range(310, 801, 10)):  # one of 200 seconds, then many of ten
+        assert not clock.over()
+    now = 810
+    assert clock.over()  # 810 + 200
+
+
 def test_the_time_to_an_accuracy_is_when_it_was_first_seen():
     looks = [(1.0, 0.2), (2.0, 0.5), (3.0, 0.4), (4.0, 0.6)]
     assert contest.minutes_until(looks, 0.4) == 2.0

@@ -13,6 +13,7 @@ from model.checkpoints import Arrays, Checkpoints, State
 from model.compiling import build_optimizer, compile_measure, compile_trainee
 from model.curves import Curves
 from model.feed import ShardFeed
+from model.operations import quick
 from model.recipe import TrainParams
 from model.schedule import WarmupCosine
 from model.selection import best_epoch, is_stale
@@ -72,7 +73,8 @@ def fit(
         size = size_of_epoch(network, epoch, epochs, recipe.sizes)
         train.set_epoch(epoch, size=size if size != network.input_shape[1:3] else None)
         try:
-            figures = run_epoch(trainee_of(size), train, epoch)
+            with quick(network):
+                figures = run_epoch(trainee_of(size), train, epoch)
             with averaged(network, optimizer, ema=recipe.ema):
                 if measure:
                     seen = measure.evaluate(val, return_dict=True, verbose=0)
