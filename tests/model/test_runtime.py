@@ -1,0 +1,35 @@
+"""How Keras and TensorFlow are started."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from model import runtime
+
+
+def test_what_is_imported_on_the_side_is_left_out_and_stays_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aside_package.py").write_text("")
+    (tmp_path / "large_package.py").write_text(
+        "try:\n    import aside_package as found\nexcept ImportError:\n    found = None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(runtime, "ASIDE", {"aside_package"})
+    assert runtime.import_quietly("large_package").found is None
+    aside = importlib.import_module("aside_package")
+
+    del sys.modules["large_package"]  # what is there already is not taken away
+    assert runtime.import_quietly("large_package").found is aside
+
+
+def test_the_backend_itself_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "some_backend.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(runtime, "ASIDE", {"some_backend"})
+    monkeypatch.setenv("KERAS_BACKEND", "some_backend")
+    assert runtime.import_quietly("some_backend")
