@@ -20,9 +20,8 @@ import params
 from compute import ComputeParams
 from fingerprint import fingerprint
 from photos.incremental import Facts, Outcome, Shard, refresh, update
-from photos.policy import Policy
+from photos.policy import Policy, uniforms
 from photos.shards import Sample, list_shards, read_samples, read_shard
-from photos.warp import keyed_generator
 from stage import run
 
 TRAIN = Path("data/processed/train")
@@ -93,16 +92,11 @@ def make_copies(
 
     pairs = iter(pairs)
     while some := list(islice(pairs, BATCH)):
-        keys = ((seed, sample.photo_id, sample.copy) for _, sample in some)
-        draws = [policy.draw(keyed_generator(*key)) for key in keys]
-        images = [draw.move(photo) for draw, (photo, _) in zip(draws, some, strict=True)]
+        draws = policy.draw(uniforms((seed, sample.photo_id, sample.copy) for _, sample in some))
+        images = draws.move([photo for photo, _ in some])
         if policy.relights:
-            images = relight(
-                images,
-                brightness=[draw.brightness for draw in draws],
-                contrast=[draw.contrast for draw in draws],
-            )
-        yield from (draw.finish(image) for draw, image in zip(draws, images, strict=True))
+            images = relight(images, brightness=draws.brightness, contrast=draws.contrast)
+        yield from draws.finish(images)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The augment stage: what copies hold, and that nothing but their keys decides it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,21 @@ def test_neither_workers_nor_shards_nor_neighbours_change_a_copy(run):
     for other in (run(copies=2, workers=3), run(copies=2, shards=1), run((3,), copies=2)):
         for seed, found in other.items():
             assert equal(found, copies[seed])
+
+
+def test_neither_batches_nor_order_change_a_copy():
+    policy = augment.Policy(**{name: SHIPPED[name] for name in augment.Policy.model_fields})
+    photos = [picture(seed, height=32, width=48) for seed in range(10)]
+    pairs = [
+        (photo, Sample(f"{seed:016x}", copy, *ABOUT))
+        for seed, photo in enumerate(photos)
+        for copy in range(1, 8)
+    ]
+    make = partial(augment.make_copies, policy=policy, seed=0)
+    assert len(pairs) > model.photometric.BATCH
+    at_once = [copy.tobytes() for copy in make(pairs)]
+    assert [copy.tobytes() for pair in pairs for copy in make([pair])] == at_once
+    assert [copy.tobytes() for copy in make(pairs[::-1])][::-1] == at_once
 
 
 def test_more_copies_leave_the_earlier_ones_as_they_were(run):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -15,28 +15,28 @@ BATCH = 64
 _once = threading.Lock()
 
 
-def relight(
-    images: Sequence[np.ndarray], *, brightness: Sequence[float], contrast: Sequence[float]
-) -> np.ndarray:
+def relight(images: np.ndarray, *, brightness: np.ndarray, contrast: np.ndarray) -> np.ndarray:
     """Lights up to ``BATCH`` images anew; what becomes of one does not depend on the others.
 
     Args:
-        images: uint8 RGB, all of one shape.
-        brightness: what is added to each image, in fractions of the full range, -1 to 1.
-        contrast: by what each image's distance from the mean of its channel is multiplied.
+        images: uint8 RGB ``(n, height, width, 3)``.
+        brightness: what is added to each image, in fractions of the full range, -1 to 1; ``(n,)``.
+        contrast: by what each image's distance from the mean of its channel is multiplied;
+            ``(n,)``.
 
     Returns:
-        uint8 ``(n, height, width, 3)``.
+        uint8 ``(n, height, width, 3)``, read-only.
 
     """
-    batch = np.zeros((BATCH, *images[0].shape), np.uint8)
-    batch[: len(images)] = images
+    count = len(images)
     values = np.zeros((2, BATCH, 1, 1, 1), np.float32)
-    values[0, : len(images), 0, 0, 0] = brightness
-    values[1, : len(images), 0, 0, 0] = contrast
+    values[:, :count, 0, 0, 0] = brightness, contrast
+    if count < BATCH:
+        images = np.concatenate([images, np.zeros((BATCH - count, *images.shape[1:]), np.uint8)])
     with _once:
-        program = _program(batch.shape)
-    return program(batch, *values).numpy()[: len(images)]
+        program = _program(images.shape)
+    # Its ``numpy`` would copy every pixel.
+    return np.asarray(program(images, *values))[:count]
 
 
 @cache

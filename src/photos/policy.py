@@ -1,5 +1,7 @@
-"""What may happen to a copy of a training photo, and what of that happens to one."""
+"""What may happen to copies of training photos, and what of that happens to each."""
 
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -7,10 +9,25 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from params import Float, Section
-from photos.colour import recolour, soften
-from photos.warp import affine, erase, warp
+from photos.colour import colour_matrix, recolour, soften
+from photos.elementwise import power
+from photos.warp import affine, erase, patch, warp
+
+NUMBERS = 14
+"""How many random numbers decide on a copy."""
 
 Fraction = Annotated[Float, Field(ge=0, le=1)]
+
+
+def uniforms(keys: Iterable[tuple]) -> np.ndarray:
+    """Random numbers that follow, row by row, from one key alone: float64 ``(n, 14)`` in [0, 1).
+
+    They are the first 53 of every 64 bits that SHAKE128 (FIPS 202) gives of the key; to set up a
+    generator for every key takes eight times as long.
+    """
+    texts = ("\0".join(map(str, key)).encode() for key in keys)
+    digests = b"".join(hashlib.shake_128(text).digest(8 * NUMBERS) for text in texts)
+    return (np.frombuffer(digests, "<u8").reshape(-1, NUMBERS) >> 11) * 2.0**-53
 
 
 class Policy(Section):
@@ -39,59 +56,75 @@ class Policy(Section):
         """Whether brightness or contrast of any copy changes."""
         return self.brightness > 0 or self.contrast > 0
 
-    def draw(self, random: np.random.Generator) -> "Draw":
-        """The parameters of one copy; each has its own place in the stream of ``random``."""
-        uniform = random.random(14)
+    def draw(self, uniforms: np.ndarray) -> "Draws":
+        """The parameters of n copies, from :func:`uniforms`; each has a column of its own."""
+        uniform = uniforms.T
         around = 2 * uniform - 1
         low, high = self.scale
         # Saturation is multiplied by s / (1 - s): one half leaves it as it is.
         share = 0.5 + around[7] * self.saturation / 2
-        return Draw(
-            mirror=bool(uniform[0] < self.flip),
+        return Draws(
+            mirror=uniform[0] < self.flip,
             degrees=around[1] * self.rotation,
-            scale=low * (high / low) ** uniform[2],
-            shift=(around[3] * self.shift, around[4] * self.shift),
+            scale=low * power(high / low, uniform[2]),
+            shift=around[3:5] * self.shift,
             brightness=around[5] * self.brightness,
             contrast=1 + around[6] * self.contrast,
             saturation=share / (1 - share),
             hue=around[8] * self.hue,
             blur=uniform[9] * self.blur,
             area=uniform[10] * self.erase,
-            aspect=3.0 ** around[11],
-            at=(uniform[12], uniform[13]),
+            aspect=power(3.0, around[11]),
+            at=uniform[12:14],
         )
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What happens to one copy; units are those of the functions that do it."""
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What happens to n copies: arrays ``(n,)``, or ``(2, n)`` where two numbers are a copy's.
 
-    mirror: bool
-    degrees: float
-    scale: float
-    shift: tuple[float, float]
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    blur: float
-    area: float
-    aspect: float
-    at: tuple[float, float]
+    Units are those of the functions that do it. No copy's hang on those of the others.
+    """
 
-    def move(self, image: np.ndarray) -> np.ndarray:
-        """The geometry, before brightness and contrast: uint8 RGB of the same shape."""
-        matrix = affine(
-            *image.shape[:2],
+    mirror: np.ndarray
+    degrees: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    brightness: np.ndarray
+    contrast: np.ndarray
+    saturation: np.ndarray
+    hue: np.ndarray
+    blur: np.ndarray
+    area: np.ndarray
+    aspect: np.ndarray
+    at: np.ndarray
+
+    def move(self, photos: Sequence[np.ndarray]) -> np.ndarray:
+        """The geometry, before brightness and contrast: uint8 ``(n, height, width, 3)``.
+
+        ``photos`` are n of uint8 RGB, all of one shape.
+        """
+        matrices = affine(
+            *photos[0].shape[:2],
             degrees=self.degrees,
             scale=self.scale,
             shift=self.shift,
             mirror=self.mirror,
         )
-        return warp(image, matrix)
+        moved = np.empty((len(photos), *photos[0].shape), np.uint8)
+        for row, (photo, matrix) in enumerate(zip(photos, matrices, strict=True)):
+            moved[row] = warp(photo, matrix)
+        return moved
 
-    def finish(self, image: np.ndarray) -> np.ndarray:
-        """What comes after brightness and contrast: hue, saturation, blur, a patch painted over."""
-        image = soften(recolour(image, saturation=self.saturation, hue=self.hue), self.blur)
-        erase(image, area=self.area, aspect=self.aspect, at=self.at)
-        return image
+    def finish(self, images: np.ndarray) -> Iterator[np.ndarray]:
+        """What comes after brightness and contrast: hue, saturation, blur, a patch painted over.
+
+        ``images`` are uint8 RGB ``(n, height, width, 3)``; they stay as they are.
+        """
+        colours = colour_matrix(saturation=self.saturation, hue=self.hue)
+        patches = patch(*images.shape[1:3], area=self.area, aspect=self.aspect, at=self.at)
+        parts = zip(images, colours, self.blur.tolist(), patches.tolist(), strict=True)
+        for image, colour, blur, rectangle in parts:
+            copy = soften(recolour(image, colour), blur)
+            erase(copy, rectangle)
+            yield copy

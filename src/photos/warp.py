@@ -1,36 +1,43 @@
-"""Random geometry for augmented copies: drawn from keys, applied as one affine warp."""
+"""Geometry of augmented copies: an affine warp, and a patch painted over."""
 
-import hashlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from photos.elementwise import cos, sin
 
-def keyed_generator(*key: object) -> np.random.Generator:
-    """A random generator that follows from ``key`` alone (Philox, keyed by its sha256)."""
-    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
+cv2.setNumThreads(1)  # Shards are spread over workers; threads inside a photo only get in the way.
 
 
 def affine(
     height: int,
     width: int,
     *,
-    degrees: float,
-    scale: float,
-    shift: tuple[float, float],
-    mirror: bool,
+    degrees: np.ndarray | float,
+    scale: np.ndarray | float,
+    shift: np.ndarray | Sequence[float],
+    mirror: np.ndarray | bool,
 ) -> np.ndarray:
-    """The 2 x 3 matrix that mirrors, rotates and scales about the centre, then shifts.
+    """The 2 x 3 matrices that mirror, rotate and scale about the centre, then shift.
 
-    ``degrees`` turns anticlockwise; ``scale`` above 1 enlarges; ``shift`` is in widths and
-    heights of the image. It maps source to destination pixels, as ``cv2.warpAffine`` expects.
+    ``degrees`` turns anticlockwise; ``scale`` above 1 enlarges; ``shift`` is a pair, in widths and
+    heights of the image. Each is one number, or one for each of n copies. They map source to
+    destination pixels, as ``cv2.warpAffine`` expects.
+
+    Returns:
+        float64 ``(2, 3)``, or ``(n, 2, 3)``; each matrix follows from its own numbers alone.
+
     """
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
-    matrix[:, 2] += shift[0] * width, shift[1] * height
-    if mirror:
-        matrix[:, 2] += matrix[:, 0] * (width - 1)
-        matrix[:, 0] *= -1
+    along, across = scale * cos(np.radians(degrees)), scale * sin(np.radians(degrees))
+    x, y = (width - 1) / 2, (height - 1) / 2
+    sign = np.where(mirror, -1.0, 1.0)
+    matrix = np.empty((*along.shape, 2, 3))
+    matrix[..., 0, 0], matrix[..., 0, 1] = sign * along, across
+    matrix[..., 1, 0], matrix[..., 1, 1] = -sign * across, along
+    # The centre stays where it is, but for the shift.
+    matrix[..., 0, 2] = x - (sign * along * x + across * y) + shift[0] * width
+    matrix[..., 1, 2] = y - (along * y - sign * across * x) + shift[1] * height
     return matrix
 
 
@@ -42,14 +49,25 @@ def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     )
 
 
-def erase(image: np.ndarray, *, area: float, aspect: float, at: tuple[float, float]) -> None:
-    """Fills a rectangle of ``image`` with its mean colour, in place (arXiv:1708.04896).
+def patch(
+    height: int,
+    width: int,
+    *,
+    area: np.ndarray | float,
+    aspect: np.ndarray | float,
+    at: np.ndarray | Sequence[float],
+) -> np.ndarray:
+    """Rectangles inside an image: left, top, width, height in pixels, int64 ``(4,)`` or ``(n, 4)``.
 
-    ``area`` is a fraction of the image, ``aspect`` height over width, ``at`` where in the free
-    room the rectangle's corner lies, each in [0, 1].
+    ``area`` is a fraction of the image, ``aspect`` height over width, ``at`` a pair: how far down
+    and how far right in the free room the rectangle's corner lies, each in [0, 1].
     """
-    height, width = image.shape[:2]
-    tall = min(height, round((area * height * width * aspect) ** 0.5))
-    wide = min(width, round((area * height * width / aspect) ** 0.5))
-    top, left = round(at[0] * (height - tall)), round(at[1] * (width - wide))
-    image[top : top + tall, left : left + wide] = np.round(cv2.mean(image)[:3])
+    tall = np.minimum(height, np.rint(np.sqrt(area * height * width * aspect)))
+    wide = np.minimum(width, np.rint(np.sqrt(area * height * width / aspect)))
+    top, left = np.rint(at[0] * (height - tall)), np.rint(at[1] * (width - wide))
+    return np.stack([left, top, wide, tall], axis=-1).astype(np.int64)
+
+
+def erase(image: np.ndarray, rectangle: Sequence[int]) -> None:
+    """Fills a :func:`patch` of a uint8 image with its mean colour, in place (arXiv:1708.04896)."""
+    cv2.rectangle(image, rectangle, cv2.mean(image), cv2.FILLED)

@@ -4,7 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from photos.colour import colour_matrix, recolour, soften
+from photos.colour import colour_matrix, soften
+from photos.colour import recolour as apply
+
+
+def recolour(image: np.ndarray, **change) -> np.ndarray:
+    return apply(image, colour_matrix(**change))
 
 
 def pixel(*rgb: int) -> np.ndarray:
@@ -32,6 +37,14 @@ def test_a_whole_turn_changes_nothing_and_half_a_turn_gives_the_complement() -> 
     luma = 0.299 * 150 + 0.587 * 110 + 0.114 * 130
     turned = recolour(pixel(150, 110, 130), saturation=1, hue=0.5)[0, 0]
     assert turned.tolist() == [round(2 * luma - value) for value in (150, 110, 130)]
+
+
+def test_every_copy_has_the_matrix_of_its_own_numbers() -> None:
+    matrices = colour_matrix(saturation=np.array([1.0, 0.0, 0.5]), hue=np.array([0.0, 0.3, 0.5]))
+    # Of a colour are left all, its luma, or the luma less half of what is above it.
+    luma = np.array([[0.299, 0.587, 0.114]] * 3)
+    expected = [np.eye(3), luma, luma - 0.5 * (np.eye(3) - luma)]
+    np.testing.assert_allclose(matrices, expected, atol=1e-12)
 
 
 def test_a_third_of_a_turn_brings_red_near_green_or_blue() -> None:

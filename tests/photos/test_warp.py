@@ -1,11 +1,12 @@
-"""Random geometry: the keys decide the draws, and the matrices do what their names say."""
+"""Geometry of copies: matrices and patches do what their names say."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photos.warp import affine, erase, keyed_generator, warp
+from photos.warp import affine, erase, patch, warp
 from tiny_photos import BLUE, RED, picture
 
 STILL = {"degrees": 0.0, "scale": 1.0, "shift": (0.0, 0.0), "mirror": False}
@@ -15,21 +16,43 @@ def moved(image: np.ndarray, **change) -> np.ndarray:
     return warp(image, affine(*image.shape[:2], **{**STILL, **change}))
 
 
-def test_the_same_key_draws_the_same_numbers() -> None:
-    first = keyed_generator(0, "0123456789abcdef", 1).random(14)
-    np.testing.assert_array_equal(keyed_generator(0, "0123456789abcdef", 1).random(14), first)
-    assert ((first >= 0) & (first < 1)).all()
+def erased(image: np.ndarray, **where) -> np.ndarray:
+    """A copy of ``image`` with a patch painted over."""
+    image = image.copy()
+    erase(image, patch(*image.shape[:2], **where).tolist())
+    return image
 
 
-def test_the_draws_of_a_key_never_change() -> None:
-    # Other numbers here mean other augmented photos everywhere.
-    draws = keyed_generator(0, "0123456789abcdef", 1).random(2)
-    np.testing.assert_allclose(draws, [0.8157614773006986, 0.7678672377465247], rtol=1e-15)
+def test_matrices_are_those_worked_out_by_hand() -> None:
+    # 30 degrees anticlockwise, twice as large: cos 30 * 2 = 1.732, sin 30 * 2 = 1. The centre of
+    # 5 x 9 pixels is (4, 2); of its image are left (1.732 * 4 + 1 * 2, -1 * 4 + 1.732 * 2).
+    root = 3**0.5
+    turned = [[root, 1, 4 - (4 * root + 2)], [-1, root, 2 - (-4 + 2 * root)]]
+    # Mirrored first, the column of x changes its sign and the point (8 - x) stands for x; and a
+    # shift of a third of the width and a fifth of the height is 3 and 1 pixels.
+    mirrored = [[-root, 1, turned[0][2] + 8 * root + 3], [1, root, turned[1][2] - 8 + 1]]
+    matrices = affine(
+        5,
+        9,
+        degrees=np.array([30.0, 30.0, 0.0]),
+        scale=np.array([2.0, 2.0, 1.0]),
+        shift=np.array([[0, 1 / 3, 0], [0, 1 / 5, 0]]),
+        mirror=np.array([False, True, False]),
+    )
+    np.testing.assert_allclose(matrices, [turned, mirrored, np.eye(2, 3)], atol=1e-12)
 
 
-@pytest.mark.parametrize("other", [(1, "a", 1), (0, "b", 1), (0, "a", 2), (0, "a1", ""), ("0a", 1)])
-def test_another_key_draws_other_numbers(other: tuple) -> None:
-    assert keyed_generator(*other).random() != keyed_generator(0, "a", 1).random()
+@settings(max_examples=60)
+@given(
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    degrees=st.floats(-180, 180),
+    scale=st.floats(0.1, 4),
+)
+def test_turns_are_those_of_opencv(shape, degrees, scale) -> None:
+    height, width = shape
+    ours = affine(height, width, degrees=degrees, scale=scale, shift=(0, 0), mirror=False)
+    theirs = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (33, 47), (1, 5)])
@@ -89,24 +112,35 @@ def test_a_warp_brings_in_no_colour_of_its_own(degrees, scale, shift, mirror) ->
 def test_erasing_paints_a_rectangle_in_the_mean_colour() -> None:
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, :40] = (200, 100, 50)
-    erase(image, area=0.125, aspect=1.0, at=(0.0, 1.0))  # 400 of 3,200 pixels: 20 x 20
-    painted = (image == (100, 50, 25)).all(axis=2)
+    result = erased(image, area=0.125, aspect=1.0, at=(0.0, 1.0))  # 400 of 3,200 pixels: 20 x 20
+    painted = (result == (100, 50, 25)).all(axis=2)
     assert painted.sum() == 400
     assert painted[:20, 60:].all()
 
 
 def test_aspect_is_height_over_width() -> None:
     image = picture(height=60, width=60)
-    before = image.copy()
-    erase(image, area=0.04, aspect=4.0, at=(0.5, 0.5))  # 144 pixels: 24 high, 6 wide
-    rows, columns = np.nonzero((image != before).any(axis=2))
+    result = erased(image, area=0.04, aspect=4.0, at=(0.5, 0.5))  # 144 pixels: 24 high, 6 wide
+    rows, columns = np.nonzero((image != result).any(axis=2))
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (24, 6)
 
 
 def test_no_area_erases_nothing() -> None:
-    image = picture()
-    erase(image, area=0.0, aspect=3.0, at=(0.3, 0.3))
-    np.testing.assert_array_equal(image, picture())
+    result = erased(picture(), area=0.0, aspect=3.0, at=(0.3, 0.3))
+    np.testing.assert_array_equal(result, picture())
+
+
+def test_patches_are_left_top_width_and_height() -> None:
+    # 0.08 of 40 x 80 pixels is 256: 16 x 16, or 32 high and 8 wide; 24 rows and 64 columns, or 8
+    # and 72, are free. Four times the height does not fit: 40 high, though 4 wide as asked.
+    patches = patch(
+        40,
+        80,
+        area=np.array([0.08, 0.08, 0.08]),
+        aspect=np.array([1.0, 4.0, 16.0]),
+        at=np.array([[0.25, 1.0, 0.5], [0.5, 0.25, 0.0]]),
+    )
+    assert patches.tolist() == [[32, 6, 16, 16], [18, 8, 8, 32], [0, 0, 4, 40]]
 
 
 @settings(max_examples=60)
@@ -120,9 +154,7 @@ def test_erasing_stays_inside_and_near_the_asked_area(shape, area, aspect, at) -
     height, width = shape
     image = np.zeros((height, width, 3), np.uint8)
     image[0, 0] = 255
-    before = image.copy()
-    erase(image, area=area, aspect=aspect, at=at)
-    changed = (image != before).any(axis=2).sum()
+    changed = (image != erased(image, area=area, aspect=aspect, at=at)).any(axis=2).sum()
     # Each side is rounded to whole pixels.
     tall, wide = (area * height * width * aspect) ** 0.5, (area * height * width / aspect) ** 0.5
     assert changed <= (tall + 0.5) * (wide + 0.5)
