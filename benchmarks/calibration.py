@@ -30,6 +30,7 @@ def main() -> None:
     kept = 0
     for seed in seeds:
         found = run(seed)
+        print(f"seed {seed}: top-1 {found['top1']}, calibration error {found['ece']}", flush=True)
         figures |= {f"{name}, seed {seed}": found[name] for name in SHOWN if name in found}
         if "auto_precision_high" not in found:  # nothing tagged, or photos of one listing
             figures[f"auto_precision interval, seed {seed}"] = "none"

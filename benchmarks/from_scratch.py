@@ -64,6 +64,9 @@ RECIPE = {
     "augment.scale": [0.85, 1.2],
     "augment.shift": 0.06,
     "augment.erase": 0.1,
+    "augment.brightness": 0.15,
+    "augment.contrast": 0.3,
+    "augment.hue": 0.1,
     "split.val": 0.03,  # draws curves and chooses nothing, so most photos teach
 }
 """What of the shipped params is otherwise for so little data and time.

@@ -41,9 +41,15 @@ RECIPE = {
     "augment.scale": [0.85, 1.2],
     "augment.shift": 0.06,
     "augment.erase": 0.1,
+    "augment.brightness": 0.15,
+    "augment.contrast": 0.3,
+    "augment.hue": 0.1,
     "split.val": 0.03,
 }
 """What of the shipped params is otherwise."""
+
+UNLIT = {"augment.brightness": 0, "augment.contrast": 0}
+"""Where TensorFlow is missing, through which keras-cv relights copies."""
 
 
 def main() -> None:
@@ -55,9 +61,8 @@ def main() -> None:
     rows = read_source(options.source)
     names = stanford_cars.class_names(rows)[: options.classes]
     chosen = dict(options.set)
-    changes = {**RECIPE, "model.threads": options.threads, **chosen}
-    if not importlib.util.find_spec("tensorflow"):
-        changes = {"augment.brightness": 0, "augment.contrast": 0, **changes}
+    light = {} if importlib.util.find_spec("tensorflow") else UNLIT
+    changes = {**RECIPE, **light, "model.threads": options.threads, **chosen}
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or Path(folder)
         if not (root / "data/processed").is_dir():
