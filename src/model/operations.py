@@ -17,8 +17,8 @@ def quick(network: keras.Model) -> Iterator[None]:
     """A scope in which a network's convolutions and normalisations are computed faster.
 
     Convolutions with small outputs become one product of matrices each (``as_product``), batch
-    statistics one operation (``normalise``). On an AMX processor a ResNet-18 learns 1.8 times as
-    fast so in bfloat16, at 112 pixels; ``benchmarks/operations.py`` measures it. Of no effect on
+    statistics one operation (``normalise``). In bfloat16, at 112 pixels, a ResNet-18 learns some
+    1.7 times as fast so on an AMX processor (``benchmarks/operations.py``). Of no effect on
     GPUs, and with other backends than TensorFlow.
     """
     quickened = []
