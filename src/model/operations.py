@@ -16,17 +16,17 @@ POSITIONS = {"float32": 16, "bfloat16": 49}
 def quick(network: keras.Model) -> Iterator[None]:
     """A scope in which a network's convolutions and normalisations are computed faster.
 
-    Convolutions with small outputs become one product of matrices each (``as_product``), batch
-    statistics one operation (``normalise``). In bfloat16, at 112 pixels, a ResNet-18 learns some
-    1.7 times as fast so on an AMX processor (``benchmarks/operations.py``). Of no effect on
-    GPUs, and with other backends than TensorFlow.
+    For networks of ``model.backbone``. Their 3 x 3 convolutions with small outputs become one
+    product of matrices each (``as_product``), batch statistics one operation (``normalise``). In
+    bfloat16, at 112 pixels, a ResNet-18 learns some 1.7 times as fast so on an AMX processor
+    (``benchmarks/operations.py``). Of no effect on GPUs, and with other backends than TensorFlow.
     """
     quickened = []
     if keras.backend.backend() == "tensorflow" and not _gpus():
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 quickened.append((layer, "call", _normalising(layer)))
-            elif isinstance(layer, keras.layers.Conv2D) and layer.padding == "same":
+            elif isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (3, 3):
                 quickened.append((layer, "convolution_op", _convolving(layer)))
     for layer, method, replacement in quickened:
         setattr(layer, method, replacement)
@@ -145,22 +145,11 @@ def normalise(layer: keras.layers.BatchNormalization, inputs):
 
 
 def _convolving(layer: keras.layers.Conv2D):
-    stride, size = layer.strides[0], layer.kernel_size[0]
-    usual = layer.convolution_op
-    fits = (
-        layer.strides in ((1, 1), (2, 2))
-        and layer.kernel_size == (size, size)
-        and size > 1
-        and size % 2
-        and layer.dilation_rate == (1, 1)
-        and layer.groups == 1
-        and layer.data_format == "channels_last"
-    )
+    usual, stride = layer.convolution_op, layer.strides[0]
 
     def convolve(inputs, kernel):
-        height, width = inputs.shape[1:3]
-        most = POSITIONS.get(inputs.dtype.name, 0) if fits and height and width else 0
-        if -(-height // stride) * -(-width // stride) > most:
+        height, width = (-(-side // stride) for side in inputs.shape[1:3])
+        if height * width > POSITIONS.get(inputs.dtype.name, 0):
             return usual(inputs, kernel)
         return as_product(inputs, kernel, stride)
 
@@ -171,7 +160,7 @@ def _normalising(layer: keras.layers.BatchNormalization):
     usual = layer.call
 
     def call(inputs, training=None, mask=None):
-        if training and layer.trainable and len(inputs.shape) == 4 and mask is None:
+        if training and layer.trainable:
             return normalise(layer, inputs)
         return usual(inputs, training=training, mask=mask)
 
