@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from forked_dvc import run_dvc
 from tiny_photos import photo_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,13 +102,7 @@ class Clone:
         """Runs DVC with this interpreter's scripts first on the path, as an active venv has."""
         environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        result = subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        result = run_dvc(*arguments, cwd=self.root, env=environment)
         if check and result.returncode:
             raise AssertionError(f"dvc {' '.join(arguments)}:\n{result.stdout}\n{result.stderr}")
         return result

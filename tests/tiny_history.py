@@ -5,11 +5,12 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+
+from forked_dvc import run_dvc
 
 GRAPH = """
 stages:
@@ -105,8 +106,7 @@ class History:
         self.dvc("repro")
 
     def dvc(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "dvc", *arguments]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True)
+        done = run_dvc(*arguments, cwd=self.root)
         assert done.returncode == 0, done.stderr
 
     def publish(self) -> None:
