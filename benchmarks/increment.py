@@ -53,7 +53,7 @@ FOLDERS = (
     "data/features/augmented",
 )
 """What a training photo is in; its split's other folders stay as they are."""
-TIME_NOTES = {"split": "it looks at one photo, but groups all of them again"}
+TIME_NOTES = {"split": "it looks at one photo, but reads and writes every row again"}
 MEMORY_NOTES = {
     "split": "it holds every row and fingerprint: some 6 KB a photo",
     "preprocess": "it holds every row: some 2 KB a photo",

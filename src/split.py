@@ -16,7 +16,7 @@ from compute import ComputeParams
 from photos.inspect import Candidate, inspect_all, resolve
 from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
-from photos.memory import Differences, look_at_all
+from photos.memory import Differences, Likenesses, look_at_all
 from photos.remote import locate
 from photos.second_look import compare_all
 from photos.source import DataParams, read_rows
@@ -72,9 +72,11 @@ def main() -> None:
     copies = {
         "difference": split.near_duplicates,
         "look": Differences(partial(compare_all, root, **limits), **kept),
+        "search": Likenesses(**kept),
     }
     candidates, rejected = resolve(inspected, **copies, place=place)
-    copies["look"].remember()
+    for found in ("look", "search"):
+        copies[found].remember()
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     splits = (
         [photo.subset for photo in candidates]

@@ -26,7 +26,7 @@ REACH = 0.3
 """Largest difference of two fingerprints with which the photos themselves are looked at."""
 
 _ROUND = 256  # looks in the first round; each has twice as many
-_TABLES, _KEY_BITS, _BATCH, _BLOCK = 48, 18, 1 << 21, 1 << 12
+_TABLES, _KEY_BITS, _BATCH, _BLOCK = 48, 18, 1 << 21, 1 << 10
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
 _COARSE = 0.45  # edges that agree no better than this without any shift are no pair
@@ -38,6 +38,11 @@ _LOWEST = sorted(
 _ROWS, _COLUMNS = (np.array(axis) for axis in zip(*_LOWEST, strict=True))
 # Mirroring a picture turns the sign of exactly its odd horizontal waves.
 MIRROR = np.packbits(_COLUMNS % 2 == 1).view(np.uint64)[0]
+
+Alike = tuple[int, int, float]
+"""Positions ``i < j`` of two fingerprints, and their difference."""
+
+Search = Callable[[Sequence[bytes]], list[Alike]]
 
 
 def fingerprint(image: np.ndarray) -> bytes:
@@ -53,6 +58,7 @@ def near_duplicates(
     *,
     difference: float,
     look: Callable[[list[tuple[int, int]]], Iterable[float | None]] | None = None,
+    search: Search | None = None,
 ) -> list[tuple[int, int]]:
     """Pairs of positions ``(i, j)``, ``i < j``, sorted, of photos that are one picture.
 
@@ -64,30 +70,60 @@ def near_duplicates(
         difference: the largest that still counts, from 0 (nothing is found) to 1.
         look: gives the differences of photos in pairs of positions, in their order. Where it
             gives ``None``, and without it, that of the fingerprints counts.
+        search: what :func:`find_alike` gives, by another way.
 
     """
     if difference <= 0 or len(fingerprints) < 2:
         return []
-    unique = sorted(set(fingerprints))
-    number = {mark: at for at, mark in enumerate(unique)}
-    greys = np.frombuffer(b"".join(unique), np.uint8).reshape(-1, SIDE, SIDE)
-    clear, views = _look(greys)
-    found = candidates(views[0], np.concatenate([views, views ^ MIRROR]), radius=RADIUS)
-    found = found[clear[found[:, 0]] & clear[found[:, 1]]]
-    found = _roughly_alike(greys, found)
-    places: list[list[int]] = [[] for _ in unique]
+    places: dict[bytes, list[int]] = {}
     for at, mark in enumerate(fingerprints):
-        places[number[mark]].append(at)
+        places.setdefault(mark, []).append(at)
+    unique = sorted(places)
+    first = [places[mark][0] for mark in unique]
     # Equal fingerprints were looked for once; a picture that is clear is a copy of itself.
     pairs = [
-        (places[at][0], more) for at in range(len(unique)) if clear[at] for more in places[at][1:]
+        (first[at], more)
+        for at, mark in enumerate(unique)
+        for more in places[mark][1:]
+        if _are_clear(_to_greys([mark]))[0]
     ]
-    doubtful = []
-    for one, other in found.tolist():
-        unlike = 1 - likeness(greys[one], greys[other])
-        if unlike <= REACH:
-            doubtful.append((unlike, *sorted((places[one][0], places[other][0]))))
+    doubtful = [
+        (unlike, *sorted((first[one], first[other])))
+        for one, other, unlike in (search or find_alike)(unique)
+    ]
     return sorted(pairs + _confirmed(sorted(doubtful), difference, look))
+
+
+def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = None) -> list[Alike]:
+    """Pairs that are alike enough for a look at the photos themselves, sorted.
+
+    Args:
+        fingerprints: sorted, no two of them equal.
+        new: positions; pairs without one of these are left out. Costs a comparison with all for
+            each of them, so that with many the whole search is faster.
+
+    """
+    if len(fingerprints) < 2:
+        return []
+    greys = _to_greys(fingerprints)
+    clear, views = _look(greys)
+    views = np.concatenate([views, views ^ MIRROR])
+    if new is None:
+        found = candidates(views[0], views, radius=RADIUS)
+    else:
+        found = candidates_with(new, views[0], views, radius=RADIUS)
+    found = found[clear[found[:, 0]] & clear[found[:, 1]]]
+    found = _roughly_alike(greys, found).tolist()
+    alike = [(one, other, 1 - likeness(greys[one], greys[other])) for one, other in found]
+    return [pair for pair in alike if pair[2] <= REACH]
+
+
+def _to_greys(fingerprints: Sequence[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def _are_clear(greys: np.ndarray) -> np.ndarray:
+    return greys.astype(np.float32, copy=False).std(axis=(1, 2)) >= _FAINT
 
 
 def _confirmed(
@@ -132,10 +168,8 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
 
     """
     size = len(hashes)
-    draw = np.random.Generator(np.random.PCG64(0))
     found = [np.empty(0, np.int64)]
-    for _ in range(_TABLES):
-        bits = draw.permutation(BITS)[:_KEY_BITS]
+    for bits in _table_bits():
         keys = _keys(hashes, bits)
         order = np.argsort(keys, kind="stable").astype(np.int32)
         counts = np.bincount(keys, minlength=1 << _KEY_BITS)
@@ -149,6 +183,27 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
                 found.append((one.astype(np.int64) * size + other)[one != other])
         found = [np.unique(np.concatenate(found))]
     return np.stack([found[0] // size, found[0] % size], axis=1)
+
+
+def candidates_with(
+    new: Sequence[int], hashes: np.ndarray, views: np.ndarray, *, radius: int
+) -> np.ndarray:
+    """Those of :func:`candidates` in which one of the positions ``new`` occurs."""
+    masks = np.array([sum(1 << int(bit) for bit in bits) for bits in _table_bits()], np.uint64)
+    found: set[tuple[int, int]] = set()
+    for at in new:
+        for differing in [*(hashes ^ view for view in views[:, at]), *(views ^ hashes[at])]:
+            near = np.flatnonzero(np.bitwise_count(differing) <= radius)
+            # Alike in all bits of a table: they would lie in one bucket.
+            met = (differing[near, None] & masks == 0).any(axis=1)
+            found |= {(min(at, one), max(at, one)) for one in near[met].tolist() if one != at}
+    return np.array(sorted(found), np.int64).reshape(-1, 2)
+
+
+def _table_bits() -> list[np.ndarray]:
+    """The bits whose values are the key of each table."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    return [draw.permutation(BITS)[:_KEY_BITS] for _ in range(_TABLES)]
 
 
 def _keys(hashes: np.ndarray, bits: np.ndarray) -> np.ndarray:
@@ -202,7 +257,7 @@ def _look(greys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     hashes = np.empty((len(_VIEWS), len(greys)), np.uint64)
     for start in range(0, len(greys), _BLOCK):
         block = greys[start : start + _BLOCK].astype(np.float32)
-        clear[start : start + _BLOCK] = block.std(axis=(1, 2)) >= _FAINT
+        clear[start : start + _BLOCK] = _are_clear(block)
         for view, waves in zip(hashes, _CUT_WAVES, strict=True):
             bits = (waves @ block @ waves.T)[:, _ROWS, _COLUMNS] > 0
             view[start : start + _BLOCK] = np.ascontiguousarray(np.packbits(bits, axis=1)).view(

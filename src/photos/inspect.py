@@ -10,7 +10,7 @@ from pathlib import Path
 
 from photos.crop import cut
 from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
-from photos.duplicates import SIDE, fingerprint, near_duplicates
+from photos.duplicates import SIDE, Search, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
@@ -114,6 +114,7 @@ def resolve(
     *,
     difference: float = 0.0,
     look: Look | None = None,
+    search: Search | None = None,
     place: Callable[[str, str], str] | None = None,
 ) -> tuple[list[Candidate], list[Rejected]]:
     """Sorts out faults, photos that are there twice, and groups that stand on several sides.
@@ -127,6 +128,8 @@ def resolve(
         inspected: every input row.
         difference: see :func:`photos.duplicates.near_duplicates`.
         look: compares photos that look alike; without it, their fingerprints decide.
+        search: finds those whose fingerprints are alike, in place of
+            :func:`photos.duplicates.find_alike`.
         place: gives each listing (or photo without one), by its key and given subset, a split.
             A group whose listings come to lie in several keeps the rows of the first of
             ``SUBSET_ORDER``: joined by a photo that was added, none of them ever moves.
@@ -143,7 +146,8 @@ def resolve(
     for item in usable:
         first = first_of.setdefault(item.photo_id, item)
         groups.join(key_of(item), key_of(first))
-    for one, other in find_copies(list(first_of.values()), difference=difference, look=look):
+    copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
+    for one, other in copies:
         pictures.join(one.photo_id, other.photo_id)
         groups.join(key_of(one), key_of(other))
 
@@ -196,7 +200,11 @@ def resolve(
 
 
 def find_copies(
-    items: Iterable[Inspected], *, difference: float, look: Look | None
+    items: Iterable[Inspected],
+    *,
+    difference: float,
+    look: Look | None,
+    search: Search | None = None,
 ) -> list[tuple[Inspected, Inspected]]:
     """Pairs that join all photos which are one picture; the order of ``items`` is of no effect."""
     marked = [item for item in items if item.fingerprint]
@@ -209,6 +217,7 @@ def find_copies(
         [item.fingerprint for item in marked],
         difference=difference,
         look=look_at if look else None,
+        search=search,
     )
     return [(marked[one], marked[other]) for one, other in near]
 

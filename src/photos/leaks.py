@@ -7,6 +7,7 @@ Works from the rows and fingerprints themselves and shares no grouping code with
 from collections import defaultdict
 from collections.abc import Sequence
 
+from photos.duplicates import Search
 from photos.inspect import Inspected, Look, find_copies
 from photos.manifest import Photo
 
@@ -17,6 +18,7 @@ def find_leak(
     *,
     difference: float,
     look: Look | None = None,
+    search: Search | None = None,
 ) -> str | None:
     """One line about photos of two splits that belong together, or ``None`` where there are none.
 
@@ -26,7 +28,7 @@ def find_leak(
     usable = [item for item in inspected if not item.fault]
     near: dict[int, list[int]] = defaultdict(list)
     number = {item.row.path: at for at, item in enumerate(usable)}
-    for one, other in find_copies(usable, difference=difference, look=look):
+    for one, other in find_copies(usable, difference=difference, look=look, search=search):
         near[number[one.row.path]].append(number[other.row.path])
         near[number[other.row.path]].append(number[one.row.path])
     sharing: dict[tuple[str, str], list[int]] = defaultdict(list)

@@ -7,7 +7,8 @@ Files that changed in the last seconds are not remembered, since a second change
 same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
 any time, and what is damaged is thrown away.
 
-How much two photos differ follows from their bytes alone, so it is kept by their two ids.
+How much two photos differ follows from their bytes alone, so it is kept by their two ids; and so
+does whether two fingerprints are alike, so only new ones are compared with all.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from photos.duplicates import Alike, find_alike
 from photos.faults import PhotoError
 from photos.inspect import Inspected
 from photos.remote import Store
@@ -37,6 +39,18 @@ _DIFFERENCES = (
     "CREATE TABLE IF NOT EXISTS differences (one TEXT, other TEXT, reader BLOB, difference REAL,"
     " PRIMARY KEY (one, other)) WITHOUT ROWID"
 )
+
+
+_SEARCHES = (
+    "CREATE TABLE IF NOT EXISTS searches (reader BLOB PRIMARY KEY, marks BLOB, alike BLOB,"
+    " digest BLOB)"
+)
+_MARK = 16
+"""Bytes of the digest by which a fingerprint is known."""
+
+_ALIKE = np.dtype([("one", "<u4"), ("other", "<u4"), ("unlike", "<f8")])
+_MANY_NEW = 32
+"""More new fingerprints than these, and than one in a thousand, are found by a whole search."""
 
 
 def look_at_all(
@@ -121,6 +135,60 @@ class Differences:
         _write(self._memory, _DIFFERENCES, changes)
 
 
+class Likenesses:
+    """Finds fingerprints that are alike, as :func:`photos.duplicates.find_alike` does.
+
+    Those that were searched before are not compared with each other again.
+
+    Args:
+        memory: the file that is kept.
+        settings: what else the answer depends on.
+
+    """
+
+    def __init__(self, *, memory: Path, settings: str = ""):
+        self._memory, self._reader = memory, _reader(settings)
+        self._marks: list[bytes] = []
+        self._alike: list[Alike] = []
+        self._recalled = False
+
+    def __call__(self, fingerprints: Sequence[bytes]) -> list[Alike]:
+        """Pairs of positions and their differences, sorted; no two fingerprints are equal."""
+        if not self._recalled:
+            self._marks, self._alike = _recall_search(self._memory, self._reader)
+            self._recalled = True
+        marks = [hashlib.sha256(item).digest()[:_MARK] for item in fingerprints]
+        if marks == self._marks:
+            return self._alike
+        before = {mark: at for at, mark in enumerate(self._marks)}
+        new = [at for at, mark in enumerate(marks) if mark not in before]
+        if len(new) > max(_MANY_NEW, len(marks) // 1000):
+            alike = find_alike(fingerprints)
+        else:
+            place = {before[mark]: at for at, mark in enumerate(marks) if mark in before}
+            alike = [
+                (*sorted((place[one], place[other])), unlike)
+                for one, other, unlike in self._alike
+                if one in place and other in place
+            ]
+            alike = sorted(alike + find_alike(fingerprints, new=new)) if new else sorted(alike)
+        self._marks, self._alike = marks, alike
+        return alike
+
+    def remember(self) -> None:
+        """Keeps what the last search found, and forgets what those before it did."""
+        if not self._recalled:
+            return
+        marks = b"".join(self._marks)
+        alike = np.array(self._alike, _ALIKE).tobytes()
+        digest = hashlib.sha256(marks + alike).digest()
+        changes = [
+            ("DELETE FROM searches", [()]),
+            ("INSERT INTO searches VALUES (?, ?, ?, ?)", [(self._reader, marks, alike, digest)]),
+        ]
+        _write(self._memory, _SEARCHES, changes)
+
+
 def _key(root: Path | Store, there: str, row: Row, reader: bytes) -> bytes | None:
     state = _state(root, row.path)
     if state is None:
@@ -174,6 +242,17 @@ def _recall(memory: Path, reader: bytes) -> dict[bytes, tuple[str, bytes]]:
 def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], float]:
     rows = _read(memory, "SELECT one, other, difference FROM differences WHERE reader = ?", reader)
     return {(one, other): value for one, other, value in rows if type(value) is float}
+
+
+def _recall_search(memory: Path, reader: bytes) -> tuple[list[bytes], list[Alike]]:
+    rows = _read(memory, "SELECT marks, alike, digest FROM searches WHERE reader = ?", reader)
+    for marks, alike, digest in rows:
+        # A pair that got lost would be a leak, so no bit may be another.
+        whole = all(type(value) is bytes for value in (marks, alike, digest))
+        if whole and hashlib.sha256(marks + alike).digest() == digest:
+            found = [marks[at : at + _MARK] for at in range(0, len(marks), _MARK)]
+            return found, np.frombuffer(alike, _ALIKE).tolist()
+    return [], []
 
 
 def _read(memory: Path, question: str, reader: bytes) -> list[tuple]:

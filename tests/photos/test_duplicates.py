@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from photos import duplicates
-from photos.duplicates import MIRROR, candidates, fingerprint, near_duplicates
+from photos.duplicates import (
+    MIRROR,
+    candidates,
+    candidates_with,
+    find_alike,
+    fingerprint,
+    near_duplicates,
+)
 from planted_copies import WAYS, scene
 
 PICTURES = 40
@@ -119,3 +128,30 @@ def test_mirroring_flips_exactly_the_bits_of_the_mask() -> None:
     hashes = np.array([0, MIRROR, MIRROR ^ np.uint64(1), 2**64 - 1], np.uint64)
     views = np.stack([hashes, hashes ^ MIRROR])
     assert candidates(hashes, views, radius=2).tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=14)), max_size=8
+    ),
+    new=st.sets(st.integers(0, 15)),
+)
+def test_a_search_for_new_ones_finds_what_the_whole_one_finds_of_them(
+    pairs: list[tuple[int, set[int]]], new: set[int]
+) -> None:
+    others = [one ^ sum(1 << bit for bit in flips) for one, flips in pairs]
+    hashes = np.array([*(one for one, _ in pairs), *others, 0, 1], np.uint64)
+    views = np.stack([hashes, hashes ^ np.uint64(5), hashes ^ MIRROR])
+    asked = [at for at in new if at < len(hashes)]
+    expected = candidates(hashes, views, radius=12).tolist()
+    found = candidates_with(asked, hashes, views, radius=12).tolist()
+    assert found == [pair for pair in expected if set(pair) & set(asked)]
+
+
+def test_of_new_pictures_all_copies_are_found_among_the_old_ones() -> None:
+    images = [way(image) for way in [np.asarray, *WAYS.values()] for image in ORIGINALS[:6]]
+    marks = sorted(set(marks_of(images)))
+    whole = find_alike(marks)
+    assert len(whole) > len(marks)
+    for new in ([0], [3, len(marks) - 1], range(len(marks))):
+        assert find_alike(marks, new=new) == [pair for pair in whole if set(pair[:2]) & set(new)]

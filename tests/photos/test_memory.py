@@ -1,15 +1,22 @@
 """What is remembered of earlier looks changes no answer, whatever happens to files or memory."""
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from photos import memory
+from photos.duplicates import find_alike, fingerprint
 from photos.faults import PhotoError
 from photos.inspect import Inspected, inspect
-from photos.memory import Differences, look_at_all
+from photos.memory import Differences, Likenesses, look_at_all
 from photos.source import Row
+from planted_copies import WAYS, scene
 from tiny_photos import photo_bytes
 
 
@@ -145,3 +152,69 @@ def test_looks_and_differences_lie_in_one_file(root: Path) -> None:
     asked: list[str] = []
     looks(root, asked)
     assert asked == []
+
+
+MARKS = sorted(
+    {
+        fingerprint(np.ascontiguousarray(way(scene(seed))))
+        for way in (np.asarray, WAYS["mirrored"], WAYS["3 % cut all round"], WAYS["quality 15"])
+        for seed in range(3)
+    }
+)
+
+
+@settings(max_examples=40)
+@given(
+    history=st.lists(st.sets(st.integers(0, len(MARKS) - 1)), min_size=2, max_size=5),
+    many=st.sampled_from([0, 4, 100]),
+)
+def test_whatever_was_searched_before_the_same_pairs_are_alike(
+    history: list[set[int]], many: int, folder: Path
+) -> None:
+    (folder / "likenesses.db").unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "_MANY_NEW", many)
+        for chosen in history:
+            marks = [MARKS[at] for at in sorted(chosen)]
+            alike = Likenesses(memory=folder / "likenesses.db")
+            assert alike(marks) == find_alike(marks)
+            assert alike(marks) == find_alike(marks)  # as the last check asks once more
+            alike.remember()
+
+
+def test_only_new_fingerprints_are_searched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    def spy(marks: list[bytes], *, new: list[int] | None = None) -> list:
+        searched.append(new)
+        return find_alike(marks, new=new)
+
+    monkeypatch.setattr(memory, "find_alike", spy)
+
+    def search(marks: list[bytes], **settings: str) -> None:
+        alike = Likenesses(memory=tmp_path / "looks.db", **settings)
+        alike(marks)
+        alike.remember()
+
+    search(MARKS[1:])
+    search(MARKS[1:])
+    search(MARKS)
+    search(MARKS[:-1])
+    assert searched == [None, [0]]
+    search(MARKS, settings="no PNG")
+    assert searched == [None, [0], None]
+
+
+def test_a_changed_bit_in_what_was_found_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "looks.db"
+    for place in range(2):
+        known = Likenesses(memory=file)
+        expected = known(MARKS)
+        known.remember()
+        with closing(sqlite3.connect(file)) as table, table:
+            ((*found,),) = table.execute("SELECT marks, alike FROM searches").fetchall()
+            found[place] = bytes([found[place][0] ^ 1]) + found[place][1:]
+            table.execute("UPDATE searches SET marks = ?, alike = ?", found)
+        assert Likenesses(memory=file)(MARKS) == expected
