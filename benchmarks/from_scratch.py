@@ -102,6 +102,10 @@ def main() -> None:
 
     changes = {**RECIPE, "model.threads": options.threads, **chosen}
 
+    variant = [options.only] if options.only else []
+    if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):
+        variant += [f"{len(names)}_classes_every_{options.every}"]
+    recorded = not (options.val or options.first)
     figures: dict[str, float | str] = {"classes": len(names), "minutes": options.minutes}
     for seed in options.seeds:
         looks = {}
@@ -131,15 +135,13 @@ def main() -> None:
         if "ours" in looks and looks.get("reference"):
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
-    ours = [figures.get(f"ours, seed {seed}: {split} top-1") for seed in options.seeds]
-    if all(isinstance(value, float) for value in ours):
-        figures[f"ours: mean {split} top-1 of {len(ours)} seeds"] = round(np.mean(ours), 4)
-    if options.val or options.first:
-        return
-    variant = [options.only] if options.only else []
-    if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):
-        variant += [f"{len(names)}_classes_every_{options.every}"]
-    record("-".join(["from_scratch", *variant]), figures=figures)
+        done = options.seeds[: options.seeds.index(seed) + 1]
+        ours = [figures.get(f"ours, seed {one}: {split} top-1") for one in done]
+        if all(isinstance(value, float) for value in ours):
+            figures[f"ours: mean {split} top-1"] = round(np.mean(ours), 4)
+            figures["ours: seeds"] = len(ours)
+        if recorded:  # after each seed: whoever stops it keeps what is done
+            record("-".join(["from_scratch", *variant]), figures=figures)
 
 
 def compete(recipe, root: Path, seconds: float, **given) -> Trained:

@@ -34,7 +34,7 @@ TOLD = {"augment.copies", "train.finetune_epochs"}
 """Params that say how long training takes: where a person chose both, there is nothing to fit."""
 
 COUNTED = ("augment", "embed", "train")
-SAFETY = 0.96
+SAFETY = 0.9
 """The share of the time that is planned for; rates of shared machines vary."""
 MOST_COPIES, MOST_EPOCHS = 100, 200
 TRIAL_ROWS = 3000
