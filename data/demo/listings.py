@@ -9,7 +9,7 @@ from bodies import outline
 from camera import frame_vehicle
 from catalogue import MODELS
 from finish import Dealer, add_grain, encode, expose, grade, soften
-from paints import draw_paint
+from paints import deal_colours, mix_paint
 from scenes import KINDS, Scene, build_scene, draw_background
 from vehicles import (
     Vehicle,
@@ -21,6 +21,8 @@ from vehicles import (
 
 # Width and height in pixels, and how often.
 SIZES = ((480, 360), (480, 360), (480, 320), (512, 384), (540, 360), (400, 400), (420, 560))
+# Photos of a listing, and how frequent that is. Many small listings show more vehicles.
+FREQUENT = {2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0}
 OVERSAMPLING = 2
 
 
@@ -31,6 +33,7 @@ class Listing:
     number: int  # from 1
     model: int  # index into catalogue.MODELS
     photos: int
+    colour: int  # index into paints.PALETTE
 
     @property
     def name(self) -> str:
@@ -57,23 +60,31 @@ def generator(seed: int, *key: int) -> np.random.Generator:
 def plan_listings(seed: int, photos_per_model: int) -> list[Listing]:
     """Listings of 2 to 5 photos, `photos_per_model` in all for each model, in shuffled order."""
     rng = generator(seed, 0)
-    sizes: list[tuple[int, int]] = []
+    planned: list[tuple[int, int, int]] = []
     for model in range(len(MODELS)):
-        left = photos_per_model
-        while left:
-            choices = [n for n in (2, 3, 4, 5) if n <= left and left - n != 1]
-            taken = int(rng.choice(choices))
-            sizes.append((model, taken))
-            left -= taken
+        sizes = _listing_sizes(rng, photos_per_model)
+        colours = deal_colours(rng, len(sizes))
+        planned += [(model, *pair) for pair in zip(sizes, colours, strict=True)]
     # Numbers given in the order of the catalogue would tell the class.
-    order = rng.permutation(len(sizes))
-    return [Listing(i + 1, *sizes[k]) for i, k in enumerate(order)]
+    order = rng.permutation(len(planned))
+    return [Listing(i + 1, *planned[k]) for i, k in enumerate(order)]
+
+
+def _listing_sizes(rng: np.random.Generator, photos: int) -> list[int]:
+    """Sizes of 2 to 5 that add up to `photos`; small ones are more frequent."""
+    sizes: list[int] = []
+    while left := photos - sum(sizes):
+        # One photo may not be left over.
+        choices = np.array([n for n in FREQUENT if n <= left and left - n != 1])
+        weights = np.array([FREQUENT[int(n)] for n in choices])
+        sizes.append(int(rng.choice(choices, p=weights / weights.sum())))
+    return sizes
 
 
 def draw_vehicle_for(seed: int, listing: Listing) -> Vehicle:
-    """The listing's vehicle; its paint and rims do not depend on its class."""
+    """The listing's vehicle; its rims do not depend on its class."""
     rng = generator(seed, listing.number, 0)
-    return Vehicle(listing.model, draw_paint(rng), int(rng.integers(4)))
+    return Vehicle(listing.model, mix_paint(rng, listing.colour), int(rng.integers(4)))
 
 
 def _azimuth(rng: np.random.Generator, index: int) -> float:

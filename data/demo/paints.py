@@ -1,4 +1,4 @@
-"""Paint colours: drawn for a listing without a look at its class."""
+"""Paint colours, shared out so that they tell nothing of a vehicle's model."""
 
 import numpy as np
 
@@ -26,9 +26,25 @@ PALETTE: tuple[tuple[tuple[float, float, float], float, float], ...] = (
 _WEIGHTS = np.array([weight for *_, weight in PALETTE]) / sum(weight for *_, weight in PALETTE)
 
 
-def draw_paint(rng: np.random.Generator) -> Paint:
-    """A paint from PALETTE, slightly varied."""
-    colour, flakes, _ = PALETTE[int(rng.choice(len(PALETTE), p=_WEIGHTS))]
+def deal_colours(rng: np.random.Generator, count: int) -> list[int]:
+    """Indices into PALETTE for `count` vehicles, shuffled: each colour as often as its weight says.
+
+    Systematic sampling: a colour's number is its share of `count`, rounded up or down. Drawn one
+    by one, half of the models would have no black vehicle, say, and a network could learn that.
+    """
+    places = (np.arange(count) + rng.random()) / count
+    colours = np.searchsorted(np.cumsum(_WEIGHTS)[:-1], places, side="right")
+    return [int(colour) for colour in rng.permutation(colours)]
+
+
+def mix_paint(rng: np.random.Generator, colour: int) -> Paint:
+    """A paint of this index into PALETTE, slightly varied."""
+    rgb, flakes, _ = PALETTE[colour]
     level = rng.uniform(0.75, 1.25)
-    varied = tuple(float(np.clip(c * level * rng.uniform(0.92, 1.08), 0.004, 0.80)) for c in colour)
+    varied = tuple(float(np.clip(c * level * rng.uniform(0.92, 1.08), 0.004, 0.80)) for c in rgb)
     return Paint(varied, flakes, bool(rng.random() < 0.3))
+
+
+def draw_paint(rng: np.random.Generator) -> Paint:
+    """Any paint, by the weights of PALETTE."""
+    return mix_paint(rng, int(rng.choice(len(PALETTE), p=_WEIGHTS)))

@@ -20,7 +20,8 @@ import listings as demo_listings  # noqa: E402
 from bodies import outline  # noqa: E402
 from camera import frame_vehicle  # noqa: E402
 from catalogue import MODELS  # noqa: E402
-from listings import draw_vehicle_for, plan_listings  # noqa: E402
+from listings import Listing, draw_vehicle_for, plan_listings  # noqa: E402
+from paints import PALETTE  # noqa: E402
 from vehicles import bounding_box, silhouette  # noqa: E402
 
 # One worker of pytest-xdist for all, so that the set is rendered once.
@@ -140,7 +141,7 @@ def test_photos_are_jpegs_of_decent_size_with_boxes_inside(rendered: Path, rows:
 
 @pytest.mark.parametrize("model", range(12))
 def test_box_is_tight_about_the_vehicle(model: int) -> None:
-    vehicle = draw_vehicle_for(3, demo_listings.Listing(1, model, 2))
+    vehicle = draw_vehicle_for(3, Listing(1, model, 2, 0))
     size = (480, 360)
     for azimuth in (0.6, 1.6, -2.4):
         camera = frame_vehicle(outline(model), azimuth, 1.6, 1.6, size, 0.8, (0.5, 0.55))
@@ -151,14 +152,19 @@ def test_box_is_tight_about_the_vehicle(model: int) -> None:
         assert np.abs(box - found).max() <= 1.5
 
 
-def test_paint_does_not_depend_on_the_class() -> None:
-    for number in range(1, 40):
-        paints = {
-            draw_vehicle_for(3, demo_listings.Listing(number, model, 2)).paint
-            for model in (0, 5, 11)
-        }
-        assert len(paints) == 1
-    drawn = {draw_vehicle_for(3, demo_listings.Listing(n, 0, 2)).paint for n in range(1, 40)}
+def test_paint_tells_nothing_of_the_model() -> None:
+    shares = np.array([weight for *_, weight in PALETTE])
+    shares /= shares.sum()
+    for seed in (3, 4):
+        planned = plan_listings(seed, 72)
+        for model in range(len(MODELS)):
+            colours = [listing.colour for listing in planned if listing.model == model]
+            counts = np.bincount(colours, minlength=len(PALETTE))
+            assert (np.abs(counts - shares * len(colours)) < 1).all()
+
+
+def test_vehicles_of_one_colour_differ() -> None:
+    drawn = {draw_vehicle_for(3, Listing(number, 0, 2, 6)).paint for number in range(1, 40)}
     assert len(drawn) == 39
 
 
