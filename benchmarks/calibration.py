@@ -28,22 +28,26 @@ def main() -> None:
     seeds = [int(word) for word in sys.argv[1:]] or list(range(5))
     figures: dict[str, float | str] = {}
     kept = 0
-    for seed in seeds:
+    for count, seed in enumerate(seeds, 1):
         found = run(seed)
-        print(f"seed {seed}: top-1 {found['top1']}, calibration error {found['ece']}", flush=True)
         figures |= {f"{name}, seed {seed}": found[name] for name in SHOWN if name in found}
-        if "auto_precision_high" not in found:  # nothing tagged, or photos of one listing
+        if "auto_precision_high" in found:
+            low, high = found["auto_precision_low"], found["auto_precision_high"]
+            kept += high >= found["promise"]
+            figures[f"auto_precision interval, seed {seed}"] = f"{low:.3f} to {high:.3f}"
+        else:  # nothing tagged, or photos of one listing
             figures[f"auto_precision interval, seed {seed}"] = "none"
-            continue
-        low, high = found["auto_precision_low"], found["auto_precision_high"]
-        kept += high >= found["promise"]
-        figures[f"auto_precision interval, seed {seed}"] = f"{low:.3f} to {high:.3f}"
-    errors = [value for name, value in figures.items() if name.startswith("ece,")]
-    figures |= {
-        "largest ece": max(errors),
-        "seeds whose interval reaches the promise": f"{kept} of {len(seeds)}",
+        keep(figures, kept=kept, count=count)
+
+
+def keep(figures: dict[str, float | str], *, kept: int, count: int) -> None:
+    """Records the seeds that are done: whoever stops the others has these."""
+    largest = max(value for name, value in figures.items() if name.startswith("ece,"))
+    summary = {
+        "largest ece": largest,
+        "seeds whose interval reaches the promise": f"{kept} of {count}",
     }
-    record("calibration", figures=figures)
+    record("calibration", figures={**figures, **summary})
 
 
 def run(seed: int) -> dict[str, float]:

@@ -21,6 +21,7 @@ first seed alone.
 An hour and a quarter on 2 cores as it stands: short trials of our stages come before the first run.
 """
 
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,6 @@ def main() -> None:
     variant = [options.only] if options.only else []
     if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):
         variant += [f"{len(names)}_classes_every_{options.every}"]
-    recorded = not (options.val or options.first)
     figures: dict[str, float | str] = {"classes": len(names), "minutes": options.minutes}
     for seed in options.seeds:
         looks = {}
@@ -135,13 +135,16 @@ def main() -> None:
         if "ours" in looks and looks.get("reference"):
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
-        done = options.seeds[: options.seeds.index(seed) + 1]
-        ours = [figures.get(f"ours, seed {one}: {split} top-1") for one in done]
-        if all(isinstance(value, float) for value in ours):
-            figures[f"ours: mean {split} top-1"] = round(np.mean(ours), 4)
-            figures["ours: seeds"] = len(ours)
-        if recorded:  # after each seed: whoever stops it keeps what is done
-            record("-".join(["from_scratch", *variant]), figures=figures)
+        if not (options.val or options.first):
+            keep(figures, variant)
+
+
+def keep(figures: dict[str, float | str], variant: list[str]) -> None:
+    """Records the seeds that are done: whoever stops the others has these."""
+    tops = [value for key, value in figures.items() if re.match(r"ours, seed \d+: \w+ top-1", key)]
+    if tops and all(isinstance(value, float) for value in tops):
+        figures = {**figures, "ours: mean top-1": round(np.mean(tops), 4), "ours: seeds": len(tops)}
+    record("-".join(["from_scratch", *variant]), figures=figures)
 
 
 def compete(recipe, root: Path, seconds: float, **given) -> Trained:

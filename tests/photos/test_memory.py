@@ -192,6 +192,7 @@ def test_only_new_fingerprints_are_searched_for(
         return find_alike(marks, new=new)
 
     monkeypatch.setattr(memory, "find_alike", spy)
+    monkeypatch.setattr(memory, "_MANY_NEW", 1)
 
     def search(marks: list[bytes], **settings: str) -> None:
         alike = Likenesses(memory=tmp_path / "looks.db", **settings)
