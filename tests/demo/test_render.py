@@ -163,6 +163,12 @@ def test_paint_tells_nothing_of_the_model() -> None:
             assert (np.abs(counts - shares * len(colours)) < 1).all()
 
 
+def test_neither_shade_nor_rims_depend_on_the_model() -> None:
+    for number in range(1, 40):
+        vehicles = [draw_vehicle_for(3, Listing(number, model, 2, 6)) for model in (0, 5, 11)]
+        assert len({(vehicle.paint, vehicle.rim) for vehicle in vehicles}) == 1
+
+
 def test_vehicles_of_one_colour_differ() -> None:
     drawn = {draw_vehicle_for(3, Listing(number, 0, 2, 6)).paint for number in range(1, 40)}
     assert len(drawn) == 39
