@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import yaml
 
@@ -252,6 +253,21 @@ def make_folders(
         for photo in photos_of(root, split):
             folder = root / f"folders/{split}/{names.index(photo.label):03d}"
             place(photo, folder / f"{photo.photo_id}.jpg")
+
+
+def make_pixel_files(root: Path, splits: Sequence[str]) -> None:
+    """``pixels/SPLIT/NUMBER OF CLASS/PHOTO ID.png``: what :func:`arrays` has, without loss."""
+    for split in splits:
+        for number in range(len(label_names(root))):
+            (root / f"pixels/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
+        for image, target, photo in zip(*arrays(root, split), strict=True):
+            file = root / f"pixels/{split}/{target:03d}/{photo}.png"
+            cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def pixel_files(root: Path, split: str) -> dict[str, Path]:
+    """The files of :func:`make_pixel_files` by photo id."""
+    return {file.stem: file for file in sorted((root / "pixels" / split).rglob("*.png"))}
 
 
 def link_from(source: Path) -> Callable[[Photo, Path], None]:

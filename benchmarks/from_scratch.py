@@ -1,6 +1,7 @@
 """Thirty classes of real cars from random weights, in the same minutes: ours and two others.
 
     python benchmarks/from_scratch.py [--source FOLDER] [--minutes 13] [--seeds 0 1 2]
+    python benchmarks/from_scratch.py --only ours --seeds 1 2 --add    # to what is recorded
     python benchmarks/from_scratch.py --first 3 --only ours --seeds 0 --set train.lr=0.2
 
 Every sixth of the sorted class names of Stanford Cars, the first 30, split as the set's own
@@ -46,7 +47,7 @@ from contest import (
     read_folder,
     read_source,
 )
-from measure import record
+from measure import earlier_figures, record
 from photos.manifest import Photo
 from timed_stages import train_for
 
@@ -84,6 +85,7 @@ def main() -> None:
     parser = arguments(__doc__, minutes=13)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", choices=("ours", "plain", "reference"))
+    parser.add_argument("--add", action="store_true", help="keep the seeds that are recorded")
     parser.add_argument("--val", action="store_true", help="score on val and record nothing")
     parser.add_argument("--classes", type=int, default=stanford_cars.CLASSES)
     parser.add_argument(
@@ -103,10 +105,12 @@ def main() -> None:
 
     changes = {**RECIPE, "model.threads": options.threads, **chosen}
 
-    variant = [options.only] if options.only else []
+    variant = [options.only] if options.only and not options.add else []
     if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):
         variant += [f"{len(names)}_classes_every_{options.every}"]
-    figures: dict[str, float | str] = {"classes": len(names), "minutes": options.minutes}
+    result = "-".join(["from_scratch", *variant])
+    figures: dict[str, float | str] = earlier_figures(result) if options.add else {}
+    figures |= {"classes": len(names), "minutes": options.minutes}
     for seed in options.seeds:
         looks = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -136,15 +140,15 @@ def main() -> None:
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
         if not (options.val or options.first):
-            keep(figures, variant)
+            keep(result, figures)
 
 
-def keep(figures: dict[str, float | str], variant: list[str]) -> None:
+def keep(name: str, figures: dict[str, float | str]) -> None:
     """Records the seeds that are done: whoever stops the others has these."""
     tops = [value for key, value in figures.items() if re.match(r"ours, seed \d+: \w+ top-1", key)]
     if tops and all(isinstance(value, float) for value in tops):
         figures = {**figures, "ours: mean top-1": round(np.mean(tops), 4), "ours: seeds": len(tops)}
-    record("-".join(["from_scratch", *variant]), figures=figures)
+    record(name, figures=figures)
 
 
 def compete(recipe, root: Path, seconds: float, **given) -> Trained:

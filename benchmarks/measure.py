@@ -20,7 +20,9 @@ from typing import NamedTuple
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
 LIBRARIES = {
+    "autogluon.multimodal": "autogluon",
     "dvc": "dvc",
+    "fastai": "fastai",
     "jax": "jax",
     "keras": "keras",
     "keras-cv": "keras_cv",
@@ -28,7 +30,9 @@ LIBRARIES = {
     "opencv-python": "cv2",
     "scikit-learn": "sklearn",
     "tensorflow": "tensorflow",
+    "timm": "timm",
     "torch": "torch",
+    "ultralytics": "ultralytics",
 }
 """Distributions whose versions are recorded where they are installed, and what they import as."""
 
@@ -100,6 +104,12 @@ def record(
         print(f"{name}: {key}: {ratio.value:.2f} times ({low:.2f} to {high:.2f}{bar})")
     for key, figure in figures.items():
         print(f"{name}: {key}: {figure}")
+
+
+def earlier_figures(name: str) -> dict[str, float | str]:
+    """What :func:`record` has written under a name, for a run that adds to it; nothing if never."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text())["figures"] if file.is_file() else {}
 
 
 def machine() -> dict[str, str | int]:
