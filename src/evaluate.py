@@ -64,14 +64,15 @@ def main() -> None:
         )
 
     val_logits, logits = np.split(look(network, both), [len(val.samples)])
+    val_crops, crops = ([sample.crop for sample in feed.samples] for feed in (val, test))
     calibration = calibrate(
-        val_logits, val.targets, make_numbers(makes), precision=evaluate.precision
+        val_logits, val.targets, make_numbers(makes), val_crops, precision=evaluate.precision
     )
     listings = np.array([sample.listing or sample.photo_id for sample in test.samples])
-    outcome = Outcome(logits, test.targets, listings, names, makes, calibration)
+    outcome = Outcome(logits, test.targets, listings, crops, names, makes, calibration)
     sizes = [(sample.width, sample.height) for sample in test.samples]
     figures = summarise(outcome)
-    figures |= by_photo(outcome.right, sizes, [sample.crop for sample in test.samples])
+    figures |= by_photo(outcome.right, sizes, crops)
     figures["val_photos"] = len(val.samples)
 
     write_calibration(CALIBRATION, calibration)

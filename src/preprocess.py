@@ -74,6 +74,14 @@ def main() -> None:
     }
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
+    method = preprocess.crop.method
+    if not crops[method]:
+        usual, photos = crops.most_common(1)[0]
+        instead = "no method" if usual == "none" else usual
+        print(
+            f"note: preprocess.crop.method: {method} cropped no photo; {instead} cropped "
+            f"{photos} of {len(manifest)}"
+        )
 
 
 def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:

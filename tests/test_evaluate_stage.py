@@ -16,6 +16,7 @@ import explain
 import stage
 import tiny_bundle
 from model.calibration import read_calibration
+from photos.shards import list_shards, read_shard
 from photos.tables import read_table
 from review.figures import direction
 from tiny_bundle import LABELS, MISLABELLED
@@ -75,10 +76,14 @@ def test_figures_are_those_of_the_predictions(figures, rows):
 
 def test_decisions_follow_the_calibration(evaluated: Path, figures, rows):
     calibration = read_calibration(evaluated / "models/calibration.json")
-    assert calibration.precision == 0.8
+    assert (calibration.precision, calibration.crop) == (0.8, "box")
+    shards = map(read_shard, list_shards(evaluated / "data/processed/test"))
+    boxed = {sample.photo_id for _, samples in shards for sample in samples if sample.crop == "box"}
+    assert 0 < len(boxed) < len(rows)
     for row in rows:
         reaches = float(row["confidence"]) >= calibration.threshold - 1e-6
-        assert (row["decision"] == "auto") == reaches
+        assert (row["decision"] == "auto") == (reaches and row["photo_id"] in boxed)
+        assert row["photo_id"] in boxed or row["decision"] == "review"
     assert figures["auto_threshold"] == pytest.approx(calibration.threshold, abs=1e-6)
     assert figures["temperature"] == pytest.approx(calibration.temperature, abs=1e-6)
 
@@ -139,6 +144,7 @@ def test_without_val_photos_nothing_is_tagged(evaluated: Path, tmp_path: Path, m
         "precision": 0.8,
         "threshold": None,
         "make_threshold": None,
+        "crop": None,
     }
     assert {row["decision"] for row in read_table(Path("metrics/predictions.csv"))} == {"review"}
     assert figures["auto_rate"] == figures["backoff_rate"] == 0

@@ -97,6 +97,17 @@ def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
     assert changed == [row["photo_id"] for row in project.manifest() if row["path"] == GOOD[0][0]]
 
 
+def test_a_method_that_never_finds_anything_is_pointed_out(
+    ready: Project, capsys: pytest.CaptureFixture
+) -> None:
+    ready.preprocess()  # by labelled boxes, of which there are none
+    note = "note: preprocess.crop.method: box cropped no photo; no method cropped 8 of 8"
+    assert note in capsys.readouterr().out
+    ready.set(preprocess={"crop": {"method": "none", "margin": 0.05}})
+    ready.preprocess()
+    assert "note:" not in capsys.readouterr().out
+
+
 def test_a_new_photo_changes_one_shard(ready: Project) -> None:
     ready.set(split={"method": "stable"}, preprocess={"shards": 8})
     ready.split()

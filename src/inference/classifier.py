@@ -106,7 +106,7 @@ class Classifier:
         """
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         makes = make_probability(probabilities, self.make_of)
-        decisions = decide(probabilities, self.make_of, self.calibration)
+        decisions = decide(probabilities, self.make_of, self.calibration, crops)
         return [
             Verdict(
                 [
@@ -114,10 +114,10 @@ class Classifier:
                     for index in best
                 ],
                 float(make),
-                decision if set(cropped) <= {self.preparation.crop.method} else "review",
+                decision,
             )
-            for row, best, make, decision, cropped in zip(
-                probabilities, order.tolist(), makes, decisions, crops, strict=True
+            for row, best, make, decision in zip(
+                probabilities, order.tolist(), makes, decisions, strict=True
             )
         ]
 

@@ -10,7 +10,7 @@ from stage import StageError
 
 
 def write_calibration(file: Path, calibration: Calibration) -> None:
-    """Writes ``{"temperature", "precision", "threshold", "make_threshold"}``."""
+    """Writes ``{"temperature", "precision", "threshold", "make_threshold", "crop"}``."""
     file.write_text(json.dumps(calibration.model_dump(), indent=1) + "\n")
 
 

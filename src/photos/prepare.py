@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 import cv2
 import numpy as np
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from params import Float, Section
 from photos import grabcut
@@ -32,7 +32,11 @@ Side = Annotated[int, Field(ge=32, le=1024)]
 
 
 class CropParams(Section):
-    """How the background is cut away: ``method``, then what ``fallback`` names, in this order."""
+    """How the background is cut away: ``method``, then what ``fallback`` names, in this order.
+
+    The fallback may name the method too, and has no effect where that is ``none``: so another
+    method can be tried out in one line.
+    """
 
     method: Literal["box", "detector", "grabcut", "none"]
     fallback: list[Literal["box", "detector", "grabcut"]] = Field(default_factory=list)
@@ -41,12 +45,9 @@ class CropParams(Section):
 
     @field_validator("fallback")
     @classmethod
-    def _each_once(cls, fallback: list[str], info: ValidationInfo) -> list[str]:
-        method = info.data.get("method")
-        if fallback and method == "none":
-            raise ValueError(f"expected [] while method is none, found {fallback}")
-        if len({method, *fallback}) < 1 + len(fallback):
-            raise ValueError(f"expected each method once, {method} being the first: {fallback}")
+    def _each_once(cls, fallback: list[str]) -> list[str]:
+        if len(set(fallback)) < len(fallback):
+            raise ValueError(f"expected each method once, found {fallback}")
         return fallback
 
     @model_validator(mode="after")
@@ -58,7 +59,7 @@ class CropParams(Section):
     @property
     def chain(self) -> tuple[str, ...]:
         """The methods in the order in which they are tried; the whole photo comes after them."""
-        return tuple(name for name in (self.method, *self.fallback) if name != "none")
+        return () if self.method == "none" else tuple(dict.fromkeys((self.method, *self.fallback)))
 
     @property
     def uses_detector(self) -> bool:

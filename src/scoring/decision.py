@@ -7,6 +7,7 @@ any label is looked at, each order stopping at the first threshold that is not p
 """
 
 import math
+from collections.abc import Collection, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -26,13 +27,15 @@ class Calibration(Section):
 
     ``temperature`` divides the logits. ``threshold`` and ``make_threshold`` are the lowest
     probabilities at which a model, or else a make, is tagged without a person; ``None`` where val
-    could not prove ``precision``, so that nothing is.
+    could not prove ``precision``, so that nothing is. They hold for photos whose background was
+    cut away by ``crop``, as that of most val photos was; ``None`` where there are none.
     """
 
     temperature: Annotated[float, Field(gt=0)]
     precision: Annotated[float, Field(gt=0, lt=1)]
     threshold: Share | None
     make_threshold: Share | None
+    crop: str | None
 
 
 def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarray:
@@ -48,22 +51,30 @@ def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarr
     return np.minimum((probabilities * same).sum(axis=1), 1.0)
 
 
-def decide(probabilities: np.ndarray, make_of: np.ndarray, calibration: Calibration) -> list[str]:
+def decide(
+    probabilities: np.ndarray,
+    make_of: np.ndarray,
+    calibration: Calibration,
+    crops: Sequence[Collection[str]],
+) -> list[str]:
     """What to do with each photo: ``auto``, ``make`` or ``review``.
 
     ``auto``: the model may be tagged; the probability of the predicted class reaches
     ``threshold``. ``make``: only its make may be; the summed probability of that make reaches
-    ``make_threshold``. ``review``: a person decides.
+    ``make_threshold``. ``review``: a person decides, as always where a photo was cropped in
+    another way than those that proved the thresholds.
 
     Args:
         probabilities: calibrated, float ``(n, classes)``, rows sum to 1.
         make_of: int ``(classes,)``, the make of each class.
         calibration: temperature and thresholds.
+        crops: how the photos behind each row were cropped.
 
     """
+    known = np.array([set(ways) <= {calibration.crop} for ways in crops], bool)
     auto = _reaches(probabilities.max(axis=1), calibration.threshold)
     make = _reaches(make_probability(probabilities, make_of), calibration.make_threshold)
-    return np.where(auto, "auto", np.where(make, "make", "review")).tolist()
+    return np.select([auto & known, make & known], ["auto", "make"], "review").tolist()
 
 
 def _reaches(confidence: np.ndarray, threshold: float | None) -> np.ndarray:
@@ -71,16 +82,28 @@ def _reaches(confidence: np.ndarray, threshold: float | None) -> np.ndarray:
 
 
 def calibrate(
-    logits: np.ndarray, targets: np.ndarray, make_of: np.ndarray, *, precision: float
+    logits: np.ndarray,
+    targets: np.ndarray,
+    make_of: np.ndarray,
+    crops: Sequence[str],
+    *,
+    precision: float,
 ) -> Calibration:
     """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
+
+    Photos that were cropped otherwise than most are left out.
 
     Args:
         logits: float ``(n, classes)`` of photos that training did not learn from; ``n`` may be 0.
         targets: int ``(n,)``. make_of: int ``(classes,)``.
+        crops: how each photo was cropped, ``(n,)``.
         precision: the promise of either threshold, in (0, 1).
 
     """
+    # Of ways that are as frequent as each other the first by name, whatever order photos come in.
+    crop = max(sorted(set(crops)), key=list(crops).count, default=None)
+    alike = np.array([way == crop for way in crops], bool)
+    logits, targets = logits[alike], targets[alike]
     temperature = fit_temperature(logits, targets) if len(targets) else 1.0
     probabilities = to_probabilities(logits, temperature)
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -96,6 +119,7 @@ def calibrate(
         precision=precision,
         threshold=threshold,
         make_threshold=make_threshold,
+        crop=crop,
     )
 
 
@@ -122,14 +146,16 @@ def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: flo
     fewest = _fewest(precision, 1 - CONFIDENCE)
     starts = [photos // 2**power for power in range(1, 30) if photos // 2**power >= fewest]
     level = (1 - CONFIDENCE) / max(1, len(starts))
-    proven = []
+    counts = np.flatnonzero(last_of_equals) + 1
+    counts = counts[counts >= _fewest(precision, level)]
+    holds = binom.cdf(mistakes[counts - 1], counts, 1 - precision) <= level
+    proven = 0
     for start in starts or [0]:
-        for count in range(max(start, _fewest(precision, level)), photos + 1):
-            if last_of_equals[count - 1]:
-                if binom.cdf(mistakes[count - 1], count, 1 - precision) > level:
-                    break
-                proven.append(count)
-    return float(ranked[max(proven) - 1]) if proven else None
+        tried = counts >= start
+        until = np.flatnonzero(~holds & tried)
+        passed = counts[tried][: until[0] - (~tried).sum() if len(until) else None]
+        proven = max([proven, *passed[-1:].tolist()])
+    return float(ranked[proven - 1]) if proven else None
 
 
 def _fewest(precision: float, level: float) -> int:

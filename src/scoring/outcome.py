@@ -22,6 +22,7 @@ class Outcome:
     Args:
         logits: float ``(n, classes)``. targets: int ``(n,)``.
         listings: ``(n,)``, equal for photos of one listing.
+        crops: ``(n,)``, how each photo was cropped.
         names, makes: of each class.
         calibration: temperature and thresholds.
 
@@ -30,6 +31,7 @@ class Outcome:
     logits: np.ndarray
     targets: np.ndarray
     listings: np.ndarray
+    crops: Sequence[str]
     names: Sequence[str]
     makes: Sequence[str]
     calibration: Calibration
@@ -69,4 +71,5 @@ class Outcome:
 
     @cached_property
     def decided(self) -> list[str]:
-        return decide(self.probabilities, self.make_of, self.calibration)
+        crops = [{crop} for crop in self.crops]
+        return decide(self.probabilities, self.make_of, self.calibration, crops)

@@ -14,7 +14,13 @@ from inference.classifier import Classifier, load_classifier  # noqa: E402  # on
 from model.bundle import save_bundle  # noqa: E402
 from tiny_bundle import LABELS, SIDE, build_network  # noqa: E402
 
-CALIBRATION = {"temperature": 1.5, "precision": 0.9, "threshold": 0.8, "make_threshold": 0.7}
+CALIBRATION = {
+    "temperature": 1.5,
+    "precision": 0.9,
+    "threshold": 0.8,
+    "make_threshold": 0.7,
+    "crop": "none",
+}
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +40,7 @@ def boxed_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The same network, as if it had learnt from photos cut to their boxes."""
     folder = tmp_path_factory.mktemp("boxed")
     shutil.copytree(bundle, folder / "vehicle")
-    shutil.copy(bundle.parent / "calibration.json", folder)
+    (folder / "calibration.json").write_text(json.dumps({**CALIBRATION, "crop": "box"}))
     contract = folder / "vehicle/preprocess.json"
     values = json.loads(contract.read_text())
     values["crop"]["method"] = "box"

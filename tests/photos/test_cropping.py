@@ -90,6 +90,19 @@ def test_the_first_method_that_finds_a_vehicle_counts(
     assert (result.width, result.height) == (64, 48)
 
 
+@pytest.mark.parametrize(
+    ("methods", "chain"),
+    [
+        (("box", "grabcut"), ("box", "grabcut")),
+        (("grabcut", "grabcut"), ("grabcut",)),  # another method tried out in one line
+        (("detector", "grabcut", "detector"), ("detector", "grabcut")),
+        (("none", "grabcut"), ()),
+    ],
+)
+def test_a_method_that_is_its_own_fallback_is_tried_once(methods, chain) -> None:
+    assert preparation(*methods).crop.chain == chain
+
+
 def test_the_region_is_what_the_network_sees() -> None:
     by_grabcut = preparation("grabcut", margin=0.1).prepare(car(scale=4))
     by_box = preparation("box", margin=0.1).prepare(car(scale=4), by_grabcut.region)

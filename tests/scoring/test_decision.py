@@ -22,7 +22,11 @@ MAKES = np.array([0, 0, 1])
 
 def calibration(threshold: float | None, make_threshold: float | None) -> Calibration:
     return Calibration(
-        temperature=1.0, precision=0.9, threshold=threshold, make_threshold=make_threshold
+        temperature=1.0,
+        precision=0.9,
+        threshold=threshold,
+        make_threshold=make_threshold,
+        crop="box",
     )
 
 
@@ -36,7 +40,7 @@ def test_decisions_worked_out_by_hand() -> None:
             [0.28, 0.28, 0.44],  # the other make has more, but not the class
         ]
     )
-    assert decide(probabilities, MAKES, calibration(0.8, 0.9)) == [
+    assert decide(probabilities, MAKES, calibration(0.8, 0.9), [{"box"}] * 5) == [
         "auto",
         "make",
         "review",
@@ -50,8 +54,15 @@ def test_decisions_worked_out_by_hand() -> None:
 
 def test_without_a_proof_nothing_is_tagged() -> None:
     sure = np.array([[1.0, 0.0, 0.0]])
-    assert decide(sure, MAKES, calibration(None, None)) == ["review"]
-    assert decide(sure, MAKES, calibration(None, 1.0)) == ["make"]
+    assert decide(sure, MAKES, calibration(None, None), [{"box"}]) == ["review"]
+    assert decide(sure, MAKES, calibration(None, 1.0), [{"box"}]) == ["make"]
+
+
+def test_a_threshold_says_nothing_of_photos_that_are_cropped_otherwise() -> None:
+    sure = np.array([[1.0, 0.0, 0.0]] * 3)
+    crops = [{"box"}, {"grabcut"}, {"box", "none"}]  # the last row is a listing
+    assert decide(sure, MAKES, calibration(0.8, 0.9), crops) == ["auto", "review", "review"]
+    assert decide(sure, MAKES, calibration(None, 0.9), crops) == ["make", "review", "review"]
 
 
 @pytest.mark.parametrize(("photos", "proven"), [(28, False), (29, True)])
@@ -119,15 +130,26 @@ def test_the_make_is_proven_on_what_is_left_over() -> None:
     logits = np.concatenate([np.tile([9.0, 0, 0], (100, 1)), np.tile([2.0, 1.9, -4], (60, 1))])
     logits[:, 0] += np.linspace(0, 1e-3, 160)  # no two alike
     targets = np.concatenate([np.zeros(100, int), np.arange(60) % 2])
-    found = calibrate(logits, targets, MAKES, precision=0.9)
-    decided = decide(to_probabilities(logits, found.temperature), MAKES, found)
+    found = calibrate(logits, targets, MAKES, ["box"] * 160, precision=0.9)
+    decided = decide(to_probabilities(logits, found.temperature), MAKES, found, [{"box"}] * 160)
     # Of the torn only as many are tagged as a tenth of mistakes allows; their make is sure.
     assert decided[:100] == ["auto"] * 100
     assert decided[100:].count("auto") < 15
     assert decided[100:].count("make") == 60 - decided[100:].count("auto")
-    assert calibrate(logits[:0], targets[:0], MAKES, precision=0.9) == Calibration(
-        temperature=1.0, precision=0.9, threshold=None, make_threshold=None
+    assert calibrate(logits[:0], targets[:0], MAKES, [], precision=0.9) == Calibration(
+        temperature=1.0, precision=0.9, threshold=None, make_threshold=None, crop=None
     )
+
+
+def test_only_photos_cropped_as_most_are_prove_anything() -> None:
+    logits = np.tile([3.0, 0, 0], (100, 1)) + np.linspace(0, 1, 100)[:, None] * [1, 0, 0]
+    targets = np.zeros(100, int)
+    targets[60:] = 2  # what is cropped otherwise is wrong throughout
+    mixed = calibrate(logits, targets, MAKES, ["grabcut"] * 60 + ["none"] * 40, precision=0.9)
+    assert mixed.crop == "grabcut"
+    assert mixed == calibrate(logits[:60], targets[:60], MAKES, ["grabcut"] * 60, precision=0.9)
+    assert mixed.threshold is not None
+    assert calibrate(logits, targets, MAKES, ["box"] * 100, precision=0.9).threshold is None
 
 
 def test_precision_at_each_coverage_worked_out_by_hand() -> None:
