@@ -105,10 +105,12 @@ def look_at_learnt(
     classes = {name: index for index, name in enumerate(names)}
     feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
     batches = batches_of_logits(network, feed)
-    logits = np.concatenate(
-        list(progress(batches, total=len(feed), label="explain", unit="batches"))
+    temperature = read_calibration(CALIBRATION).temperature
+    told = (  # of all photos and classes at once they would be larger than the photos
+        shares
+        for logits in progress(batches, total=len(feed), label="explain", unit="batches")
+        for shares in to_probabilities(logits, temperature).round(6)
     )
-    probabilities = to_probabilities(logits, read_calibration(CALIBRATION).temperature).round(6)
     return [
         Seen(
             sample.photo_id,
@@ -119,7 +121,7 @@ def look_at_learnt(
             float(shares.max()),
             float(shares[target]),
         )
-        for sample, target, shares in zip(feed.samples, feed.targets, probabilities, strict=True)
+        for sample, target, shares in zip(feed.samples, feed.targets, told, strict=True)
     ]
 
 

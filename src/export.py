@@ -14,6 +14,9 @@ from inference.classifier import Classifier, load_classifier
 from photos.shards import list_shards, read_shard
 from stage import StageError, run
 
+MOST = 512
+"""Photos that are compared, at most."""
+
 TEST = Path("data/processed/test")
 
 
@@ -40,10 +43,13 @@ def main() -> None:
 def pictures(classifier: Classifier) -> tuple[np.ndarray, str]:
     """What to compare on, uint8 ``(n, height, width, 3)`` with n of 2 or more, and what it is."""
     shape = (*classifier.preparation.shape, 3)
-    shards = [read_shard(file)[0] for file in list_shards(TEST)]
-    photos = [np.asarray(shard[:]) for shard in shards if len(shard) and shard.shape[1:] == shape]
-    if sum(map(len, photos)) >= 2:
-        return np.concatenate(photos)[:512], "test photos"
+    photos = np.empty((0, *shape), np.uint8)
+    for file in list_shards(TEST):
+        shard = read_shard(file)[0]
+        if len(photos) < MOST and len(shard) and shard.shape[1:] == shape:
+            photos = np.concatenate([photos, shard[: MOST - len(photos)]])
+    if len(photos) >= 2:
+        return photos, "test photos"
     # Plain colours under noise: pictures on which a network is of more than one mind.
     random = np.random.default_rng(0)
     noise = random.normal(0, 30, (16, *shape)) + random.uniform(0, 255, (16, 1, 1, 3))

@@ -11,6 +11,7 @@ Whether two photos are a pair follows from these two alone, so more photos never
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -26,7 +27,8 @@ REACH = 0.3
 """Largest difference of two fingerprints with which the photos themselves are looked at."""
 
 _ROUND = 256  # looks in the first round; each has twice as many
-_TABLES, _KEY_BITS, _BATCH, _BLOCK = 48, 18, 1 << 21, 1 << 10
+_TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 21, 1 << 10, 64
+_FEW = 1 << 12
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
 _COARSE = 0.45  # edges that agree no better than this without any shift are no pair
@@ -113,9 +115,9 @@ def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = Non
     else:
         found = candidates_with(new, views[0], views, radius=RADIUS)
     found = found[clear[found[:, 0]] & clear[found[:, 1]]]
-    found = _roughly_alike(greys, found).tolist()
-    alike = [(one, other, 1 - likeness(greys[one], greys[other])) for one, other in found]
-    return [pair for pair in alike if pair[2] <= REACH]
+    found = _roughly_alike(greys, found)
+    alike = zip(found.tolist(), _likenesses(greys, found), strict=True)
+    return [(*pair, 1 - like) for pair, like in alike if 1 - like <= REACH]
 
 
 def _to_greys(fingerprints: Sequence[bytes]) -> np.ndarray:
@@ -170,12 +172,18 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
     size = len(hashes)
     found = [np.empty(0, np.int64)]
     for bits in _table_bits():
-        keys = _keys(hashes, bits)
+        keys, buckets = _keys(hashes, bits), 1 << _KEY_BITS
+        if size < _FEW:  # most of all buckets would be empty
+            there, keys = np.unique(keys, return_inverse=True)
+            buckets = len(there) + 1
         order = np.argsort(keys, kind="stable").astype(np.int32)
-        counts = np.bincount(keys, minlength=1 << _KEY_BITS)
+        counts = np.bincount(keys, minlength=buckets)
         starts = np.cumsum(counts) - counts
         for view in views:
             wanted = _keys(view, bits)
+            if size < _FEW:
+                at = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
+                wanted = np.where(there[at] == wanted, at, len(there))
             for ones, others in _matches(wanted, starts, counts, order):
                 near = np.bitwise_count(hashes[others] ^ view[ones]) <= radius
                 one, other = ones[near], others[near]
@@ -293,10 +301,31 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
     The best counts of all ways to cut up to 5 % off each side of one of them, mirrored or not.
     """
-    one, other = one.astype(np.float32), other.astype(np.float32)
-    best = -1.0
-    for first, second in ((one, other), (other, one)):
-        windows = (_WINDOWS @ first)[:, None] @ _WINDOWS.transpose(0, 2, 1)
-        edges = _edges(windows).reshape(len(_WINDOWS) ** 2, -1)
-        best = max(best, *((edges @ _edges(view)).max() for view in (second, second[:, ::-1])))
-    return float(best)
+    return _likenesses(np.stack([one, other]), np.array([[0, 1]]))[0]
+
+
+def _likenesses(greys: np.ndarray, pairs: np.ndarray) -> list[float]:
+    """:func:`likeness` of pairs of positions, int ``(pairs, 2)``.
+
+    Where many pictures are alike, each is in many pairs; so they are taken in squares whose
+    pictures are cut only once.
+    """
+
+    @lru_cache(2 * _SQUARE)
+    def cuts(at: int) -> np.ndarray:
+        windows = (_WINDOWS @ greys[at].astype(np.float32))[:, None] @ _WINDOWS.transpose(0, 2, 1)
+        return _edges(windows).reshape(len(_WINDOWS) ** 2, -1)
+
+    @lru_cache(2 * _SQUARE)
+    def both_ways(at: int) -> tuple[np.ndarray, np.ndarray]:
+        whole = greys[at].astype(np.float32)
+        return _edges(whole), _edges(whole[:, ::-1])
+
+    found = [0.0] * len(pairs)
+    squares = pairs // _SQUARE
+    for place in np.lexsort((squares[:, 1], squares[:, 0])).tolist():
+        one, other = pairs[place].tolist()
+        turns = ((one, other), (other, one))
+        best = max((cuts(a) @ view).max() for a, b in turns for view in both_ways(b))
+        found[place] = max(-1.0, float(best))
+    return found

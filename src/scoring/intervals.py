@@ -7,6 +7,7 @@ bootstrap). BCa: Efron 1987, doi:10.1080/01621459.1987.10478410.
 from collections.abc import Callable
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import ndtr, ndtri
 
 LEVEL = 0.95
@@ -17,7 +18,7 @@ Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def bootstrap(
-    rows: np.ndarray, groups: np.ndarray, figures: Statistics, *, seed: int = 0
+    rows: np.ndarray | csr_array, groups: np.ndarray, figures: Statistics, *, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Intervals of figures that are functions of sums.
 
@@ -38,11 +39,14 @@ def bootstrap(
     count = int(number.max()) + 1 if len(number) else 0
     if count < 2:
         return {}
-    per_group = np.zeros((count, rows.shape[1]))
-    np.add.at(per_group, number, rows)
+    members = (np.ones(len(number)), (number, np.arange(len(number))))
+    per_group = csr_array(members, shape=(count, len(number))) @ csr_array(rows)
     total = per_group.sum(axis=0)
     whole = figures(total[None])
-    without_one = figures(total - per_group)
+    left_out = [
+        figures(total - per_group[start : start + _AT_ONCE].toarray())
+        for start in range(0, count, _AT_ONCE)
+    ]
     random = np.random.default_rng(seed)
     drawn = [
         figures(random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE) @ per_group)
@@ -52,7 +56,7 @@ def bootstrap(
         name: _interval(
             float(value[0]),
             np.concatenate([draw[name] for draw in drawn]),
-            without_one[name],
+            np.concatenate([without[name] for without in left_out]),
         )
         for name, value in whole.items()
         if np.isfinite(value[0])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, hstack
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 SMALLEST = np.finfo(np.float64).eps
@@ -31,8 +32,10 @@ def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
 
 def tally(
     targets: np.ndarray, probabilities: np.ndarray, make_of: np.ndarray, listings: np.ndarray
-) -> np.ndarray:
+) -> csr_array:
     """What each photo adds to the figures, float64 ``(n, 8 + 3 * classes)``; see :func:`figures`.
+
+    Sparse: of the columns of classes hardly any has something to add.
 
     Args:
         targets: int ``(n,)``. probabilities: float ``(n, classes)``, rows sum to 1.
@@ -46,7 +49,6 @@ def tally(
     right, make = predicted == targets, make_of[predicted] == make_of[targets]
     likelihood = np.clip(probabilities[np.arange(photos), targets], SMALLEST, 1 - SMALLEST)
     listing, listing_right = _listings(targets, probabilities, listings)
-    one_hot = np.eye(classes)
     single = (
         np.ones(photos),
         right,
@@ -57,8 +59,12 @@ def tally(
         listing,
         listing_right,
     )
-    of_classes = (one_hot[targets], one_hot[predicted], one_hot[targets] * right[:, None])
-    return np.hstack([np.stack(single, axis=1), *of_classes])
+    counted = ((targets, np.ones(photos)), (predicted, np.ones(photos)), (targets, right * 1.0))
+    of_classes = [
+        csr_array((ones, (np.arange(photos), columns)), shape=(photos, classes))
+        for columns, ones in counted
+    ]
+    return hstack([csr_array(np.stack(single, axis=1)), *of_classes], format="csr")
 
 
 def _listings(
