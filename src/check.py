@@ -31,7 +31,7 @@ KINDS = {
 
 def main() -> None:
     values = {name: params.load(name, kind) for name, kind in KINDS.items()}
-    train.check_epochs(values["model"].weights, values["train"])
+    train.check_parts(values["model"].weights, values["train"])
 
 
 if __name__ == "__main__":

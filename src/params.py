@@ -5,6 +5,7 @@ a misspelt key is an error rather than a knob that changes nothing.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -65,14 +66,7 @@ def load(
             contradicts another. The text names the key and what it may be.
 
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{path}: not found; run from the repository's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StageError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(document, dict):
-        raise StageError(f"{path}: expected sections ({', '.join(sections)}), found none")
+    document = read_document(path, sections=sections)
     for name in document:
         if name not in sections:
             raise StageError(f"{path}: {name}: unknown section; allowed: {', '.join(sections)}")
@@ -82,6 +76,24 @@ def load(
         return kind.model_validate(document[section])
     except ValidationError as error:
         raise StageError(f"{path}: {_describe(section, kind, error)}") from None
+
+
+def read_document(path: Path, *, sections: Sequence[str] = SECTIONS) -> dict:
+    """All of the YAML file, its values not checked.
+
+    Raises:
+        StageError: it is missing, no YAML, or holds no sections.
+
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{path}: not found; run from the repository's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise StageError(f"{path}: expected sections ({', '.join(sections)}), found none")
+    return document
 
 
 def _describe(section: str, kind: type[Section], error: ValidationError) -> str:

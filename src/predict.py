@@ -129,7 +129,7 @@ def rows_of(
         kept = []
         for row in group:
             known = {"kind": "photo", "listing": listing if options.listing_from else None}
-            known["photo"] = row.item.path
+            known["photo"] = row.item.name
             if row.fault:
                 yield {**known, "reason": row.fault.reason, "detail": row.fault.detail}
                 continue

@@ -66,10 +66,10 @@ def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
         return templates.get_template("report.html").render(
             **gather(root), comparison=comparison, environment=describe_environment()
         )
-    except (KeyError, jinja2.UndefinedError) as error:
+    except (KeyError, ValueError, TypeError, jinja2.UndefinedError) as error:
         raise StageError(
-            f"metrics/: a figure or column is missing ({error}); another version of the code wrote "
-            "it: run dvc repro, then make report"
+            f"metrics/: a figure or column is missing or no figure ({error}); it was changed, or "
+            "another version of the code wrote it: run dvc repro, then make report"
         ) from None
 
 

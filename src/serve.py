@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -24,6 +25,9 @@ def main() -> None:
         help="a host name under which browsers reach it, besides localhost",
     )
     options = parser.parse_args()
+    for name in options.name:
+        if not re.fullmatch(r"(\*\.)?[\w.-]+|\[[0-9A-Fa-f:.]+\]", name):
+            parser.error(f"--name {name}: expected a host name as browsers show it, without a port")
     listening = listen(options.host, options.port)
     from inference.classifier import load_classifier
 

@@ -28,7 +28,7 @@ CHECKPOINT = Path(".checkpoints/train.npz")
 def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
-    check_epochs(model.weights, train)
+    check_parts(model.weights, train)
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, files_below, fingerprint
@@ -85,12 +85,17 @@ def main() -> None:
     checkpoints.remove()
 
 
-def check_epochs(weights: str, train: TrainParams) -> None:
-    """Refuses a run in which nothing would be trained."""
+def check_parts(weights: str, train: TrainParams) -> None:
+    """Refuses a run in which nothing would be trained, or random layers stay as they are."""
     if weights == "none" and not train.finetune_epochs:
         raise StageError(
             "params.yaml: train.finetune_epochs is 0 while model.weights is none: a random "
             "backbone has no features worth a head; set pretrained weights or epochs above 0"
+        )
+    if weights == "none" and train.finetune_from != "all":
+        raise StageError(
+            f"params.yaml: train.finetune_from is {train.finetune_from} while model.weights is "
+            "none: the stages before it would stay random; set pretrained weights or all"
         )
 
 

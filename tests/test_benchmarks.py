@@ -65,6 +65,26 @@ def test_every_recorded_result_has_a_benchmark_and_the_table_is_up_to_date():
         assert run.TABLE.read_text(encoding="utf-8") == run.table(measure.RESULTS)
 
 
+def test_what_is_recorded_is_measured_again_with_the_same_options(results):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    file = folder / "reading.json"
+    document = json.loads(file.read_text())
+    for name, options in {
+        "reading": "",
+        "reading-cars": " '../my cars'",
+        "reading-x": " x",
+    }.items():
+        document["command"] = f"python benchmarks/reading.py{options}"
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    document["command"] = "python elsewhere.py"
+    (folder / "elsewhere.json").write_text(json.dumps(document))
+    found = run.commands(folder)
+    assert found["reading"] == ["reading"]
+    assert found["reading-cars"] == ["reading", "../my cars"]
+    assert found["workers"] == ["workers"]  # never recorded there
+    assert "elsewhere" not in found
+
+
 def test_every_lost_comparison_says_why():
     lost = {
         f"{file.stem}: {key}": ratio["note"]

@@ -43,6 +43,8 @@ def test_a_misspelt_key_is_found_in_every_section(write, section: str):
 def test_values_of_two_sections_that_contradict_are_found(write):
     write(train={"finetune_epochs": 0})
     assert "train.finetune_epochs is 0 while model.weights is none" in refusal(check.main)
+    write(train={"finetune_from": "conv4"})
+    assert "train.finetune_from is conv4 while model.weights is none" in refusal(check.main)
     write(model={"weights": "imagenet"})
     assert "no imagenet weights for resnet18" in refusal(check.main)
     write(split={"val": 0.5, "test": 0.5})

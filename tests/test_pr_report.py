@@ -268,6 +268,14 @@ def test_a_damaged_file_is_one_line(branches: History, path: str, content: str, 
     assert words in refusal(report)
 
 
+def test_numbers_beyond_all_measure_are_left_out(branches: History):
+    huge = f'{{"top1": 0.5, "log_loss": 1{"0" * 400}, "ece": 1e308}}'
+    branches.write("metrics/evaluate.json", huge)
+    curve = "metrics/train/plots/metrics/train/loss.tsv"
+    branches.write(curve, "step\tloss\n0\t1e308\n1\t-1e308\n2\t0.5\n")
+    assert "0.5000" in report()
+
+
 @pytest.mark.usefixtures("branches")
 def test_a_link_to_plots_must_be_plain(monkeypatch):
     assert "[Open them](https://example.org/run/1)" in report(plots_url="https://example.org/run/1")

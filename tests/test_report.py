@@ -124,6 +124,25 @@ def test_metrics_of_another_version_are_one_line(evaluated: Path, tmp_path: Path
     assert f"{spoilt}: not found; run dvc repro" in refusal(lambda: report.render(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("params.yaml", None, "params.yaml: not found"),
+        ("params.yaml", "a: [1", "params.yaml: not valid YAML"),
+        ("metrics/plots/confusion_makes.csv", "actual,predicted,photos\n", "no figure"),
+        ("metrics/plots/reliability.csv", "confidence,accuracy,photos\nx,1,1\n", "no figure"),
+    ],
+)
+def test_what_it_cannot_read_is_one_line(
+    evaluated: Path, tmp_path: Path, path: str, content: str | None, words: str
+):
+    copy_of_page_inputs(evaluated, tmp_path)
+    (tmp_path / path).unlink()
+    if content is not None:
+        (tmp_path / path).write_text(content)
+    assert words in refusal(lambda: report.render(tmp_path))
+
+
 def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Path):
     copy_of_page_inputs(evaluated, tmp_path)
     shutil.rmtree(tmp_path / "metrics/gallery")

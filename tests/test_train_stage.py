@@ -214,6 +214,16 @@ def test_a_damaged_checkpoint_starts_afresh(tmp_path: Path, content: bytes, caps
     assert "cannot be read" in capsys.readouterr().out
 
 
+def test_whatever_byte_of_a_checkpoint_is_damaged_it_is_no_bug(tmp_path: Path):
+    file = tmp_path / "train.npz"
+    Checkpoints(file, "ours").save(State("network", {}, [np.arange(3.0)], [], []))
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        for flipped in (1, 0x80, 0xFF):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ flipped]) + whole[at + 1 :])
+            Checkpoints(file, "ours")
+
+
 def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path):
     class Trap:
         def __reduce__(self):

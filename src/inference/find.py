@@ -19,7 +19,8 @@ Bitmaps cannot be used, but are no other files: each is a row that says so.
 class Item(NamedTuple):
     """A photo to look at: a file below ``root``, and what is known of it.
 
-    ``fault`` is why it cannot be used, where that is known before it is opened.
+    ``fault`` is why it cannot be used, where that is known before it is opened. ``below`` is what
+    tells it from photos of the same path below another root.
     """
 
     root: Path
@@ -29,52 +30,69 @@ class Item(NamedTuple):
     make: str = ""
     box: tuple[int, int, int, int] | None = None
     fault: PhotoError | None = None
+    below: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the photo is called in results."""
+        return f"{self.below}/{self.path}" if self.below else self.path
 
 
 def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
     """Photos among files and folders, in the order given; a folder's by name, its own files first.
 
-    A photo's listing is the folder that it lies in. Only the names of one folder are held at a
-    time. Links and hidden files are passed over; a file that is named outright always counts.
+    A photo's listing is the folder that it lies in; files of one folder come one after another,
+    wherever they are named. Of several arguments all names begin with the argument's own. Only the
+    names of one folder are held at a time. Links and hidden files are passed over; a file that is
+    named outright always counts.
 
     Raises:
         StageError: an argument is not there (before any photo is yielded).
 
     """
+    folders: dict[Path, list[Path]] = {}
     for argument in arguments:
         if not os.path.lexists(argument):
             raise StageError(f"{argument}: no such photo or folder")
-    return _find(arguments)
+        folders.setdefault(argument if argument.is_dir() else argument.parent, []).append(argument)
+    together = [sorted(named, key=folder.__eq__) for folder, named in folders.items()]
+    return _find([argument for named in together for argument in named])
 
 
 def _find(arguments: Sequence[Path]) -> Iterator[Item]:
+    several = len(arguments) > 1
     for argument in arguments:
         if argument.is_dir():
-            yield from _walk(argument, "")
+            yield from _walk(argument, below=str(argument) if several else "")
         else:
-            yield Item(argument.parent, argument.name, listing=str(argument.parent))
+            folder = str(argument.parent)
+            below = folder if several and folder != "." else ""
+            yield Item(argument.parent, argument.name, listing=folder, below=below)
 
 
-def _walk(root: Path, inner: str) -> Iterator[Item]:
-    folders, files = [], []
-    try:
-        with os.scandir(root / inner) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.name.lower().endswith(ENDINGS) and not entry.is_symlink():
-                    files.append(entry.name)
-    except OSError as error:
-        fault = PhotoError("unreadable", error.strerror or str(error))
-        yield Item(root, inner or ".", listing=inner, fault=fault)
-        return
-    listing = inner or root.name
-    for name in sorted(files):
-        yield Item(root, f"{inner}/{name}" if inner else name, listing=listing)
-    for name in sorted(folders):
-        yield from _walk(root, f"{inner}/{name}" if inner else name)
+def _walk(root: Path, *, below: str) -> Iterator[Item]:
+    pending = [""]
+    while pending:
+        inner = pending.pop()
+        listing = "/".join(filter(None, [below, inner])) or root.name
+        folders, files = [], []
+        try:
+            with os.scandir(root / inner) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    elif entry.name.lower().endswith(ENDINGS) and not entry.is_symlink():
+                        files.append(entry.name)
+        except OSError as error:
+            fault = PhotoError("unreadable", error.strerror or str(error))
+            yield Item(root, inner or ".", listing=listing, fault=fault, below=below)
+            continue
+        inside = f"{inner}/" if inner else ""
+        for name in sorted(files):
+            yield Item(root, inside + name, listing=listing, below=below)
+        pending += [inside + name for name in sorted(folders, reverse=True)]
 
 
 def read_table(folder: Path, table: Path) -> list[Item]:

@@ -31,6 +31,7 @@ PAGE = Path(__file__).parent / "page"
 MAX_PHOTOS = 16
 MAX_PHOTO_BYTES = 16 * 2**20
 MAX_BODY_BYTES = 64 * 2**20
+MAX_NAME = 255
 TOP = 5
 MAX_PHOTO_PIXELS = 50_000_000
 """A large phone's; what bounds the time and memory that decoding may take."""
@@ -221,7 +222,9 @@ async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
                     raise refusal(
                         413, "too-large", f"a photo of more than {MAX_PHOTO_BYTES:,} bytes"
                     )
-                photos.append((upload.filename or "", data))
+                # A client may name a code by which its name becomes what no JSON can hold.
+                name = (upload.filename or "").encode("utf-8", "replace").decode()
+                photos.append((name[:MAX_NAME], data))
     except HTTPException:
         raise
     except Exception as error:  # of the form's parser, which has several kinds

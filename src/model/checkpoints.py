@@ -9,7 +9,6 @@ import io
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from model.devices import from_first
+from model.runtime import UNREADABLE
 
 Arrays = list[np.ndarray]
 History = list[dict[str, float]]
@@ -91,7 +91,7 @@ class Checkpoints:
             print("train: params, data, code or machine changed: starting afresh")
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
         return None
 

@@ -6,11 +6,23 @@ import os
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from types import ModuleType
 
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, RuntimeError, zipfile.BadZipFile)
-"""What Keras, h5py and zipfile raise for a model file that is damaged or holds something else."""
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What Keras, h5py, NumPy and zipfile raise for a file that is damaged or holds something else."""
 
 
 def start(*, threads: int, seed: int = 0) -> None:

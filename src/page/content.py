@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from page.charts import Axis, Line, LineChart, Matrix, Place, line_chart, matrix
+from params import read_document
 from photos.tables import read_table
 from scoring.pictures import HEADERS
 from stage import StageError
@@ -82,7 +81,7 @@ def gather(root: Path) -> dict[str, object]:
     figures = read_json(metrics / "evaluate.json")
     plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
     predictions = read_rows(metrics / "predictions.csv")
-    settings = dict(_flat(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))))
+    settings = dict(_flat(read_document(root / "params.yaml")))
     return {
         "figures": figures,
         "headlines": HEADLINES,

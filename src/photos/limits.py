@@ -31,6 +31,8 @@ FLUSH = 0.1
 """Seconds after which a process reports what it has, even if its chunk is not done."""
 ATTEMPTS = 2
 """How often a process may die over one item: the first time, something else may have killed it."""
+NO_MEMORY = 77
+"""Status of a process that ended because it could not hold what it was sent."""
 
 
 def limited_map(
@@ -51,7 +53,7 @@ def limited_map(
 
     - the :class:`PhotoError` that ``function`` raised,
     - ``timeout``: the item took longer,
-    - ``out-of-memory``: it asked for more, and the function said so,
+    - ``out-of-memory``: it asked for more, and the function said so, or the item alone is more,
     - ``crashed``: its process died twice, or the function raised another exception.
 
     Raises:
@@ -87,10 +89,13 @@ def limited_map(
                     continue
                 index, rest = worker.stop()
                 if index is None:
-                    failures += 1
+                    failures += fault.reason != "out-of-memory"
                     if failures > 3:
                         raise StageError(f"no process that reads photos can start: {fault}")
-                else:
+                    # One of them may have been too much for it before it began.
+                    todo.extendleft([at] for at in reversed(rest[1:]))
+                    index, rest = (rest[0], []) if len(rest) == 1 else (None, rest[:1])
+                if index is not None:
                     deaths[index] = deaths.get(index, 0) + 1
                     if fault.reason == "timeout" or deaths[index] >= ATTEMPTS:
                         done[index] = fault
@@ -155,6 +160,10 @@ class _Worker:
         code = self._process.exitcode
         if sys.platform != "win32" and code == -signal.SIGXCPU:
             return PhotoError("timeout", f"took longer than {self._seconds:g} s of processor time")
+        if code == NO_MEMORY:
+            return PhotoError(
+                "out-of-memory", "its file alone is more memory than a photo may have"
+            )
         name = signal.Signals(-code).name if code is not None and code < 0 else f"status {code}"
         return PhotoError("crashed", f"the process that read it died of {name}")
 
@@ -183,6 +192,8 @@ def _work(
             chunk = connection.recv()
         except EOFError:
             return
+        except MemoryError:
+            os._exit(NO_MEMORY)  # what is left in the pipe would be taken for something else
         results, reported = {}, time.monotonic()
         for index, item in chunk:
             current.value = index
@@ -215,6 +226,9 @@ def _limit_memory(megabytes: int) -> Callable[[float], None]:
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + megabytes * 2**20
+    allowed = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if allowed != resource.RLIM_INFINITY:
+        most = min(most, allowed)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -222,6 +236,8 @@ def _limit_memory(megabytes: int) -> Callable[[float], None]:
     def limit_time(seconds: float) -> None:
         # Whole seconds only: a backstop, should the parent be gone or the wall clock stand still.
         soft = math.ceil(time.process_time() + seconds) + 1
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
     return limit_time

@@ -1,11 +1,11 @@
 """Remembers what was found out about photos, so that an added one costs one look, not all.
 
-A look is trusted only for the same path, size, inode, modification and change time (the last one
-no program can set back), box and reader: another line of our code or another OpenCV, and all is
-looked at anew. In a store it is URL, size, ETag and time of writing, as listed before the look.
-Files that changed in the last seconds are not remembered, since a second change might leave the
-same times; neither are faults, which may pass. So it never changes a result; it may be deleted at
-any time, and what is damaged is thrown away.
+A look is trusted only for the same path without a link in it, size, inode, modification and change
+time (the last one no program can set back), box, user and reader: another line of our code or
+another OpenCV, and all is looked at anew. In a store it is URL, size, ETag and time of writing, as
+listed before the look. Files that changed in the last seconds are not remembered, since a second
+change might leave the same times; neither are faults, which may pass. So it never changes a result;
+it may be deleted at any time, and what is damaged is thrown away.
 
 How much two photos differ follows from their bytes alone, so it is kept by their two ids; and so
 does whether two fingerprints are alike, so only new ones are compared with all.
@@ -67,7 +67,8 @@ def look_at_all(
     """
     reader = _reader(settings)
     there = f"{root.resolve()}\0"  # asked once: it looks up each folder on the way
-    keys = [None if row.fault else _key(root, there, row, reader) for row in rows]
+    linked: dict[str, bool] = {}
+    keys = [None if row.fault else _key(root, there, row, reader, linked) for row in rows]
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     found = iter(look(unknown) if unknown else ())
@@ -79,7 +80,7 @@ def look_at_all(
             continue
         item = next(found)
         # Only what was the same before and after: else the look was at something else.
-        same = key is not None and not item.fault and _key(root, there, row, reader) == key
+        same = key is not None and not item.fault and _key(root, there, row, reader, {}) == key
         if same and _is_settled(root, row):
             learnt.append((key, item))
         yield item
@@ -189,19 +190,29 @@ class Likenesses:
         _write(self._memory, _SEARCHES, changes)
 
 
-def _key(root: Path | Store, there: str, row: Row, reader: bytes) -> bytes | None:
-    state = _state(root, row.path)
+def _key(
+    root: Path | Store, there: str, row: Row, reader: bytes, linked: dict[str, bool]
+) -> bytes | None:
+    state = _state(root, row.path, linked)
     if state is None:
         return None
     text = repr((there, row.path, row.box, state))
     return hashlib.sha256(reader + text.encode("utf-8", "surrogateescape")).digest()
 
 
-def _state(root: Path | Store, path: str) -> tuple | None:
-    """What tells a file that was looked at from any other; ``None`` if nothing does."""
+def _state(root: Path | Store, path: str, linked: dict[str, bool]) -> tuple | None:
+    """What tells a file that was looked at from any other; ``None`` if nothing does.
+
+    ``linked`` is filled with the folders that were asked about, and whether they are links.
+    """
     if isinstance(root, Store):
         entry = root.entries.get(path)
         return (entry.size, entry.version) if entry and entry.version else None
+    folder = path.rpartition("/")[0]
+    if folder not in linked:
+        linked[folder] = _has_link(root, folder)
+    if linked[folder]:
+        return None  # its status would be that of a file elsewhere
     try:
         status = os.lstat(f"{root}/{path}")
     except (OSError, ValueError):
@@ -216,6 +227,15 @@ def _state(root: Path | Store, path: str) -> tuple | None:
     )
 
 
+def _has_link(root: Path, folder: str) -> bool:
+    """Whether one of the folders on the way from ``root`` is a link."""
+    parts = folder.split("/") if folder else []
+    return any(
+        os.path.islink(f"{root}/{'/'.join(parts[: count + 1])}")  # noqa: PTH114 (never raises)
+        for count in range(len(parts))
+    )
+
+
 def _is_settled(root: Path | Store, row: Row) -> bool:
     if isinstance(root, Store):
         return True  # who writes it once more changes what its list says
@@ -226,7 +246,9 @@ def _is_settled(root: Path | Store, row: Row) -> bool:
 
 
 def _reader(settings: str) -> bytes:
-    digest = hashlib.sha256(f"{settings}\0{cv2.__version__}\0{np.__version__}".encode())
+    user = os.geteuid() if hasattr(os, "geteuid") else ""  # what one may read another may not
+    known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{user}"
+    digest = hashlib.sha256(known.encode())
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.digest()

@@ -1,11 +1,13 @@
 """The figures of metrics/*.json before and after, and which way each of them is better."""
 
 import json
-import math
 from fnmatch import fnmatchcase
 
 from review.history import Snapshot
 from stage import StageError
+
+LARGEST = 1e300
+"""Larger numbers are no figures; the difference of two smaller ones is a number."""
 
 NEUTRAL = ("*temperature", "*threshold", "*photos*", "*listings", "*classes", "backoff_rate")
 NEUTRAL += ("*_low", "*_high")  # ends of an interval
@@ -52,7 +54,7 @@ def _flat(document: dict, prefix: str):
     for key, value in document.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, Number) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, Number) and not isinstance(value, bool) and abs(value) < LARGEST:
             yield f"{prefix}{key}", value
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from review.figures import LARGEST
 from review.history import Snapshot
 
 FOLDER = "metrics"
@@ -49,7 +50,7 @@ def _values(data: bytes | None) -> list[float]:
             value = float(line.rpartition("\t")[2])
         except ValueError:
             continue
-        if math.isfinite(value):
+        if abs(value) < LARGEST:
             values.append(value)
     return values
 

@@ -241,6 +241,38 @@ def test_a_walk_is_in_order_and_follows_no_link(tmp_path: Path):
     ]
 
 
+def test_folders_of_one_name_are_not_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    put(tmp_path, mon__car__a_png=0, mon__car__b_png=0, tue__car__a_png=1)
+    monkeypatch.chdir(tmp_path)
+    expected = [
+        ("mon/car", "mon/car/a.png"),
+        ("mon/car", "mon/car/b.png"),
+        ("tue/car", "tue/car/a.png"),
+    ]
+    for named in (
+        ["mon", "tue"],
+        ["mon/car", "tue/car"],
+        ["mon/car/a.png", "tue/car/a.png", "mon/car/b.png"],  # by listing, whatever their order
+    ):
+        found = list(find_photos([Path(name) for name in named]))
+        assert [(item.listing, item.name) for item in found] == expected, named
+        assert all((item.root / item.path).is_file() for item in found)
+
+
+def test_however_deep_folders_lie_they_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    put(tmp_path, a_png=0)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    try:
+        assert [item.path for item in find_photos([tmp_path])][:1] == ["a.png"]
+    finally:
+        for _ in range(1200):  # who clears the folder away does not expect so many
+            os.chdir("..")
+            Path("d").rmdir()
+
+
 def test_a_bundle_works_where_nothing_else_is(bundle, tmp_path: Path):
     """Copied with src alone to another folder; the pipe's reader leaves after one line."""
     shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))

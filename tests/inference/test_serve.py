@@ -103,6 +103,21 @@ def test_one_bad_photo_does_not_spoil_the_others(address: str):
     assert bad["error"]["reason"] == "empty"
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("utf-7", b"+2AA-.jpg"), ("unicode_escape", b"\\ud800"), ("utf-8", b"n" * 999)],
+)
+def test_no_name_of_a_file_is_more_than_a_name(address: str, charset: str, name: bytes):
+    head = b'--B\r\nContent-Disposition: form-data; name="photo"; filename="%b"\r\n\r\n' % name
+    kind = {"content-type": f"multipart/form-data; boundary=B; charset={charset}"}
+    body = head + car(0) + b"\r\n--B--\r\n"
+    answer = httpx.post(f"{address}/api/predict", content=body, headers=kind, timeout=30)
+    assert answer.status_code == 200
+    (photo,) = answer.json()["photos"]
+    assert photo["label"] == "Audi One"
+    assert len(photo["name"]) <= web.MAX_NAME
+
+
 def test_more_pixels_than_a_phone_has_are_not_decoded(address: str):
     (photo,) = ask(address, webp_claiming(8000, 8000)).json()["photos"]
     assert photo["error"]["reason"] == "too-large"
@@ -265,6 +280,15 @@ def test_from_an_empty_browser_to_a_prediction(browser, address: str, tmp_path: 
     browser.set_window_size(500, 800)  # as narrow as a headless window can be
     assert browser.execute_script("return document.body.scrollWidth <= innerWidth")
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize("name", ["*cars", "http://cars.example", "cars.example:80", ""])
+def test_what_is_no_host_name_is_told_at_once(name: str, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["serve.py", "--name", name])
+    with pytest.raises(SystemExit) as stopped:
+        serve.main()
+    assert stopped.value.code == 2
+    assert "expected a host name" in capsys.readouterr().err
 
 
 def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):

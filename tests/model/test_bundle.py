@@ -1,6 +1,7 @@
 """Saving and loading what prediction needs."""
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -131,15 +132,32 @@ def test_a_bundle_shows_no_trace_of_how_it_was_trained(preparation: Path, tmp_pa
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("damage", ["missing", "garbage", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "garbage", "cut", "compressed"])
 def test_a_damaged_bundle_is_one_clear_error(vehicle: Path, damage: str):
     file = vehicle / "model.keras"
     content = file.read_bytes()
     file.unlink()
-    if damage != "missing":
+    if damage == "compressed":
+        file.write_bytes(badly_compressed(content))
+    elif damage != "missing":
         file.write_bytes(b"garbage" if damage == "garbage" else content[: len(content) // 2])
     with pytest.raises(StageError, match=r"model\.keras: cannot be loaded"):
         load_bundle(vehicle)
+
+
+def badly_compressed(archive: bytes) -> bytes:
+    """A ZIP file of the same content, compressed, whose weights begin with a block of no type."""
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(archive)) as old,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+        weights = new.getinfo("model.weights.h5")
+    damaged = bytearray(packed.getvalue())
+    damaged[weights.header_offset + 30 + len(weights.filename)] = 0xFF
+    return bytes(damaged)
 
 
 def test_the_canonical_file_holds_no_date(saved: Path):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +73,32 @@ def test_an_item_that_never_ends_is_given_up(way: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
 def test_an_item_may_take_its_memory_and_no_more() -> None:
     assert outcomes([("eat", 100), ("eat", 900), 2], megabytes=400) == [1, "out-of-memory", 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
+def test_an_item_that_is_too_large_by_itself_costs_itself_alone() -> None:
+    # A few in a row, so that it is not taken for processes that cannot start.
+    items = ["a", *[b"large" * 20 * 2**20] * 3, "c", "d"]
+    large = ["out-of-memory"] * 3
+    assert outcomes(items, megabytes=64, workers=1) == ["a", *large, "c", "d"]
+
+
+HELD = """
+import resource, sys
+limit, value = getattr(resource, sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(limit, (value, value))
+from photos.limits import limited_map
+print(list(limited_map(len, ["ab", "c"], workers=1, seconds=30, megabytes=1024)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
+@pytest.mark.parametrize(("limit", "value"), [("RLIMIT_CPU", 20), ("RLIMIT_AS", 2**30)])
+def test_a_shell_that_allows_less_is_no_fault_of_the_photos(limit: str, value: int) -> None:
+    command = [sys.executable, "-c", HELD, limit, str(value)]
+    source = Path(__file__).parents[2] / "src"
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert result.stdout == "[2, 1]\n", result.stderr
 
 
 def test_a_process_killed_by_something_else_costs_nothing(tmp_path: Path) -> None:
