@@ -1,16 +1,19 @@
 """Runs benchmarks one after another, and writes what was recorded as a table.
 
     python benchmarks/run.py                     all of them
-    python benchmarks/run.py reading workers     some
+    python benchmarks/run.py reading workers     some, by script or by the name of what is recorded
     python benchmarks/run.py --check reading     again, and which ratio fell by more than a fifth?
 
-Ratios travel between machines, seconds do not: only ratios are compared, and a check records
-nothing. How long each takes stands at its head.
+What is recorded is measured again by its recorded command, so that figures stay those of the same
+photos and options. Ratios travel between machines, seconds do not: only ratios are compared, and a
+check records nothing. How long each takes stands at its head.
 """
 
 import argparse
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -30,11 +33,12 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with the recorded ratios")
     parser.add_argument("--table", action="store_true", help="only write the table anew")
     options = parser.parse_args()
-    known = benchmarks()
+    known = commands(RESULTS)
     unknown = [name for name in options.names if name not in known]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
-    chosen = [] if options.table else options.names or known
+    names = [] if options.table else options.names or known
+    chosen = {name: known[name] for name in names}
     if options.check:
         with tempfile.TemporaryDirectory() as folder:
             failed = run(chosen, Path(folder))
@@ -48,16 +52,27 @@ def main() -> None:
 def benchmarks() -> list[str]:
     """The scripts here that record something."""
     scripts = sorted(file for file in HERE.glob("*.py") if file != Path(__file__))
-    return [file.stem for file in scripts if "\n    record(" in file.read_text(encoding="utf-8")]
+    calls = re.compile(r"^ +record\(", re.MULTILINE)
+    return [file.stem for file in scripts if calls.search(file.read_text(encoding="utf-8"))]
 
 
-def run(names: list[str], results: Path) -> list[str]:
+def commands(results: Path) -> dict[str, list[str]]:
+    """Script and options of each benchmark: those it was recorded with, or none."""
+    found = {name: [name] for name in benchmarks()}
+    for file in sorted(results.glob("*.json")):
+        _, script, *options = shlex.split(read(file)["command"])
+        if Path(script).stem in found:
+            found[file.stem] = [Path(script).stem, *options]
+    return found
+
+
+def run(chosen: dict[str, list[str]], results: Path) -> list[str]:
     """Runs benchmarks and returns a line for each that failed."""
     environment = {**os.environ, RESULTS_VARIABLE: str(results.resolve())}
     failed = []
-    for name in names:
-        command = [sys.executable, str(HERE / f"{name}.py")]
-        if subprocess.run(command, env=environment).returncode:
+    for name, (script, *options) in chosen.items():
+        command = [sys.executable, str(HERE / f"{script}.py"), *options]
+        if subprocess.run(command, env=environment, cwd=HERE.parent).returncode:
             failed.append(f"error: benchmark {name} failed")
     return failed
 
