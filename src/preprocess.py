@@ -77,10 +77,10 @@ def main() -> None:
     method = preprocess.crop.method
     if not crops[method]:
         usual, photos = crops.most_common(1)[0]
-        instead = "no method" if usual == "none" else usual
+        how = "taken whole" if usual == "none" else f"cropped by {usual}"
         print(
-            f"note: preprocess.crop.method: {method} cropped no photo; {instead} cropped "
-            f"{photos} of {len(manifest)}"
+            f"note: preprocess.crop.method: {method} cropped no photo; {photos} of "
+            f"{len(manifest)} were {how}"
         )
 
 

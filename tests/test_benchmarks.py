@@ -65,24 +65,36 @@ def test_every_recorded_result_has_a_benchmark_and_the_table_is_up_to_date():
         assert run.TABLE.read_text(encoding="utf-8") == run.table(measure.RESULTS)
 
 
-def test_what_is_recorded_is_measured_again_with_the_same_options(results):
+def test_what_is_recorded_is_measured_again_with_the_same_options(results, monkeypatch):
     folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
-    file = folder / "reading.json"
-    document = json.loads(file.read_text())
-    for name, options in {
-        "reading": "",
-        "reading-cars": " '../my cars'",
-        "reading-x": " x",
-    }.items():
-        document["command"] = f"python benchmarks/reading.py{options}"
-        (folder / f"{name}.json").write_text(json.dumps(document))
-    document["command"] = "python elsewhere.py"
-    (folder / "elsewhere.json").write_text(json.dumps(document))
+    words = ["benchmarks/reading.py", "my cars", "--name", "reading-cars"]
+    monkeypatch.setattr("sys.argv", words)
+    measure.record("reading-cars", figures={})
+    measure.record("reading-x", figures={})  # without its name it would be written elsewhere
+    monkeypatch.setattr("sys.argv", ["elsewhere.py"])
+    measure.record("elsewhere", figures={})
+    monkeypatch.setattr("sys.argv", ["benchmarks/gpu.py", "--source", "cars"])
+    measure.record("gpu", figures={"device": "a GPU"})
     found = run.commands(folder)
-    assert found["reading"] == ["reading"]
-    assert found["reading-cars"] == ["reading", "../my cars"]
+    assert found["reading-cars"] == ["reading", "my cars", "--name", "reading-cars"]
     assert found["workers"] == ["workers"]  # never recorded there
-    assert "elsewhere" not in found
+    assert found["gpu"] == ["gpu"]
+    assert not {"elsewhere", "reading-x"} & set(found)
+
+
+def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    monkeypatch.setattr("sys.argv", ["benchmarks/reading.py", "--add"])
+    figures = measure.earlier_figures("reading", {"photos": 12}) | {"more": 1}
+    for _ in range(2):
+        measure.record("reading", figures=figures, added=True)
+    document = json.loads((folder / "reading.json").read_text())
+    assert document["figures"] == {"photos": 12, "more": 1}
+    _, *added = document["command"].split(measure.AND)
+    assert added == ["python benchmarks/reading.py --add"]
+    assert run.commands(folder)["reading"] == ["reading"]
+    with pytest.raises(SystemExit, match="photos: 12, not 13; run it without --add"):
+        measure.earlier_figures("reading", {"photos": 13})
 
 
 def test_every_lost_comparison_says_why():

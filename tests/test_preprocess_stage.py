@@ -101,7 +101,7 @@ def test_a_method_that_never_finds_anything_is_pointed_out(
     ready: Project, capsys: pytest.CaptureFixture
 ) -> None:
     ready.preprocess()  # by labelled boxes, of which there are none
-    note = "note: preprocess.crop.method: box cropped no photo; no method cropped 8 of 8"
+    note = "note: preprocess.crop.method: box cropped no photo; 8 of 8 were taken whole"
     assert note in capsys.readouterr().out
     ready.set(preprocess={"crop": {"method": "none", "margin": 0.05}})
     ready.preprocess()

@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
     ``candidates`` are the likeliest classes, the best first; ``make_confidence`` is the summed
     probability of the best one's make; ``decision`` is ``auto`` (model and make may be tagged
     without a person), ``make`` (only the make may) or ``review``. The thresholds are proven on
-    photos cropped by the method that the network learnt from, so any other crop is ``review``.
+    photos cropped in val's most frequent way, so any other crop is ``review``.
     """
 
     candidates: list[Candidate]

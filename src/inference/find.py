@@ -42,21 +42,24 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
     """Photos among files and folders, in the order given; a folder's by name, its own files first.
 
     A photo's listing is the folder that it lies in; files of one folder come one after another,
-    wherever they are named. Of several arguments all names begin with the argument's own. Only the
-    names of one folder are held at a time. Links and hidden files are passed over; a file that is
-    named outright always counts.
+    wherever they are named, and what lies below a folder that is named too comes there alone. Of
+    several arguments all names begin with the argument's own. Only the names of one folder are held
+    at a time. Links and hidden files are passed over; a file that is named outright always counts.
 
     Raises:
         StageError: an argument is not there (before any photo is yielded).
 
     """
-    folders: dict[Path, list[Path]] = {}
     for argument in arguments:
         if not os.path.lexists(argument):
             raise StageError(f"{argument}: no such photo or folder")
-        folders.setdefault(argument if argument.is_dir() else argument.parent, []).append(argument)
-    together = [sorted(named, key=folder.__eq__) for folder, named in folders.items()]
-    return _find([argument for named in together for argument in named])
+    walked = {argument.absolute() for argument in arguments if argument.is_dir()}
+    folders: dict[Path, list[Path]] = {}
+    for argument in dict.fromkeys(arguments):
+        if walked.isdisjoint(argument.absolute().parents):
+            folder = argument if argument.is_dir() else argument.parent
+            folders.setdefault(folder, []).append(argument)
+    return _find([argument for named in folders.values() for argument in named])
 
 
 def _find(arguments: Sequence[Path]) -> Iterator[Item]:

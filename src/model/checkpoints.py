@@ -91,6 +91,8 @@ class Checkpoints:
             print("train: params, data, code or machine changed: starting afresh")
         except FileNotFoundError:
             pass
+        except MemoryError:
+            raise  # that is no fault of the file
         except UNREADABLE as error:
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
         return None

@@ -88,13 +88,17 @@ def limited_map(
                 if fault is None:
                     continue
                 index, rest = worker.stop()
-                if index is None:
-                    failures += fault.reason != "out-of-memory"
+                if index is None and fault.reason == "out-of-memory":
+                    # One of them was too much for it before it began.
+                    if len(rest) == 1:
+                        index, rest = rest[0], []
+                    else:
+                        todo.extendleft([at] for at in reversed(rest))
+                        rest = []
+                elif index is None:
+                    failures += 1
                     if failures > 3:
                         raise StageError(f"no process that reads photos can start: {fault}")
-                    # One of them may have been too much for it before it began.
-                    todo.extendleft([at] for at in reversed(rest[1:]))
-                    index, rest = (rest[0], []) if len(rest) == 1 else (None, rest[:1])
                 if index is not None:
                     deaths[index] = deaths.get(index, 0) + 1
                     if fault.reason == "timeout" or deaths[index] >= ATTEMPTS:

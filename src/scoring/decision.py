@@ -28,7 +28,7 @@ class Calibration(Section):
     ``temperature`` divides the logits. ``threshold`` and ``make_threshold`` are the lowest
     probabilities at which a model, or else a make, is tagged without a person; ``None`` where val
     could not prove ``precision``, so that nothing is. They hold for photos whose background was
-    cut away by ``crop``, as that of most val photos was; ``None`` where there are none.
+    cut away by ``crop``, the most frequent way of val photos; ``None`` where there are none.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -71,7 +71,8 @@ def decide(
         crops: how the photos behind each row were cropped.
 
     """
-    known = np.array([set(ways) <= {calibration.crop} for ways in crops], bool)
+    rows = zip(probabilities, crops, strict=True)
+    known = np.array([set(ways) <= {calibration.crop} for _, ways in rows], bool)
     auto = _reaches(probabilities.max(axis=1), calibration.threshold)
     make = _reaches(make_probability(probabilities, make_of), calibration.make_threshold)
     return np.select([auto & known, make & known], ["auto", "make"], "review").tolist()
@@ -91,7 +92,7 @@ def calibrate(
 ) -> Calibration:
     """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
 
-    Photos that were cropped otherwise than most are left out.
+    Photos that were not cropped in the most frequent way are left out.
 
     Args:
         logits: float ``(n, classes)`` of photos that training did not learn from; ``n`` may be 0.

@@ -253,6 +253,7 @@ def test_folders_of_one_name_are_not_one_listing(tmp_path: Path, monkeypatch: py
         ["mon", "tue"],
         ["mon/car", "tue/car"],
         ["mon/car/a.png", "tue/car/a.png", "mon/car/b.png"],  # by listing, whatever their order
+        ["mon/car", "mon", "tue", "tue/car/a.png", "tue"],  # each photo once
     ):
         found = list(find_photos([Path(name) for name in named]))
         assert [(item.listing, item.name) for item in found] == expected, named

@@ -78,9 +78,12 @@ def test_an_item_may_take_its_memory_and_no_more() -> None:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")
 def test_an_item_that_is_too_large_by_itself_costs_itself_alone() -> None:
     # A few in a row, so that it is not taken for processes that cannot start.
-    items = ["a", *[b"large" * 20 * 2**20] * 3, "c", "d"]
+    items = ["a", *[bytes(70 * 2**20)] * 3, "c", "d"]
     large = ["out-of-memory"] * 3
     assert outcomes(items, megabytes=64, workers=1) == ["a", *large, "c", "d"]
+    among_others = [*range(40), items[1], *range(40, 80)]  # sent several at once
+    expected = [*range(40), "out-of-memory", *range(40, 80)]
+    assert outcomes(among_others, megabytes=64, workers=1) == expected
 
 
 HELD = """
