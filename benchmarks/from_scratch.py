@@ -109,8 +109,9 @@ def main() -> None:
     if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):
         variant += [f"{len(names)}_classes_every_{options.every}"]
     result = "-".join(["from_scratch", *variant])
-    figures: dict[str, float | str] = earlier_figures(result) if options.add else {}
-    figures |= {"classes": len(names), "minutes": options.minutes}
+    conditions = {"classes": len(names), "minutes": options.minutes}
+    figures: dict[str, float | str] = earlier_figures(result, conditions) if options.add else {}
+    figures |= conditions
     for seed in options.seeds:
         looks = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -140,15 +141,15 @@ def main() -> None:
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
         if not (options.val or options.first):
-            keep(result, figures)
+            keep(result, figures, added=options.add)
 
 
-def keep(name: str, figures: dict[str, float | str]) -> None:
+def keep(name: str, figures: dict[str, float | str], *, added: bool) -> None:
     """Records the seeds that are done: whoever stops the others has these."""
     tops = [value for key, value in figures.items() if re.match(r"ours, seed \d+: \w+ top-1", key)]
     if tops and all(isinstance(value, float) for value in tops):
         figures = {**figures, "ours: mean top-1": round(np.mean(tops), 4), "ours: seeds": len(tops)}
-    record(name, figures=figures)
+    record(name, figures=figures, added=added)
 
 
 def compete(recipe, root: Path, seconds: float, **given) -> Trained:

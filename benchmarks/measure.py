@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
+AND = "; "
+"""Stands between the commands that together gave what is recorded."""
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
 LIBRARIES = {
     "autogluon.multimodal": "autogluon",
@@ -76,17 +79,24 @@ def record(
     *,
     ratios: Mapping[str, Ratio] | None = None,
     figures: Mapping[str, float | str] | None = None,
+    added: bool = False,
 ) -> None:
     """Prints what was measured and writes it to ``benchmarks/results/NAME.json``.
 
     ``ratios`` may be compared between machines, ``figures`` (times, sizes, accuracies) say what
-    was seen on this one.
+    was seen on this one. With ``added``, the figures hold earlier ones (:func:`earlier_figures`),
+    whose command stays beside the new one.
     """
     ratios, figures = ratios or {}, figures or {}
+    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    file = RESULTS / f"{name}.json"
+    if added and file.is_file():
+        before = json.loads(file.read_text())["command"].split(AND)
+        command = AND.join([*before, command] if command not in before else before)
     document = {
         "benchmark": name,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "command": " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+        "command": command,
         "machine": machine(),
         "versions": {
             library: importlib.metadata.version(library)
@@ -97,7 +107,7 @@ def record(
         "figures": dict(figures),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    file.write_text(json.dumps(document, indent=1) + "\n")
     for key, ratio in ratios.items():
         low, high = ratio.spread
         bar = "" if ratio.bar is None else f", bar {ratio.bar:g}"
@@ -106,10 +116,17 @@ def record(
         print(f"{name}: {key}: {figure}")
 
 
-def earlier_figures(name: str) -> dict[str, float | str]:
-    """What :func:`record` has written under a name, for a run that adds to it; nothing if never."""
+def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, float | str]:
+    """What :func:`record` has written under a name, for a run that adds to it; nothing if never.
+
+    Ends with one line where a figure that both runs should share is another one there.
+    """
     file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text())["figures"] if file.is_file() else {}
+    figures = json.loads(file.read_text())["figures"] if file.is_file() else {}
+    for key, value in conditions.items():
+        if figures.get(key, value) != value:
+            sys.exit(f"error: {name} has {key}: {figures[key]}, not {value}; run it without --add")
+    return figures
 
 
 def machine() -> dict[str, str | int]:

@@ -205,7 +205,7 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
         valid="val",
         batch_tfms=aug_transforms(),
         bs=BATCH,
-        num_workers=0,
+        num_workers=0,  # its own choice, one for each core, got through half as many epochs on two
     )
     learner = vision_learner(loaders, resnet18, pretrained=False)
     with learner.no_bar(), learner.no_logging():
@@ -236,6 +236,8 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     random.write_text(shipped.read_text().replace("DEFAULT", "null"))
     model = YOLO(random, task="classify", verbose=False)
     saved, epochs = [], []
+    # It leaves one core to what reads photos; all others have two threads for the network.
+    model.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
     model.add_callback("on_train_epoch_end", lambda trainer: epochs.append(trainer.epoch))
     model.add_callback("on_model_save", lambda trainer: saved.append((clock.spent, trainer.last)))
     # It looks at the time after each step, and validates and saves once more after the last.
@@ -263,7 +265,7 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
 
 
 def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """AutoGluon's predictor with timm's ResNet-18; a run of one epoch tells how many fit.
+    """AutoGluon's predictor with timm's ResNet-18; runs of one and two epochs tell how many fit.
 
     Its rate is for fine-tuning, and falls from layer to layer: with random weights there is 1e-3
     for all. Of its checkpoints it averages those that val likes, as it always does.
@@ -316,8 +318,9 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
         )
         return predictor, clock.spent - before
 
-    first = fitted(1)[1]
-    epochs = max(1, int(SAFETY * (clock.seconds - clock.spent) / first))
+    short, long = fitted(1)[1], fitted(2)[1]
+    left = SAFETY * (clock.seconds - clock.spent) - short
+    epochs = max(1, 1 + int(left / max(long - short, 1.0)))
     predictor, _ = fitted(epochs)
     seconds = clock.spent
     scores = predictor.predict_proba(tables["test"], as_pandas=True)

@@ -81,8 +81,9 @@ def main() -> None:
     seconds = 60 * options.minutes
 
     result = "peers-pretrained" if backbone else "peers"
-    figures: dict[str, float | str] = earlier_figures(result) if options.add else {}
-    figures |= {"classes": len(names), "minutes": options.minutes}
+    conditions = {"classes": len(names), "minutes": options.minutes}
+    figures: dict[str, float | str] = earlier_figures(result, conditions) if options.add else {}
+    figures |= conditions
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rows = stanford_cars.of_classes(rows, names)
@@ -107,7 +108,7 @@ def main() -> None:
                 trained = apart(peer.train, root, Clock(seconds), **given)
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             figures |= found
-            record(result, figures=figures)  # whoever stops the others has these
+            record(result, figures=figures, added=options.add)  # whoever stops the others has these
 
 
 class Peer(NamedTuple):

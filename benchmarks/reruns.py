@@ -1,6 +1,6 @@
 """What a change costs: a run of the whole graph, of nothing, and of one changed param.
 
-Clones this repository, renders a third of the demo's photos there and trains for one epoch, so
+Clones this repository, renders a quarter of the demo's photos there and trains for one epoch, so
 that what is measured is what DVC and the stages do around the network. Four minutes on 2 cores.
 """
 

@@ -1,12 +1,13 @@
 """Runs benchmarks one after another, and writes what was recorded as a table.
 
-    python benchmarks/run.py                     all of them
+    python benchmarks/run.py                     all scripts, but none twice for its variants
     python benchmarks/run.py reading workers     some, by script or by the name of what is recorded
     python benchmarks/run.py --check reading     again, and which ratio fell by more than a fifth?
 
 What is recorded is measured again by its recorded command, so that figures stay those of the same
-photos and options. Ratios travel between machines, seconds do not: only ratios are compared, and a
-check records nothing. How long each takes stands at its head.
+photos and options; what was put together from several runs (``--add``) by the script's own options,
+and what a GPU gave by hand, on one (docs/training.md). Ratios travel between machines, seconds do
+not: only ratios are compared, and a check records nothing. How long each takes stands at its head.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import RESULTS, RESULTS_VARIABLE
+from measure import AND, RESULTS, RESULTS_VARIABLE
 
 HERE = Path(__file__).parent
 TABLE = HERE / "RESULTS.md"
@@ -37,7 +38,7 @@ def main() -> None:
     unknown = [name for name in options.names if name not in known]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
-    names = [] if options.table else options.names or known
+    names = [] if options.table else options.names or benchmarks()
     chosen = {name: known[name] for name in names}
     if options.check:
         with tempfile.TemporaryDirectory() as folder:
@@ -60,9 +61,14 @@ def commands(results: Path) -> dict[str, list[str]]:
     """Script and options of each benchmark: those it was recorded with, or none."""
     found = {name: [name] for name in benchmarks()}
     for file in sorted(results.glob("*.json")):
-        _, script, *options = shlex.split(read(file)["command"])
-        if Path(script).stem in found:
-            found[file.stem] = [Path(script).stem, *options]
+        result = read(file)
+        if AND in result["command"] or {"GPU", "device"} & result["figures"].keys():
+            continue
+        _, script, *options = shlex.split(result["command"])
+        script = Path(script).stem
+        # Other variants would be recorded as what they are variants of.
+        if script in found and (file.stem == script or file.stem in options):
+            found[file.stem] = [script, *options]
     return found
 
 
