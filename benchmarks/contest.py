@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +230,14 @@ def arrays(root: Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     index = {name: number for number, name in enumerate(label_names(root))}
     targets = np.array([index[sample.label] for sample in samples])
     return np.concatenate([a for a, _ in shards]), targets, [s.photo_id for s in samples]
+
+
+def shuffled(photos: int, batch: int, random: np.random.Generator) -> Iterator[list[int]]:
+    """Numbers of photos without end, ``batch`` at once; what an epoch has left over is left out."""
+    while True:
+        order = random.permutation(photos).tolist()
+        for start in range(0, max(1, photos - batch + 1), batch):
+            yield order[start : start + batch]
 
 
 def label_names(root: Path) -> list[str]:

@@ -46,6 +46,7 @@ from contest import (
     named,
     read_folder,
     read_source,
+    shuffled,
 )
 from measure import earlier_figures, record
 from photos.manifest import Photo
@@ -174,12 +175,10 @@ def plain(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> T
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     network.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, jit_compile=False)
     random = np.random.default_rng(seed)
-    order: list[int] = []
+    batches = shuffled(len(images), BATCH, random)
     steps = 0
     while not clock.over():
-        if len(order) < BATCH:
-            order = random.permutation(len(images)).tolist()
-        rows, order = order[:BATCH], order[BATCH:]
+        rows = next(batches)
         network.optimizer.learning_rate = 0.1 * warmup_and_cosine(clock.share)
         x = np.stack([warped(images[row], random) for row in rows])
         network.train_on_batch(x, one_hot[targets[rows]])

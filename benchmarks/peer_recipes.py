@@ -21,6 +21,7 @@ from contest import (
     named,
     pixel_files,
     read_folder,
+    shuffled,
 )
 from from_scratch import warmup_and_cosine, warped
 from timed_stages import SAFETY
@@ -157,12 +158,10 @@ def torch_loop(
             return network((x - mean) / deviation).float()
 
     random = np.random.default_rng(seed)
-    order: list[int] = []
+    batches = shuffled(len(images), BATCH, random)
     steps = 0
     while not clock.over():
-        if len(order) < BATCH:
-            order = random.permutation(len(images)).tolist()
-        rows, order = order[:BATCH], order[BATCH:]
+        rows = next(batches)
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * warmup_and_cosine(clock.share)
         loss = loss_of(

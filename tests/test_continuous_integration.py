@@ -187,6 +187,17 @@ def test_the_commands_of_a_page_exist(page: Path, dvc):
     assert found or targets
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path):
+    for place, heading in re.findall(r"\]\((?!https?:)([^)\s#]*)#?([^)\s]*)\)", page.read_text()):
+        there = page.parent / place if place else page
+        assert there.exists(), place
+        if heading:
+            titles = re.findall(r"^#+ (.*)", there.read_text(), re.MULTILINE)
+            plain = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in plain, f"{place}#{heading}"
+
+
 FAKE_GH = """#!/bin/sh
 echo "$@" >> gh.log
 case "$*" in *--paginate*) cat earlier ;; esac
