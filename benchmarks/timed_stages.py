@@ -197,7 +197,8 @@ def predict(cost: Cost, values: dict, photos: int, copies: int, epochs: int) -> 
     train = values["train"]
     rows = rows_of(photos, copies, train["batch_size"])
     sizes = len(train["sizes"])  # an epoch's size as in model.fitting.size_of_epoch
-    network = sum(cost.network[epoch * sizes // epochs].seconds(rows) for epoch in range(epochs))
+    places = (max(epoch * sizes // epochs, sizes - epochs + epoch) for epoch in range(epochs))
+    network = sum(cost.network[place].seconds(rows) for place in places)
     head = train["head_epochs"] * cost.head.seconds(rows)
     return cost.before + copies * cost.each_copy + cost.fixed + head + network
 

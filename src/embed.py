@@ -36,6 +36,8 @@ OUT = Path("data/features")
 NOTE = OUT / "features.json"
 BATCH = 32
 AT_ONCE = 32 * BATCH  # photos in memory
+BACKEND = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
+"""What each of Keras's backends is installed as."""
 
 
 def main() -> None:
@@ -73,12 +75,13 @@ def plan() -> list[Shard]:
 def describe(model: ModelParams) -> str:
     """The fingerprint of the network; another kind of processor gives other last digits."""
     weights = Path(model.weights)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     return fingerprint(
         Path(__file__),
-        libraries=("keras", "numpy", "tensorflow"),
+        libraries=("keras", "numpy", *BACKEND.get(backend, ())),
         model=model.model_dump(),
         weights=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "",
-        backend=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        backend=backend,
         processor=cv2.getCPUFeaturesLine(),
     )
 

@@ -1,11 +1,13 @@
 """Draws the loss against the learning rate, and suggests a peak: python src/find_lr.py
 
-Trains on 150 batches (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
+Takes 150 steps (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
 arXiv:1506.01186) and writes metrics/find_lr.png. Changes neither models nor params.
 """
 
 import argparse
+import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ SMOOTHING = 0.9  # of the running mean of losses
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150, help="batches to train on")
+    parser.add_argument("--steps", type=int, default=150, help="each of train.accumulate batches")
     steps = parser.parse_args().steps
     if steps < 10:
         parser.error("--steps: expected at least 10")
@@ -36,6 +38,7 @@ def main() -> None:
     from model.feed import ShardFeed
     from model.network import build_network
     from model.operations import quick
+    from model.views import freeze
 
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
@@ -49,34 +52,42 @@ def main() -> None:
         dropout=train.dropout,
         precision=train.precision,
     )
+    freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
     with quick(network):
         rates, losses = sweep(network, feed, train, steps=steps)
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
     draw(rates, smooth, best)
-    print(f"find_lr: try train.lr {best / train.finetune_lr_scale:.2g} (curve: {PICTURE})")
+    peak = min(HIGHEST, best / train.finetune_lr_scale)  # more than train.lr may be
+    print(f"find_lr: try train.lr {peak:.2g} (curve: {PICTURE})")
 
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rates and losses of up to ``steps`` batches; ends early once the loss has blown up."""
-    from model.compiling import build_optimizer, compile_trainee
+    """Rates and losses of up to ``steps`` steps; ends early once the loss has blown up."""
+    from model.compiling import build_optimizer, compile_trainee, sgd_of
 
     optimizer = build_optimizer(train, LOWEST)
     trainee = compile_trainee(network, network.input_shape[1:3], optimizer, train)
     rates = LOWEST * (HIGHEST / LOWEST) ** (np.arange(steps) / (steps - 1))
     losses: list[float] = []
-    for step in progress(range(steps), total=steps, label="find_lr", unit="batches"):
-        epoch, index = divmod(step, len(feed))
-        if not index:
-            feed.set_epoch(epoch)
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        inner.learning_rate = rates[step]
+    batches = endless(feed)
+    for step in progress(range(steps), total=steps, label="find_lr", unit="steps"):
+        sgd_of(optimizer).learning_rate = rates[step]
         trainee.reset_metrics()  # else the loss is a mean since the start
-        loss = float(trainee.train_on_batch(*feed[index], return_dict=True)["loss"])
+        for _ in range(train.accumulate):
+            loss = float(trainee.train_on_batch(*next(batches), return_dict=True)["loss"])
         if not math.isfinite(loss) or (losses and loss > 4 * max(losses[:10])):
             break
         losses.append(loss)
     return rates[: len(losses)], np.array(losses)
+
+
+def endless(feed) -> Iterator[tuple[np.ndarray, ...]]:
+    """The batches of epoch after epoch."""
+    for epoch in itertools.count():
+        feed.set_epoch(epoch)
+        for index in range(len(feed)):
+            yield feed[index]
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:

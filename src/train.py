@@ -40,6 +40,7 @@ def main() -> None:
     from model.network import build_network
     from model.views import freeze, head_of
 
+    labels = read_labels(LABELS)
     part = host, hosts = join_hosts(batch_size=train.batch_size)
     environment = describe(threads=model.threads, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
@@ -48,12 +49,14 @@ def main() -> None:
     refuse_differences(work, part)
     checkpoints = Checkpoints(CHECKPOINT, fingerprint([work, environment], []), part=part)
 
-    labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
     photos = ShardFeed(PHOTOS, **batches, workers=model.threads)
-    with across_devices(), Curves(CURVES, written=host == 0) as curves:
+    if not photos.samples:
+        raise StageError("no training photos in data/processed/train; run dvc repro")
+    shared = across_devices({photos.batch_rows, train.batch_size}, accumulate=train.accumulate)
+    with shared, Curves(CURVES, written=host == 0) as curves:
         network = build_network(
             model,
             shape=photos.shape[:2],
@@ -96,6 +99,11 @@ def check_parts(weights: str, train: TrainParams) -> None:
         raise StageError(
             f"params.yaml: train.finetune_from is {train.finetune_from} while model.weights is "
             "none: the stages before it would stay random; set pretrained weights or all"
+        )
+    if weights == "none" and train.batchnorm == "frozen":
+        raise StageError(
+            "params.yaml: train.batchnorm is frozen while model.weights is none: new residual "
+            "blocks start switched off and would stay so; set pretrained weights or train"
         )
 
 

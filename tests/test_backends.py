@@ -22,7 +22,7 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
-from model.devices import join_hosts  # noqa: E402
+from model.devices import across_devices, join_hosts  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -169,3 +169,24 @@ def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.
 )
 def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
     assert predicts_alike_here(trained_elsewhere(tmp_path / "torch", "torch"))
+    root = prepared(tmp_path / "stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        set_params(train={"dropout": 0.5, "finetune_epochs": 2})
+    with training(root, "stop", backend="torch") as process:
+        assert "the same bytes" in ended_well(process)
+
+
+def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPatch):
+    jax = pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
+    with monkeypatch.context() as three:
+        three.setattr(keras.backend, "backend", lambda: "jax")
+        three.setattr(jax, "device_count", lambda: 3)
+        words = "32 rows cannot be shared equally by 3 devices"
+        with pytest.raises(StageError, match=words), across_devices({32}):
+            pass
+    tensorflow = pytest.importorskip("tensorflow")
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
+    words = "TensorFlow cannot accumulate over several GPUs"
+    with pytest.raises(StageError, match=words), across_devices({32}, accumulate=2):
+        pass

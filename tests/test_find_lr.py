@@ -12,6 +12,8 @@ from tiny_training import set_params, shrink_networks, write_shards
 
 start(threads=1)
 
+import keras  # noqa: E402
+
 from model import backbone  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -54,3 +56,41 @@ def test_it_draws_the_same_bytes_and_touches_nothing_else(
     once = find_lr.PICTURE.read_bytes()
     find_lr.draw(rates, losses, 0.05)
     assert find_lr.PICTURE.read_bytes() == once != content
+
+
+def test_the_sweep_takes_steps_of_what_train_would_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(backbone.BLOCKS, "resnet18", (1, 1, 0, 0))
+    write_shards()
+    set_params(train={"accumulate": 2, "batchnorm": "frozen", "finetune_from": "conv3"})
+    before, swept, found, batches = [], [], [], []
+    train_on_batch = keras.Model.train_on_batch
+
+    def counted(model, *arguments, **options):
+        batches.append(len(arguments[0]))
+        return train_on_batch(model, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", counted)
+    sweep = find_lr.sweep
+
+    def spied(network, *arguments, **options):
+        before.extend(network.get_weights())
+        swept.append(network)
+        found.extend(sweep(network, *arguments, **options))
+        return found
+
+    monkeypatch.setattr(find_lr, "sweep", spied)
+    monkeypatch.setattr("sys.argv", ["find_lr.py", "--steps", "40"])
+    find_lr.main()
+    (network,) = swept
+    steps = len(found[1])
+    assert len(batches) in (2 * steps, 2 * steps + 2)  # the last step was too much
+    still = [np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True)]
+    names = [weight.path for weight in network.weights]
+    assert {name.split("_")[0] for name, same in zip(names, still, strict=True) if not same} == {
+        "conv3",
+        "logits/kernel",
+        "logits/bias",
+    }

@@ -6,22 +6,43 @@ from model.recipe import TrainParams
 from model.views import at_size
 
 
+class Sgd(keras.optimizers.SGD):
+    """SGD whose average of the weights stays beside them.
+
+    Keras puts the average in the weights' place at every end of ``fit``, which is every epoch
+    here: training would go on from there.
+    """
+
+    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
+        """Called by ``fit``; leaves the weights alone."""
+
+    def assign_averages(self, weights: list[keras.Variable]) -> None:
+        """Gives the weights that were built their averages."""
+        super().finalize_variable_values(weights)
+
+
+def sgd_of(optimizer: keras.optimizers.Optimizer) -> Sgd:
+    """The optimizer within what :func:`build_optimizer` made."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def build_optimizer(
     recipe: TrainParams, rate: keras.optimizers.schedules.LearningRateSchedule | float
 ) -> keras.optimizers.Optimizer:
     """SGD as the recipe has it.
 
     Weight decay is decoupled and spares biases and normalisation (He et al. 2019,
-    arXiv:1812.01187, section 3.1).
+    arXiv:1812.01187, section 3.1). The average is taken over steps: Keras takes it after every
+    batch, also where some batches make one step.
     """
-    optimizer = keras.optimizers.SGD(
+    optimizer = Sgd(
         rate,
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay or None,
         global_clipnorm=recipe.clip_norm or None,
         use_ema=bool(recipe.ema),
-        ema_momentum=recipe.ema or 0.99,
+        ema_momentum=recipe.ema ** (1 / recipe.accumulate) or 0.99,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
     )
     if recipe.weight_decay:

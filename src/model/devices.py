@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 import numpy as np
@@ -80,14 +80,29 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
 
 
 @contextlib.contextmanager
-def across_devices() -> Iterator[None]:
-    """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
+def across_devices(rows: Collection[int] = (), *, accumulate: int = 1) -> Iterator[None]:
+    """A scope in which networks are copied to every GPU (of every host) and batches are shared.
+
+    Args:
+        rows: of the batches that will be met, over all processes.
+        accumulate: how many of them make a step.
+
+    Raises:
+        StageError: a batch cannot be shared equally, or TensorFlow cannot accumulate over GPUs.
+
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
         usual = keras.distribution.distribution()
-        if jax.device_count() > 1:
+        count = jax.device_count()
+        if uneven := [size for size in rows if size % count]:
+            raise StageError(
+                f"params.yaml: train.batch_size: {uneven[0]} rows cannot be shared equally by "
+                f"{count} devices; set a multiple of {count} (of no more than there are photos)"
+            )
+        if count > 1:
             # Our feed already gives each process its part of a batch.
             distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
             keras.distribution.set_distribution(distribution)
@@ -100,6 +115,11 @@ def across_devices() -> Iterator[None]:
         import tensorflow
 
         if len(tensorflow.config.list_physical_devices("GPU")) > 1:
+            if accumulate > 1:
+                raise StageError(
+                    f"params.yaml: train.accumulate: {accumulate}, but TensorFlow cannot "
+                    "accumulate over several GPUs; set 1, or KERAS_BACKEND=jax"
+                )
             with tensorflow.distribute.MirroredStrategy().scope():
                 yield
             return

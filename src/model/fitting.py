@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from model.checkpoints import Arrays, Checkpoints, State
-from model.compiling import build_optimizer, compile_measure, compile_trainee
+from model.compiling import build_optimizer, compile_measure, compile_trainee, sgd_of
 from model.curves import Curves
 from model.feed import ShardFeed
 from model.operations import quick
@@ -40,7 +40,8 @@ def fit(
     What ``checkpoints`` has of this phase is not done again.
 
     Raises:
-        StageError: the loss became infinite or not a number.
+        StageError: the loss became infinite or not a number, or there are too few batches for a
+            single step.
         KeyboardInterrupt: with a word on how to go on.
 
     """
@@ -51,6 +52,11 @@ def fit(
         return
     if not epochs:
         return
+    if epochs * len(train) < recipe.accumulate:
+        raise StageError(
+            f"params.yaml: train.accumulate: {recipe.accumulate} batches make a step, but "
+            f"{epochs} epochs ({phase}) have {epochs * len(train)}; set fewer"
+        )
     warmup = round(min(recipe.warmup_epochs, epochs / 2) * len(train))
     schedule = WarmupCosine(lr, epochs * len(train), warmup)
     optimizer = build_optimizer(recipe, schedule)
@@ -73,6 +79,7 @@ def fit(
         size = size_of_epoch(network, epoch, epochs, recipe.sizes)
         train.set_epoch(epoch, size=size if size != network.input_shape[1:3] else None)
         try:
+            seed_dropout(recipe.seed, phase, epoch)
             with quick(network):
                 figures = run_epoch(trainee_of(size), train, epoch)
             with averaged(network, optimizer, ema=recipe.ema):
@@ -111,10 +118,23 @@ def averaged(
         return
     weights = network.trainable_variables
     latest = values(weights)
-    optimizer.finalize_variable_values(weights)
+    sgd_of(optimizer).assign_averages(weights)
     assign(weights, values(weights))  # JAX gives away buffers, so none may be shared
     yield
     assign(weights, latest)
+
+
+def seed_dropout(seed: int, phase: str, epoch: int) -> None:
+    """Lets an epoch drop the same on PyTorch, whether a run was killed before it or not.
+
+    There Keras's layer draws from PyTorch's own generator, which is in no checkpoint; with the
+    other backends from a variable of the network.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        drawn = np.random.SeedSequence([seed, len(phase), epoch]).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
 
 
 def run_epoch(trainee: keras.Model, train: ShardFeed, epoch: int) -> dict[str, float]:
@@ -141,12 +161,13 @@ def refuse_infinite(figures: dict[str, float], epoch: int) -> None:
 def size_of_epoch(
     network: keras.Model, epoch: int, epochs: int, shares: list[float]
 ) -> tuple[int, ...]:
-    """Height and width of an epoch's photos: equal numbers of epochs for each share, in order.
+    """Height and width of an epoch's photos: as many epochs for each share, in order.
 
-    Shares are of the network's own size, rounded to whole 8 pixels; a head has no size: ``()``.
+    The last epoch has the last share, also where epochs are fewer than shares. Shares are of the
+    network's own size, rounded to whole 8 pixels; a head has no size: ``()``.
     """
     height_and_width = network.input_shape[1:3] if len(network.input_shape) == 4 else ()
-    share = shares[epoch * len(shares) // epochs]
+    share = shares[max(epoch * len(shares) // epochs, len(shares) - epochs + epoch)]
     if share == 1:
         return tuple(height_and_width)
     return tuple(max(32, round(side * share / 8) * 8) for side in height_and_width)

@@ -1,5 +1,6 @@
 """keras-cv's brightness and contrast, fed with our own draws instead of its global generator."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -45,6 +46,9 @@ def _program(shape: tuple[int, ...]) -> Callable:
     # Workers are the threads here; and sums do not hang on how many cores there are.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     tensorflow = import_quietly("tensorflow")
+    with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
+        # A GPU gives other last digits, and each worker process would take all of its memory.
+        tensorflow.config.set_visible_devices([], "GPU")
     layers = import_quietly("keras_cv").layers
     brightness = layers.RandomBrightness(factor=0, value_range=(0, 255), dtype="float32")
     contrast = layers.RandomContrast(factor=0, value_range=(0, 255), dtype="float32")

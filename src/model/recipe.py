@@ -65,6 +65,12 @@ class TrainParams(Section):
             raise ValueError("head_epochs and finetune_epochs are both 0; one must be above")
         return self
 
+    @model_validator(mode="after")
+    def _can_wait_for_something(self) -> "TrainParams":
+        if self.patience and self.select == "last":
+            raise ValueError("patience waits for a better epoch, but select takes the last; set 0")
+        return self
+
     def batches(self) -> dict[str, Any]:
         """How training rows are fed: ``ShardFeed(folders, classes, **recipe.batches())``."""
         knobs = ("batch_size", "seed", "flip", "crop", "mixup", "cutmix", "class_balance")

@@ -106,6 +106,10 @@ def _load_applications(file: Path, backbone: keras.Model) -> None:
 
 
 def _copy_by_name(source: keras.Model, backbone: keras.Model) -> None:
+    ours = {layer.name for layer in backbone.layers}
+    more = [layer.name for layer in source.layers if layer.weights and layer.name not in ours]
+    if deeper := [name for name in more if name.startswith("conv")]:  # heads have other names
+        raise ValueError(f"it has {len(deeper)} layers more, such as {deeper[0]}")
     for layer in backbone.layers:
         if layer.weights:
             layer.set_weights(source.get_layer(layer.name).get_weights())

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from model.backbone import build_backbone, build_classifier
+from model.backbone import BLOCKS, build_backbone, build_classifier
 from model.views import head_of
 from model.weights import load_pretrained
 from stage import StageError
@@ -56,7 +56,7 @@ def test_weights_of_ones_own_are_taken_over(tmp_path, ending: str):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_weights_of_another_network_are_refused(published, tmp_path):
+def test_weights_of_another_network_are_refused(published, tmp_path, monkeypatch):
     file, _ = published
     with pytest.raises(StageError, match=r"model\.weights: .* does not hold weights of resnet18"):
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
@@ -64,6 +64,10 @@ def test_weights_of_another_network_are_refused(published, tmp_path):
     build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0).save(own)
     with pytest.raises(StageError, match="does not hold weights of resnet50"):
         load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(own))
+    monkeypatch.setitem(BLOCKS, "resnet18", (1, 2, 2, 2))  # each of its layers is in the file
+    shallower = build_backbone("resnet18", shape=(32, 32))
+    with pytest.raises(StageError, match="it has 4 layers more, such as conv2_block2_1_conv"):
+        load_pretrained(shallower, str(own))
 
 
 @pytest.mark.parametrize("name", ["gone.keras", "broken.keras", "broken.h5", "broken.weights.h5"])

@@ -17,6 +17,7 @@ from model.network import build_network
 from model.recipe import PRETRAINED, SCRATCH, TrainParams
 from model.section import ModelParams
 from model.views import at_size, freeze
+from stage import StageError
 from tiny_training import ROOT, SIZE, set_params, shipped, write_shards
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -50,7 +51,7 @@ KNOBS = {
     "cutmix": 1.0,
     "flip": 0.5,
     "crop": 0.3,
-    "sizes": [0.8, 1.0],
+    "sizes": [0.8],
     "select": "accuracy",
     "patience": 1,
     "precision": "mixed_bfloat16",
@@ -87,17 +88,21 @@ def learnt(tmp_path_factory: pytest.TempPathFactory):
 
         patch.setattr(keras.Model, "compile", spied)
         patch.setattr(bundle, "save_bundle", lambda _, net, **__: saved.append(net.get_weights()))
-        patch.setattr(checkpoints.Checkpoints, "save", lambda *_: None)
+        states = []
+        patch.setattr(
+            checkpoints.Checkpoints, "save", lambda _, state: states.append(list(state.network))
+        )
 
         def learn(**knobs) -> list[np.ndarray]:
             set_params(model={"weights": WEIGHTS}, train=BASE | knobs)
             compiled.clear()
+            states.clear()
             with pytest.MonkeyPatch.context() as small:
                 small.setitem(backbone.BLOCKS, "resnet18", BLOCKS)
                 train.main()
             return saved[-1]
 
-        learn.compiled = compiled
+        learn.compiled, learn.states = compiled, states
         learn.plain = learn()
         yield learn
         tensorflow.config.run_functions_eagerly(False)
@@ -161,6 +166,9 @@ def test_the_input_grows_in_equal_parts():
     network = build_backbone("resnet18", shape=(64, 112))
     sizes = [size_of_epoch(network, epoch, 6, [0.7, 0.85, 1]) for epoch in range(6)]
     assert sizes == [(48, 80), (48, 80), (56, 96), (56, 96), (64, 112), (64, 112)]
+    for epochs in (1, 2, 4, 5):  # and ends as large as what is measured and used
+        assert size_of_epoch(network, epochs - 1, epochs, [0.7, 0.85, 1]) == (64, 112)
+    assert size_of_epoch(network, 0, 2, [0.7, 0.85, 1]) == (56, 96)
     small = at_size(network, (48, 80))
     assert small.input_shape == (None, 48, 80, 3)
     assert [id(v) for v in small.trainable_variables] == [
@@ -178,3 +186,20 @@ def test_precision_is_of_layers_alone():
     assert network.get_layer("logits").compute_dtype == "float32"
     assert {str(weight.dtype) for weight in network.weights} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_an_average_of_the_weights_never_steers_their_steps(learnt):
+    head = {"head_epochs": 3, "finetune_epochs": 0, "select": "last"}
+    plain, latest = learnt(**head), learnt.states[-1]
+    average = learnt(**head, ema=0.5)
+    for with_average, without in zip(learnt.states[-1], latest, strict=True):
+        np.testing.assert_array_equal(with_average, without)
+    assert any(not np.array_equal(a, b) for a, b in zip(average, plain, strict=True))
+
+
+@pytest.mark.parametrize("phase", ["head", "network"])
+def test_a_step_of_more_batches_than_there_are_is_refused(learnt, phase: str):
+    epochs = {"head_epochs": 3, "finetune_epochs": 0} if phase == "head" else {"head_epochs": 0}
+    words = rf"train\.accumulate: 9 batches make a step, but \d epochs \({phase}\) have \d"
+    with pytest.raises(StageError, match=words):
+        learnt(accumulate=9, **epochs)
