@@ -32,7 +32,7 @@ def bootstrap(
         Lowest and highest value of each figure. A figure that does not exist, or of which there
         is only one group, has no interval and is left out. If each resample gives 0, or each
         gives 1, resampling knows nothing of what it has not seen: then the exact binomial bound
-        for as many listings stands in (Clopper and Pearson 1934).
+        for as many listings as have the figure stands in (Clopper and Pearson 1934).
 
     """
     _, number = np.unique(groups, return_inverse=True)
@@ -43,10 +43,11 @@ def bootstrap(
     per_group = csr_array(members, shape=(count, len(number))) @ csr_array(rows)
     total = per_group.sum(axis=0)
     whole = figures(total[None])
-    left_out = [
-        figures(total - per_group[start : start + _AT_ONCE].toarray())
-        for start in range(0, count, _AT_ONCE)
-    ]
+    left_out, alone = [], []
+    for start in range(0, count, _AT_ONCE):
+        some = per_group[start : start + _AT_ONCE].toarray()
+        left_out.append(figures(total - some))
+        alone.append(figures(some))
     random = np.random.default_rng(seed)
     drawn = [
         figures(random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE) @ per_group)
@@ -57,16 +58,19 @@ def bootstrap(
             float(value[0]),
             np.concatenate([draw[name] for draw in drawn]),
             np.concatenate([without[name] for without in left_out]),
+            sum(int(np.isfinite(own[name]).sum()) for own in alone),
         )
         for name, value in whole.items()
         if np.isfinite(value[0])
     }
 
 
-def _interval(value: float, drawn: np.ndarray, without_one: np.ndarray) -> tuple[float, float]:
+def _interval(
+    value: float, drawn: np.ndarray, without_one: np.ndarray, having: int
+) -> tuple[float, float]:
     drawn, without_one = drawn[np.isfinite(drawn)], without_one[np.isfinite(without_one)]
     if value in (0, 1) and (drawn == value).all():
-        bound = ((1 - LEVEL) / 2) ** (1 / len(without_one))
+        bound = ((1 - LEVEL) / 2) ** (1 / having)
         return (bound, 1.0) if value else (0.0, 1 - bound)
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
     bias = ndtri(below) if 0 < below < 1 else 0.0

@@ -93,3 +93,17 @@ def test_weighing_listings_is_repeating_their_photos() -> None:
     assert told["log_loss"] == pytest.approx(
         sk.log_loss(truth, probabilities[photos], labels=range(5)), abs=1e-9
     )
+
+
+def test_only_listings_that_have_a_figure_count_for_its_bound() -> None:
+    # Of 40 listings two hold a mistake, and both times the make was right.
+    rows = np.zeros((80, 2))
+    rows[[3, 40]] = 1
+
+    def make_right(sums: np.ndarray) -> dict[str, np.ndarray]:
+        wrong = sums[:, 1]
+        return {"share": np.divide(sums[:, 0], wrong, np.full(len(sums), np.nan), where=wrong > 0)}
+
+    low, high = bootstrap(rows, np.arange(80) // 2, make_right)["share"]
+    theirs = stats.binomtest(2, 2).proportion_ci(0.95, "exact")
+    assert (low, high) == pytest.approx((theirs.low, 1), abs=1e-9)
