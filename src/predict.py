@@ -96,10 +96,13 @@ def parse_options() -> argparse.Namespace:
 
 
 def watch(items: Iterable["Item"]) -> Iterator["Item"]:
-    """Shows how far the reading has come: a bar on a terminal, nothing in a log."""
+    """Shows how far the reading has come: a bar on a terminal, unless rows appear there or it is a
+    log.
+    """
     from tqdm import tqdm
 
-    return iter(tqdm(items, desc="predict", unit=" photos", disable=None, dynamic_ncols=True))
+    off = sys.stdout.isatty() or None  # None: by whether standard error is a terminal
+    return iter(tqdm(items, desc="predict", unit=" photos", disable=off, dynamic_ncols=True))
 
 
 class Watched:

@@ -11,6 +11,8 @@ from pathlib import Path
 from stage import StageError, run
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+CONNECTIONS = 128
+"""At the same time; more are answered 503, which bounds the memory that uploads may take."""
 
 
 def main() -> None:
@@ -36,13 +38,18 @@ def main() -> None:
 
     from inference.web import create_app
 
-    app = create_app(classifier, hosts=[*LOOPBACK, *options.name])
-    print(f"serve: http://localhost:{options.port}", file=sys.stderr, flush=True)
+    address, port = listening.getsockname()[:2]
+    own = f"[{address}]" if ":" in address else address
+    everywhere = address in ("0.0.0.0", "::")  # noqa: S104 (compares)
+    shown = "localhost" if everywhere or own in LOOPBACK else own
+    app = create_app(classifier, hosts=[*LOOPBACK, own, *options.name])
+    print(f"serve: http://{shown}:{port}", file=sys.stderr, flush=True)
     config = uvicorn.Config(
         app,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        limit_concurrency=CONNECTIONS,
     )
     with contextlib.suppress(KeyboardInterrupt):  # by which uvicorn says that it ended well
         uvicorn.Server(config).run(sockets=[listening])
@@ -55,6 +62,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # else a second server could bind it too, as long as this one starts
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StageError(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from inference.classifier import Classifier, calibration_file
+from inference.classifier import BATCH_SIZE, Classifier, calibration_file
 from model.runtime import import_quietly
 from photos.detector_files import copy_preparation
 from stage import StageError
@@ -104,14 +104,17 @@ def compare(
         StageError: it is above the form's tolerance, or a photo's first class is another one.
 
     """
-    pixels = images.astype(np.float32)
-    expected = np.asarray(network.predict_on_batch(pixels))
-    single = np.concatenate([predict(pixels[index : index + 1]) for index in range(2)])
+    batches = [
+        images[start : start + BATCH_SIZE].astype(np.float32)
+        for start in range(0, len(images), BATCH_SIZE)
+    ]
+    expected = np.concatenate([np.asarray(network.predict_on_batch(batch)) for batch in batches])
+    found = np.concatenate([predict(batch) for batch in batches])
+    single = np.concatenate([predict(batches[0][index : index + 1]) for index in range(2)])
     difference = max(
-        float(np.abs(predict(pixels) - expected).max()),
-        float(np.abs(single - expected[:2]).max()),
+        float(np.abs(found - expected).max()), float(np.abs(single - expected[:2]).max())
     )
-    moved = int((predict(pixels).argmax(axis=1) != expected.argmax(axis=1)).sum())
+    moved = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     if not difference <= form.tolerance or moved:
         raise StageError(
             f"{kind}: the export differs from Keras by {difference:.2g} (at most "

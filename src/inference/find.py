@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from photos.decode import PhotoError
-from photos.source import Row, read_rows
+from photos.source import ENDINGS, Row, read_rows
 from stage import StageError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""What a photo's name ends in; other files of a folder are passed over.
-
-Bitmaps cannot be used, but are no other files: each is a row that says so.
-"""
 
 
 class Item(NamedTuple):
@@ -44,7 +38,7 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
     A photo's listing is the folder that it lies in; files of one folder come one after another,
     wherever they are named, and what lies below a folder that is named too comes there alone. Of
     several arguments all names begin with the argument's own. Only the names of one folder are held
-    at a time. Links and hidden files are passed over; a file that is named outright always counts.
+    at a time. Links and hidden files are passed over; what is named outright always counts, once.
 
     Raises:
         StageError: an argument is not there (before any photo is yielded).
@@ -53,13 +47,30 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
     for argument in arguments:
         if not os.path.lexists(argument):
             raise StageError(f"{argument}: no such photo or folder")
-    walked = {argument.absolute() for argument in arguments if argument.is_dir()}
+    # Without .. and ., but with links as they are named.
+    places = {
+        Path(os.path.abspath(argument)): argument  # noqa: PTH100 (follows no link)
+        for argument in reversed(arguments)
+    }
+    walked = {place for place, argument in places.items() if argument.is_dir()}
     folders: dict[Path, list[Path]] = {}
-    for argument in dict.fromkeys(arguments):
-        if walked.isdisjoint(argument.absolute().parents):
+    for place, argument in reversed(places.items()):
+        if not any(_is_met(place, above) for above in walked.intersection(place.parents)):
             folder = argument if argument.is_dir() else argument.parent
             folders.setdefault(folder, []).append(argument)
     return _find([argument for named in folders.values() for argument in named])
+
+
+def _is_met(place: Path, above: Path) -> bool:
+    """Whether walking a folder comes by a file or a folder below it."""
+    way = [place, *(folder for folder in place.parents if above in folder.parents)]
+    hidden = any(step.name.startswith(".") or step.is_symlink() for step in way)
+    return not hidden and (place.is_dir() or _is_photo(place.name))
+
+
+def _is_photo(name: str) -> bool:
+    # Bitmaps cannot be used, but are no other files: each is a row that says so.
+    return name.lower().endswith(ENDINGS)
 
 
 def _find(arguments: Sequence[Path]) -> Iterator[Item]:
@@ -86,7 +97,7 @@ def _walk(root: Path, *, below: str) -> Iterator[Item]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
-                    elif entry.name.lower().endswith(ENDINGS) and not entry.is_symlink():
+                    elif _is_photo(entry.name) and not entry.is_symlink():
                         files.append(entry.name)
         except OSError as error:
             fault = PhotoError("unreadable", error.strerror or str(error))
@@ -99,7 +110,7 @@ def _walk(root: Path, *, below: str) -> Iterator[Item]:
 
 
 def read_table(folder: Path, table: Path) -> list[Item]:
-    """The photos that a label CSV names, with boxes, listings and labels, by listing and path.
+    """The photos that a label CSV names, with boxes, by listing, label and path.
 
     Raises:
         StageError: the folder or the CSV cannot be used.
@@ -110,7 +121,8 @@ def read_table(folder: Path, table: Path) -> list[Item]:
     except StageError as error:
         text = str(error).replace("data.labels: ", "").replace("data.photos: ", "")
         raise StageError(text) from None
-    return sorted((_item(folder, row) for row in rows), key=lambda item: (item.listing, item.path))
+    items = (_item(folder, row) for row in rows)
+    return sorted(items, key=lambda item: (item.listing, item.label, item.path))
 
 
 def _item(folder: Path, row: Row) -> Item:

@@ -19,6 +19,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -171,16 +172,22 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     app.add_middleware(UploadLimit)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error.detail}, error.status_code)
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        detail = error.detail
+        if isinstance(detail, str):  # not one of ours
+            detail = {"reason": detail.lower().replace(" ", "-"), "detail": detail}
+        return JSONResponse({"error": detail}, error.status_code, error.headers)
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict:
         return {"status": "ok", "classes": len(classifier.labels)}
 
     @app.post("/api/predict")
     async def predict(request: Request) -> JSONResponse:
+        # Forms of other sites reach this machine without asking, and would keep it busy.
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise refusal(403, "other-site", "a page of another site may not send photos here")
         photos = await read_uploads(request)
         results = await asyncio.gather(*(answer(name, data) for name, data in photos))
         faults = [result for result in results if "error" in result]
@@ -195,6 +202,12 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         found = await batcher.ask(photo)
         picture = overlay(photo.image, found.heat)
         return {"name": name, "crop": photo.crop, **as_json(found.verdict), "overlay": picture}
+
+    @app.api_route("/api/{name:path}", methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
+    async def unknown(name: str) -> None:
+        if name == "predict":
+            raise HTTPException(405, headers={"allow": "POST"})
+        raise HTTPException(404)
 
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app

@@ -15,7 +15,7 @@ import pytest
 import predict
 import stage
 from inference.classifier import BATCH_SIZE, load_classifier
-from inference.find import Item, find_photos
+from inference.find import Item, find_photos, read_table
 from inference.stream import AHEAD, look
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
@@ -285,3 +285,40 @@ def test_a_bundle_works_where_nothing_else_is(bundle, tmp_path: Path):
     assert result.returncode == 3, result.stderr
     assert [row["label"] for row in csv.DictReader(result.stdout.splitlines())] == ["Audi One", ""]
     assert result.stderr == "predict: 2 photos, 1 unreadable\n"
+
+
+def test_what_is_named_is_looked_at_once_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put(tmp_path / "p", a_png=0, b_png=1)
+    put(tmp_path / "other", c_png=2)
+    (tmp_path / "p/odd.jfif").write_bytes(b"x")
+    (tmp_path / "p/.hidden.png").write_bytes(b"x")
+    (tmp_path / "p/linked").symlink_to(tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "p")
+
+    def names(*arguments: str) -> list[str]:
+        found = find_photos([Path(argument) for argument in arguments])
+        return [item.name for item in found]
+
+    assert names(".", "../other") == ["./a.png", "./b.png", "../other/c.png"]
+    assert names(".", "a.png", "../p/b.png", "../p") == ["a.png", "b.png"]
+    assert names("..", "odd.jfif")[-1] == "odd.jfif"
+    assert sorted(names("..", ".hidden.png", "linked")) == [
+        "../other/c.png",
+        "../p/a.png",
+        "../p/b.png",
+        ".hidden.png",
+        "linked/c.png",
+    ]
+
+
+def test_a_listing_with_two_labels_is_two_claims(tmp_path: Path):
+    put(tmp_path, a_png=0, b_png=1, c_png=0)
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label,listing\na.png,One,L\nb.png,Two,L\nc.png,One,L\n")
+    assert [(item.path, item.label) for item in read_table(tmp_path, table)] == [
+        ("a.png", "One"),
+        ("c.png", "One"),
+        ("b.png", "Two"),
+    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ import uvicorn
 import serve
 from hostile import corpus
 from inference import web
+from stage import StageError
 from tiny_bundle import LABELS, SIDE
 from tiny_cars import car, put
 from tiny_photos import webp_claiming
@@ -317,3 +319,47 @@ def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
         process.kill()
     assert "Traceback" not in err
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_page_of_another_site_is_refused_before_its_photos_are_read(address: str):
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
+        headers = {"sec-fetch-site": site}
+        answer = httpx.post(
+            f"{address}/api/predict", files=upload(car(0)), headers=headers, timeout=30
+        )
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/health", 200),
+        ("GET", "/api/predict", 405),
+        ("GET", "/api/other", 404),
+        ("GET", "/other", 404),
+        ("POST", "/health", 405),
+    ],
+)
+def test_the_api_answers_in_one_form(address: str, method: str, path: str, status: int):
+    answer = httpx.request(method, address + path)
+    assert answer.status_code == status
+    if method != "HEAD":
+        assert set(answer.json()["error"]) == {"reason", "detail"}
+    if path == "/api/predict":
+        assert answer.headers["allow"] == "POST"
+
+
+def test_the_page_knows_what_the_server_takes():
+    script = (web.PAGE / "app.js").read_text()
+    limits = dict(re.findall(r"const (MOST_\w+) = (\d+)", script))
+    assert int(limits["MOST_PHOTOS"]) == web.MAX_PHOTOS
+    assert int(limits["MOST_PHOTO_BYTES"]) * 2**20 == web.MAX_PHOTO_BYTES
+    assert int(limits["MOST_BYTES"]) * 2**20 < web.MAX_BODY_BYTES
+    words = "up to 16 at once, 16 MiB each and 60 MiB together"
+    assert words in (web.PAGE / "index.html").read_text()
+
+
+def test_one_port_serves_one_model():
+    refused = pytest.raises(StageError, match="Address already in use")
+    with serve.listen("127.0.0.1", 0) as first, refused:
+        serve.listen("127.0.0.1", first.getsockname()[1])
