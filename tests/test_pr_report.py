@@ -310,3 +310,10 @@ def test_every_figure_of_evaluate_has_a_direction():
 )
 def test_arrows_know_which_way_is_better(name: str, before: float, after: float, mark: str):
     assert figures.row(name, before, after)[3] == mark
+
+
+@pytest.mark.usefixtures("branches")
+def test_photos_outside_of_the_repository_are_none_of_its_files():
+    commit = snapshot("main")
+    for path in ("/mnt/photos", "../photos/1.jpg"):
+        assert commit.read(path) is None

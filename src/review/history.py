@@ -1,5 +1,6 @@
 """Files as they stand in a commit, in a DVC experiment or in the workspace."""
 
+import os
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ class Snapshot:
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, ``None`` where there is no such regular file.
 
-        ``path`` is relative to the current folder, as DVC's are.
+        ``path`` is relative to the current folder, as DVC's are. No commit has what lies outside
+        of the repository.
 
         Raises:
             StageError: the file is larger than :data:`LARGEST`.
@@ -49,7 +51,9 @@ class Snapshot:
         """Size of a regular file, and its object in Git unless it is the workspace's."""
         if self.commit is None:
             return (Path(path).stat().st_size, None) if _regular(Path(path)) else None
-        line = git("ls-tree", "-l", "-z", self.commit, "--", path)
+        outwards = Path(path).is_absolute() or os.path.normpath(path).startswith("..")
+        absent = b"" if outwards else None  # Git refuses paths outside of its repository
+        line = git("ls-tree", "-l", "-z", self.commit, "--", path, missing=absent)
         mode, _, blob, size = line.partition(b"\t")[0].split() or (b"", b"", b"", b"0")
         return (int(size), blob.decode()) if mode.startswith(b"100") else None
 
