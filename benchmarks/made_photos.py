@@ -41,19 +41,29 @@ def write_photos(folder: Path, count: int, *, height: int, width: int, first: in
     return names
 
 
+def copy_photo(source: Path, target: Path) -> None:
+    """Writes the same picture as another file: its new name becomes a comment within the JPEG."""
+    data, comment = source.read_bytes(), target.name.encode()
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    target.write_bytes(data[:2] + segment + data[2:])
+
+
 def make_project(folder: Path, names: list[str], **sections: dict) -> None:
     """Lets stages run in ``folder``: the shipped params with some values changed, and a manifest.
 
-    All photos train; an id, which decides the shard, is a digest of the photo's name.
+    All photos train.
     """
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["data"] |= {"photos": "photos", "labels": "labels.csv"}
     for section, changes in sections.items():
         values[section] |= changes
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    digests = {
+        name: hashlib.sha256((folder / "photos" / name).read_bytes()).hexdigest() for name in names
+    }
     rows = [
-        f'"{hashlib.sha256(name.encode()).hexdigest()[:16]}","{name}","A","A","","train","","","",""'
-        for name in names
+        f'"{digest[:16]}","{name}","A","A","","train","","","",""'
+        for name, digest in digests.items()
     ]
     (folder / "data/split").mkdir(parents=True, exist_ok=True)
     header = "photo_id,path,label,make,listing,split,x1,y1,x2,y2"

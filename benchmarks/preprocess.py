@@ -20,7 +20,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from made_photos import ROOT, make_photo, make_project, work_folder, write_photos
+from made_photos import (
+    ROOT,
+    copy_photo,
+    make_photo,
+    make_project,
+    work_folder,
+    write_photos,
+)
 from measure import alternate, record, speedup
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -50,7 +57,7 @@ def main() -> None:
             names = write_photos(Path("photos"), pictures, height=height, width=width)
             for number in range(pictures, count):
                 names.append(f"{number:06d}.jpg")
-                shutil.copy(f"photos/{names[number % pictures]}", f"photos/{names[-1]}")
+                copy_photo(Path("photos", names[number % pictures]), Path("photos", names[-1]))
             make_project(Path(), names, preprocess={"size": size, "fit": "stretch", **WHOLE})
             cases = {
                 "ours": partial(ours, names),

@@ -43,7 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "and split looks at each"
         )
     given.folder, given.labels = Path(given.folder), given.labels and Path(given.labels)
-    if not given.folder.is_dir():
+    try:
+        there = given.folder.is_dir()
+    except OSError as error:
+        raise StageError(f"cannot read {given.folder}: {error.strerror or error}") from None
+    if not there:
         raise StageError(f"no folder {given.folder}; expected a folder of photos")
 
     hazards = find_hazards(given.folder)

@@ -60,7 +60,7 @@ def main() -> None:
     )
     if not test.samples:
         raise StageError(
-            "no test photos; raise split.test or name test photos in the subset column"
+            "no test photos; set split.test above 0 or name test photos in the subset column"
         )
 
     val_logits, logits = np.split(look(network, both), [len(val.samples)])

@@ -47,7 +47,7 @@ def main() -> None:
 
     manifest = read_manifest(MANIFEST)
     preparation, libraries = with_detector(preprocess.narrow(Preparation))
-    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.contract())
+    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.identity())
     outcomes = update(
         "preprocess",
         plan(manifest, preprocess.shards),

@@ -101,6 +101,12 @@ def main() -> None:
         raise StageError(
             f"data.labels: {len(labels)} classes have usable training photos, at least 2 are needed"
         )
+    if split.test and "test" not in splits:
+        raise StageError(
+            "no photo falls to test: raise split.test, try another split.seed, or name test photos "
+            "in the subset column (what it calls train never becomes test); split.test: 0 goes "
+            "without, for dvc repro train"
+        )
     missing = missing_classes([photo.label for photo in manifest], splits)
     for name in ("val", "test"):
         if missing[name]:
@@ -143,13 +149,18 @@ def drop_untrained(
 
 
 def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:
-    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable."""
+    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable.
+
+    They are written nevertheless, to be looked into.
+    """
     if len(rejected) / total > allowed:
         reasons = Counter(row.reason for row in rejected).most_common()
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        write_table(OUT / "quarantine.csv", Rejected, rejected)
         raise StageError(
             f"{len(rejected)} of {total} photos cannot be used ({counts}), e.g. "
-            f"{rejected[0].path!r}: {rejected[0].detail}; split.max_quarantined allows {allowed}"
+            f"{rejected[0].path!r}: {rejected[0].detail}; {OUT / 'quarantine.csv'} has all; "
+            f"split.max_quarantined allows {allowed}"
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 import check_photos
 import hostile
 import wiring
+from photos.hazards import find_twins
 from stage import run
 from tiny_photos import photo_bytes
 from tiny_project import Project, refusal, run_script
@@ -186,3 +187,14 @@ def test_the_script_ends_without_a_traceback(project: Project) -> None:
     script = run_script("check_photos.py", cwd=project.root)
     assert script.returncode == 2
     assert script.stderr.startswith("usage:")
+
+
+def test_folders_that_elsewhere_would_be_one_are_named_once(tmp_path: Path) -> None:
+    for name in ("Seat/Audi A4/1.jpg", "Seat/audi a4/1.jpg", "Seat/audi a4/2.jpg", "Seat/x/A.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "Seat/x/a.jpg").touch()
+    assert find_twins(tmp_path) == [
+        ["Seat/Audi A4", "Seat/audi a4"],
+        ["Seat/x/A.jpg", "Seat/x/a.jpg"],
+    ]

@@ -42,7 +42,7 @@ def add_photo(clone: Clone) -> None:
 
 def test_one_new_photo_costs_one_shard_a_stage_and_spoils_no_linked_cache(tmp_path: Path) -> None:
     clone = Clone(tmp_path)
-    clone.set(split=STABLE, augment=RESTED, preprocess={"shards": 4})
+    clone.set(split={**STABLE, "test": 0.0}, augment=RESTED, preprocess={"shards": 4})
     clone.dvc("config", "cache.type", "symlink")
     clone.repro("augment")
     clone.commit("before")

@@ -1,5 +1,6 @@
 """The preprocess stage: every photo of the manifest becomes pixels in the shard of its content."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import preprocess
+from photos.onnx_detector import OnnxDetector
 from photos.prepare import Preparation
 from photos.shards import list_shards, read_shard, shard_file, shard_of
 from tiny_detectors import onnx_bytes
@@ -173,7 +175,7 @@ def test_a_photo_deleted_since_split_is_one_clear_line(ready: Project) -> None:
 
 def test_a_photo_damaged_since_split_is_one_clear_line(ready: Project) -> None:
     (ready.photos / "audi-2.jpg").write_bytes(photo_bytes()[:300])
-    assert "audi-2.jpg: truncated" in refusal(ready.preprocess)
+    assert "audi-2.jpg: changed" in refusal(ready.preprocess)
 
 
 def test_without_a_manifest_one_line_says_what_to_run(project: Project) -> None:
@@ -252,6 +254,10 @@ def test_a_detector_with_another_checksum_stops_the_stage(ready: Project) -> Non
     Path(DETECTOR["path"]).write_bytes(onnx_bytes())
     with_detector(ready, sha256="0" * 64)
     assert "expected 0000" in refusal(ready.preprocess)
+    with_detector(ready, sha256=hashlib.sha256(onnx_bytes()).hexdigest())
+    ready.preprocess()
+    Path(DETECTOR["path"]).write_bytes(onnx_bytes() + b"\0")  # all rows could be kept
+    assert "has sha256" in refusal(ready.preprocess)
 
 
 def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,3 +269,24 @@ def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.Mon
     assert Path("data/processed/crops.jpg").read_bytes() == b"a picture"
     assert shown
     assert {file.parent for file in shown} == {Path("data/processed/train")}
+
+
+def test_a_photo_that_became_another_since_split_stops_the_stage(ready: Project) -> None:
+    (ready.photos / GOOD[0][0]).write_bytes(photo_bytes(99))
+    text = refusal(ready.preprocess)
+    assert "another photo lies under this name now; split saw it otherwise, run it again" in text
+
+
+def test_another_config_of_a_preset_is_another_preparation(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.weights.h5").write_bytes(b"weights")
+    crop = {
+        "method": "detector",
+        "margin": 0.0,
+        "detector": DETECTOR | {"path": "models/detectors/own"},
+    }
+    plain = Preparation(size=32, fit="pad", crop=crop).attach(tmp_path, OnnxDetector)
+    before = plain.contract(), plain.identity()
+    (tmp_path / "config.json").write_text('{"activation": "relu"}')
+    assert plain.contract() == before[0]
+    assert plain.identity() != before[1]

@@ -17,6 +17,7 @@ from photos.inspect import inspect_all
 from photos.manifest import Rejected
 from photos.second_look import compare_all
 from photos.splits import Stable
+from photos.tables import read_table
 from split import check_quarantine
 from stage import StageError
 from tiny_photos import encode, photo_bytes, picture
@@ -277,7 +278,7 @@ def test_no_listing_stands_on_two_sides_of_a_split(project: Project) -> None:
         rows.append((path, "Audi" if number % 2 else "Seat", f"listing {number % 12 // 2}"))
     project.label(rows, "path,label,listing")
     for method in ("stratified", "stable"):
-        project.set(split={"method": method})
+        project.set(split={"method": method, "test": 0.4})
         project.split()
         sides: dict[str, set[str]] = {}
         for row in project.manifest():
@@ -297,7 +298,7 @@ def test_a_listing_given_to_train_and_test_leaves_only_its_test_photos(project: 
 
 def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: Project) -> None:
     project.with_good_photos()
-    rows = [(*row, "") for row in GOOD]
+    rows = [(*GOOD[0], "test"), *((*row, "") for row in GOOD[1:])]
     project.add("rare.jpg")
     project.label([*rows, ("rare.jpg", "Zastava", "test")], "path,label,subset")
     project.split()
@@ -314,9 +315,11 @@ def test_every_label_has_a_training_photo_even_if_listings_mix_labels(
     rows = [(*row, "") for row in GOOD]
     for name, label in (("x.jpg", "Audi"), ("y.jpg", "Audi"), ("z.jpg", "Zastava")):
         rows.append((project.add(name), label, "mixed"))
+    for number in range(8):  # so that some fall to test
+        rows.append((project.add(f"{number}.jpg"), "Audi" if number % 2 else "Seat", ""))
     project.label(rows, "path,label,listing")
     for seed in range(8):
-        shares = (0.3, 0.4) if method == "stratified" else (0.05, 0.1)
+        shares = (0.3, 0.4) if method == "stratified" else (0.05, 0.3)
         project.set(split={"seed": seed, "method": method, "val": shares[0], "test": shares[1]})
         project.split()
         train = {row["label"] for row in project.manifest() if row["split"] == "train"}
@@ -346,6 +349,8 @@ def test_a_class_whose_listings_all_fall_elsewhere_waits_until_one_falls_to_trai
     test, train = (next(n for n in names if falls[n] == side) for side in ("test", "train"))
     for path, _, _ in rows:
         project.add(path)
+    others = next(name for name in reversed(names) if falls[name] == "test")
+    rows.append((project.add("audi-9.jpg"), "Audi", others))
     rows.append((project.add("rare-1.jpg"), "Zastava", test))
     project.label(rows, "path,label,listing")
     project.split()
@@ -468,13 +473,26 @@ def test_too_many_bad_photos_stop_the_stage_with_counts_and_the_limit(project: P
     assert result.stderr.count("\n") == 1
     for words in ("2 of 10 photos", "1 missing", "1 outside", "split.max_quarantined allows 0.1"):
         assert words in result.stderr
-    assert not (project.root / "data/split").exists()
+    (listed,) = (project.root / "data/split").iterdir()
+    assert {row["path"] for row in read_table(listed)} == {"none.jpg", "../x.jpg"}
+    assert f"{listed.relative_to(project.root)} has all" in result.stderr
+
+
+def test_no_test_photos_are_told_before_hours_of_training(project: Project) -> None:
+    project.with_good_photos()
+    project.label([(*row, "train") for row in GOOD], "path,label,subset")
+    assert "what it calls train never becomes test" in refusal(project.split)
+    assert not Path("data/split/manifest.csv").exists()
+    project.set(split={"test": 0.0})  # who wants none
+    project.split()
+    assert "test" not in {row["split"] for row in project.manifest()}
 
 
 @pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])
 def test_exactly_the_allowed_share_of_bad_photos_passes(
-    bad: int, total: int, allowed: float
+    bad: int, total: int, allowed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     rejected = [Rejected(f"{number}.jpg", "empty", "zero bytes") for number in range(bad + 1)]
     check_quarantine(total, rejected[:bad], allowed=allowed)
     with pytest.raises(StageError, match="cannot be used"):

@@ -13,6 +13,7 @@ from photos.containers import FORMATS, read_header
 from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
 from photos.header import MIN_SIDE, Header
+from photos.jpeg import with_usual_scans
 
 __all__ = [
     "FORMATS",
@@ -37,6 +38,8 @@ _REDUCED = {
     8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
+_ODD_SCAN = b"Invalid SOS parameters for sequential JPEG"
+
 
 def reduction_for(header: Header, pixels: float, *, least: float) -> int:
     """The largest ``reduction`` of :func:`decode` that leaves ``least`` of a photo's ``pixels``.
@@ -59,12 +62,11 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
             or ``too-small`` (below 16 pixels a side).
 
     """
-    with listening() as complaints:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction])
-        except (cv2.error, MemoryError) as error:
-            reason = "too-large" if "PIXELS" in str(error) else "undecodable"
-            raise PhotoError(reason, "OpenCV refused the file") from None
+    image, complaints = _decode(data, reduction)
+    if _ODD_SCAN in b"".join(complaints):
+        # Harmless, but libjpeg prints no second line, and that one may be of damage.
+        data = with_usual_scans(data)
+        image, complaints = _decode(data, reduction)
     if image is None:
         raise PhotoError("undecodable", _told(complaints) or "OpenCV could not decode the file")
     if complaints and _is_damage(data, complaints):
@@ -73,6 +75,15 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
         height, width = image.shape[:2]
         raise PhotoError("too-small", f"{width}x{height} pixels, at least {MIN_SIDE} a side")
     return image
+
+
+def _decode(data: bytes, reduction: int) -> tuple[np.ndarray | None, list[bytes]]:
+    with listening() as complaints:
+        try:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction]), complaints
+        except (cv2.error, MemoryError) as error:
+            reason = "too-large" if "PIXELS" in str(error) else "undecodable"
+            raise PhotoError(reason, "OpenCV refused the file") from None
 
 
 def _told(complaints: list[bytes]) -> str:

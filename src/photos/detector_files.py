@@ -45,9 +45,23 @@ def read_weights(detector: Path, *, sha256: str = "") -> bytes:
     return data
 
 
-def sha256_of(detector: Path) -> str:
+def sha256_of(detector: Path, *, expected: str = "") -> str:
     """The sha256 of a detector's weights; errors as in :func:`read_weights`."""
-    return hashlib.sha256(read_weights(detector)).hexdigest()
+    return hashlib.sha256(read_weights(detector, sha256=expected)).hexdigest()
+
+
+def description_of(detector: Path) -> str:
+    """What is said of a preset beside its weights; of an ONNX file, which says all itself, nothing.
+
+    Raises:
+        StageError: it cannot be read.
+
+    """
+    file = detector / PRESET_FILES[0]
+    try:
+        return file.read_text(encoding="utf-8") if detector.is_dir() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"preprocess.crop.detector.path: cannot read {file} ({error})") from None
 
 
 def copy_detector(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -65,7 +66,8 @@ def parts_of(path: str) -> list[str]:
 
     """
     parts = path.split("/")
-    if "" in parts or ".." in parts or "\0" in path:
+    windows = os.sep == "\\" and re.search(r"[\\:]", path)
+    if "" in parts or ".." in parts or "\0" in path or windows:
         raise PhotoError("outside", "not a path within the photos folder")
     return parts
 

@@ -95,8 +95,14 @@ def _explain_link(root: Path, path: str) -> str:
 
 
 def find_twins(folder: Path) -> list[list[str]]:
-    """Paths that macOS or Windows could not tell apart: by case, or by how accents are coded."""
-    alike = defaultdict(list)
+    """Paths that macOS or Windows could not tell apart: by case, or by how accents are coded.
+
+    Of folders that are alike, the folders alone are named.
+    """
+    alike = defaultdict(set)
     for path, _ in walk(folder):
-        alike[unicodedata.normalize("NFC", path).casefold()].append(path)
+        while path:
+            parent, _, name = path.rpartition("/")
+            alike[parent, unicodedata.normalize("NFC", name).casefold()].add(path)
+            path = parent
     return sorted(sorted(paths) for paths in alike.values() if len(paths) > 1)

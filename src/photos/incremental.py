@@ -13,6 +13,7 @@ change when nothing but code or library versions did.
 import hashlib
 import json
 import time
+import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,19 @@ from photos.shards import (
     write_samples,
 )
 from stage import progress
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+"""What a record or an array raises that is not as it was written; NumPy parses headers as code."""
 
 RECORDS = Path("data/records")
 SEEN = Path("data/.seen")
@@ -177,7 +191,7 @@ def _trusted(
         array = np.load(shard.file, mmap_mode="r", allow_pickle=False)
         if content["fingerprint"] != fingerprint or len(rows) != len(array):
             return NOTHING, {}
-    except (OSError, ValueError, TypeError, KeyError, EOFError):
+    except DAMAGED:
         return NOTHING, {}
     seen = shard.stamp == _stamp(shard.file, text)
     return array, {

@@ -145,7 +145,8 @@ def resolve(
     first_of: dict[str, Inspected] = {}
     for item in usable:
         first = first_of.setdefault(item.photo_id, item)
-        groups.join(key_of(item), key_of(first))
+        if first is not item:
+            groups.join(key_of(item), key_of(first))
     copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
     for one, other in copies:
         pictures.join(one.photo_id, other.photo_id)
@@ -156,45 +157,46 @@ def resolve(
         labels[pictures.find(item.photo_id)].add(item.row.label)
     kept = []
     for item in usable:
-        names = sorted(labels[pictures.find(item.photo_id)])
+        names = labels[pictures.find(item.photo_id)]
         if len(names) > 1:
-            detail = f"the same photo is labelled {' and '.join(names)}"
+            detail = f"the same photo is labelled {' and '.join(sorted(names))}"
             rejected.append(Rejected(item.row.path, "label-conflict", detail))
         else:
             kept.append(item)
 
-    def leave_one_side(sides: list[str], reason: str, words: str) -> None:
+    def of_one_side(
+        placed: list[tuple[Inspected, str]], reason: str, words: str
+    ) -> list[tuple[Inspected, str]]:
+        if len({side for _, side in placed}) < 2:
+            return placed
         winners: dict[str, str] = {}
-        owners = [groups.find(key_of(item)) for item in kept]
-        for owner, side in zip(owners, sides, strict=True):
+        owned = [(groups.find(key_of(item)), item, side) for item, side in placed]
+        for owner, _, side in owned:
             winners[owner] = min(winners.get(owner, ""), side, key=SUBSET_ORDER.index)
-        placed = list(zip(kept, owners, sides, strict=True))
-        kept[:] = [item for item, owner, side in placed if side == winners[owner]]
-        stays = {item.photo_id for item in kept}
-        for item, owner, side in placed:
+        left = [(item, side) for owner, item, side in owned if side == winners[owner]]
+        stays = {item.photo_id for item, _ in left}
+        for owner, item, side in owned:
             if side != winners[owner]:
                 copy = item.photo_id in stays
                 detail = f"its bytes stay in {winners[owner]}" if copy else words + winners[owner]
                 rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
+        return left
 
     given = "other photos of its listing, or copies of it, are given as "
-    leave_one_side([item.row.subset for item in kept], "subset-leak", given)
+    placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)
     if place:
         falls = "by a copy it belongs together with photos that fall to "
-        sides = [place(key_of(item), item.row.subset) for item in kept]
-        leave_one_side(sides, "split-conflict", falls)
+        placed = [(item, place(key_of(item), subset)) for item, subset in placed]
+        placed = of_one_side(placed, "split-conflict", falls)
 
     candidates: dict[str, Candidate] = {}
-    for item in kept:
+    for item, side in placed:
         if (first := candidates.get(item.photo_id)) is not None:
             detail = f"same bytes as {first.row.path}"
             rejected.append(Rejected(item.row.path, "duplicate", detail))
             continue
-        key = key_of(item)
-        subset = place(key, item.row.subset) if place else item.row.subset
-        candidates[item.photo_id] = Candidate(
-            item.row, item.photo_id, groups.find(key), subset, pictures.find(item.photo_id)
-        )
+        group, picture = groups.find(key_of(item)), pictures.find(item.photo_id)
+        candidates[item.photo_id] = Candidate(item.row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
 

@@ -52,6 +52,25 @@ class _Frame:
         return not any(map(any, self.missing.values()))
 
 
+def with_usual_scans(data: bytes) -> bytes:
+    """A sequential JPEG that :func:`read_jpeg` passed, its scans said to bring all coefficients.
+
+    Nothing else can be in them, but some cameras write zeros there (T.81, B.2.3 wants 0, 63, 0).
+    """
+    mended, position = bytearray(data), 2
+    while position + 4 <= len(data) and data[position + 1] != 0xD9:
+        if data[position + 1] == 0xFF:  # fill byte
+            position += 1
+            continue
+        end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+        if data[position + 1] == 0xDA:
+            mended[end - 3 : end] = 0, 63, 0
+            following = _MARKER.search(data, end)
+            end = following.start() if following else len(data)
+        position = end
+    return bytes(mended)
+
+
 def read_jpeg(data: bytes) -> Header:
     """Checks that a JPEG is whole: its segments, every scan of its picture, and its end.
 

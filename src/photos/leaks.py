@@ -31,11 +31,11 @@ def find_leak(
     for one, other in find_copies(usable, difference=difference, look=look, search=search):
         near[number[one.row.path]].append(number[other.row.path])
         near[number[other.row.path]].append(number[one.row.path])
-    sharing: dict[tuple[str, str], list[int]] = defaultdict(list)
+    same_bytes, same_listing = defaultdict(list), defaultdict(list)
     for at, item in enumerate(usable):
-        sharing["bytes", item.photo_id].append(at)
+        same_bytes[item.photo_id].append(at)
         if item.row.listing:
-            sharing["listing", item.row.listing].append(at)
+            same_listing[item.row.listing].append(at)
 
     sides = {photo.path: photo.split for photo in manifest}
     seen: set[int] = set()
@@ -55,7 +55,7 @@ def find_leak(
                         f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
                         "but they belong together by listing or by copies"
                     )
-            pending += near.get(at, [])
-            pending += sharing.pop(("bytes", item.photo_id), [])
-            pending += sharing.pop(("listing", item.row.listing), [])
+            pending += near.get(at, ())
+            pending += same_bytes.pop(item.photo_id, ())
+            pending += same_listing.pop(item.row.listing, ())
     return None

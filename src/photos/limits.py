@@ -30,7 +30,8 @@ CHUNK = 32
 FLUSH = 0.1
 """Seconds after which a process reports what it has, even if its chunk is not done."""
 ATTEMPTS = 2
-"""How often a process may die over one item: the first time, something else may have killed it."""
+"""How often a process may die or stand still over one item: the first time it may have been
+something else, such as a network disk."""
 NO_MEMORY = 77
 """Status of a process that ended because it could not hold what it was sent."""
 
@@ -52,7 +53,7 @@ def limited_map(
     ``seconds``, and ``megabytes`` on top of what a fresh process takes. Instead of a result comes
 
     - the :class:`PhotoError` that ``function`` raised,
-    - ``timeout``: the item took longer,
+    - ``timeout``: the item took longer, twice,
     - ``out-of-memory``: it asked for more, and the function said so, or the item alone is more,
     - ``crashed``: its process died twice, or the function raised another exception.
 
@@ -101,7 +102,7 @@ def limited_map(
                         raise StageError(f"no process that reads photos can start: {fault}")
                 if index is not None:
                     deaths[index] = deaths.get(index, 0) + 1
-                    if fault.reason == "timeout" or deaths[index] >= ATTEMPTS:
+                    if deaths[index] >= ATTEMPTS:
                         done[index] = fault
                     else:
                         todo.appendleft([index])

@@ -31,6 +31,9 @@ from photos.source import Row
 SETTLED = 3.0
 """Seconds for which a file must have been left alone before what it holds is remembered."""
 
+EVERY = 60.0
+"""Seconds of looking that a kill may cost."""
+
 _LOOKS = (
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
     " fingerprint BLOB) WITHOUT ROWID"
@@ -72,20 +75,28 @@ def look_at_all(
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     found = iter(look(unknown) if unknown else ())
-    learnt = []
-    for row, key in zip(rows, keys, strict=True):
-        if key is not None and key in known:
-            photo_id, mark = known[key]
-            yield Inspected(row, photo_id, fingerprint=mark)
-            continue
-        item = next(found)
-        # Only what was the same before and after: else the look was at something else.
-        same = key is not None and not item.fault and _key(root, there, row, reader, {}) == key
-        if same and _is_settled(root, row):
-            learnt.append((key, item))
-        yield item
-    next(found, None)  # lets the workers end in good order
-    _remember(memory, reader, learnt, forget=known.keys() - set(keys))
+    learnt, last = [], time.monotonic()
+    try:
+        for row, key in zip(rows, keys, strict=True):
+            if key is not None and key in known:
+                photo_id, mark = known[key]
+                yield Inspected(row, photo_id, fingerprint=mark)
+                continue
+            item = next(found)
+            # Only what was the same before and after: else the look was at something else.
+            same = key is not None and not item.fault and _key(root, there, row, reader, {}) == key
+            if same and _is_settled(root, row):
+                learnt.append((key, item))
+            yield item
+            if time.monotonic() - last > EVERY:
+                _remember(memory, reader, learnt, forget=set())
+                learnt, last = [], time.monotonic()
+        next(found, None)  # lets the workers end in good order
+        _remember(memory, reader, learnt, forget=known.keys() - set(keys))
+        learnt = []
+    finally:
+        if learnt:  # stopped on the way: the next run begins here
+            _remember(memory, reader, learnt, forget=set())
 
 
 class Differences:
@@ -149,6 +160,7 @@ class Likenesses:
 
     def __init__(self, *, memory: Path, settings: str = ""):
         self._memory, self._reader = memory, _reader(settings)
+        self._fingerprints: Sequence[bytes] = ()
         self._marks: list[bytes] = []
         self._alike: list[Alike] = []
         self._recalled = False
@@ -158,6 +170,9 @@ class Likenesses:
         if not self._recalled:
             self._marks, self._alike = _recall_search(self._memory, self._reader)
             self._recalled = True
+        if fingerprints == self._fingerprints:
+            return self._alike
+        self._fingerprints = fingerprints
         marks = [hashlib.sha256(item).digest()[:_MARK] for item in fingerprints]
         if marks == self._marks:
             return self._alike
@@ -257,7 +272,9 @@ def _reader(settings: str) -> bytes:
 def _recall(memory: Path, reader: bytes) -> dict[bytes, tuple[str, bytes]]:
     looks = _read(memory, "SELECT key, photo_id, fingerprint FROM looks WHERE reader = ?", reader)
     return {
-        key: tuple(look) for key, *look in looks if [type(value) for value in look] == [str, bytes]
+        key: (photo_id, mark)
+        for key, photo_id, mark in looks
+        if type(photo_id) is str and type(mark) is bytes
     }
 
 

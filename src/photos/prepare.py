@@ -20,6 +20,7 @@ from photos.detector_files import (
     DETECTOR_FILE,
     DETECTOR_FOLDER,
     copy_detector,
+    description_of,
     sha256_of,
 )
 from photos.onnx_detector import OnnxDetector
@@ -193,6 +194,8 @@ class Preparation(Section):
                 image = cut(image, box, margin=self.crop.margin)
         except PhotoError as error:
             return error
+        finally:
+            photo.forget()  # others of its batch are still to come
         image = resize(image, *self.shape, fit=self.fit)
         return Prepared(image, photo.crop, width, height, photo.region and tuple(photo.region))
 
@@ -211,13 +214,24 @@ class Preparation(Section):
         )
 
     def contract(self) -> str:
-        """The text of ``preprocess.json``: all fields, the detector named by its sha256."""
+        """The text of ``preprocess.json``: all fields, the detector named by its sha256.
+
+        Raises:
+            StageError: the detector cannot be read, or has another sha256 than it should have.
+
+        """
         fields = self.model_dump(include=set(Preparation.model_fields))
         if not self.crop.uses_detector:
             fields["crop"].pop("detector")  # what is not used shall not tie anyone's hands
-        elif not self.crop.detector.sha256:
-            fields["crop"]["detector"]["sha256"] = sha256_of(self._detector_files()[0])
+        else:
+            file, given = self._detector_files()[0], self.crop.detector.sha256
+            fields["crop"]["detector"]["sha256"] = sha256_of(file, expected=given)
         return json.dumps(fields, indent=1) + "\n"
+
+    def identity(self) -> str:
+        """Text that changes with whatever changes pixels: the contract, and a preset's config."""
+        described = description_of(self._detector_files()[0]) if self.crop.uses_detector else ""
+        return self.contract() + described
 
     def save(self, folder: Path) -> None:
         """Writes ``preprocess.json`` and, where one is used, the detector's files beside it."""
@@ -256,11 +270,16 @@ class _Photo:
         self.box = box
         self.crop, self.region = "none", None
         self._data, self._images = data, {}
+        self.seen: np.ndarray | None = None
 
     def decoded(self, reduction: int) -> np.ndarray:
         if reduction not in self._images:
             self._images[reduction] = decode(self._data, reduction=reduction)
         return self._images[reduction]
+
+    def forget(self) -> None:
+        """Lets go of bytes and pictures."""
+        self._data, self._images, self.seen = b"", {}, None
 
     def look(self, side: int) -> None:
         """Decodes the photo with a long side of at least ``side`` pixels, if it has as many."""

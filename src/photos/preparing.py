@@ -1,6 +1,7 @@
 """Prepares photos of the manifest, a few at a time, so that a detector sees them together."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from photos.decode import PhotoError
@@ -18,14 +19,26 @@ def prepare_photos(
     """Each photo with what became of it, in their order; ``root`` is the photos folder.
 
     Raises:
-        StageError: a photo of the manifest cannot be used any more.
+        StageError: a photo of the manifest cannot be used any more, or has become another.
 
     """
     for first in range(0, len(photos), BATCH):
         batch = photos[first : first + BATCH]
         reads = start_reading(root, [photo.path for photo in batch])
-        asked = [(read, photo.box) for read, photo in zip(reads, batch, strict=True)]
+        asked = [(_same(read, photo), photo.box) for read, photo in zip(reads, batch, strict=True)]
         for photo, result in zip(batch, preparation.prepare_all(asked), strict=True):
             if isinstance(result, PhotoError):
-                raise StageError(f"{photo.path}: {result}; it was readable in split, run it again")
+                raise StageError(f"{photo.path}: {result}; split saw it otherwise, run it again")
             yield photo, result
+
+
+def _same(read: Callable[[], bytes], photo: Photo) -> Callable[[], bytes]:
+    """Reads a photo as ``read`` does, and sees to it that it is the one that has this id."""
+
+    def checked() -> bytes:
+        data = read()
+        if not hashlib.sha256(data).hexdigest().startswith(photo.photo_id):
+            raise PhotoError("changed", "another photo lies under this name now")
+        return data
+
+    return checked

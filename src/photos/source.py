@@ -5,12 +5,13 @@ import csv
 import io
 import math
 import os
+import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -31,6 +32,9 @@ COLUMNS = {
     "y2": ("y2", "bbox_y2"),
 }
 """Column names that a label CSV may use for each field; the first that is there counts."""
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""What a photo's name ends in, where nothing else says that a file is one."""
 
 MAX_COORDINATE = 1_000_000
 BOX = ("x1", "y1", "x2", "y2")
@@ -75,9 +79,17 @@ def read_rows(*, photos: Path | Store, labels: Path | Store) -> list[Row]:
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
-            text, a class folder is empty, there is no row at all, or a store cannot be read.
+            text, a class folder is empty, there is no row at all, or something cannot be read.
 
     """
+    try:
+        return _read_rows(photos, labels)
+    except OSError as error:
+        place = error.filename or labels
+        raise StageError(f"cannot read {place}: {error.strerror or error}") from None
+
+
+def _read_rows(photos: Path | Store, labels: Path | Store) -> list[Row]:
     if not (photos.entries if isinstance(photos, Store) else photos.is_dir()):
         raise StageError(f"data.photos: no folder {photos}; expected a folder of photos")
     if isinstance(labels, Store):
@@ -116,7 +128,8 @@ def _rows_from_folders(photos: Path) -> list[Row]:
         rows += found
     if not rows:
         raise _no_class_folders(photos)
-    return rows
+    loose = (entry for entry in photos.iterdir() if not entry.is_dir())
+    return rows + _without_class(entry.name for entry in loose)
 
 
 def _rows_from_store(photos: Store) -> list[Row]:
@@ -127,10 +140,21 @@ def _rows_from_store(photos: Store) -> list[Row]:
             folders[parts[0]].append(path)
     if not folders:
         raise _no_class_folders(photos)
-    return [
+    rows = [
         Row(path, _label_of(folder))
         for folder in sorted(folders)
         for path in sorted(folders[folder])
+    ]
+    return rows + _without_class(path for path in photos.entries if "/" not in path)
+
+
+def _without_class(names: Iterable[str]) -> list[Row]:
+    """Rows of the photos that lie beside the class folders."""
+    fault = ("no-class", "lies outside of any class folder")
+    return [
+        Row(name, fault=fault)
+        for name in sorted(names)
+        if name.lower().endswith(ENDINGS) and not name.startswith(".")
     ]
 
 
@@ -142,7 +166,7 @@ def _no_class_folders(photos: Path | Store) -> StageError:
 
 
 def _label_of(folder: str) -> str:
-    if not folder.isprintable() or not folder.strip():
+    if not _is_text(folder) or not folder.strip():
         raise StageError(
             f"data.photos: class folder {folder!r} has a name that cannot be a label; "
             "rename it to readable UTF-8"
@@ -251,40 +275,32 @@ def _row(
     photos: Path | Store,
     line: int,
 ) -> Row:
-    cells = {
-        field: values[position].strip()
-        for field, position in columns.items()
-        if position < len(values)
-    }
-
-    def cell(field: str) -> str:
-        return cells.get(field, "")
-
-    def text(field: str) -> str:
-        return unicodedata.normalize("NFC", cell(field))  # else one name could be two classes
-
-    path = os.path.normpath(cell("path").replace("\\", "/")) if cell("path") else ""
+    cells = dict.fromkeys(COLUMNS, "")
+    cells |= {field: values[at].strip() for field, at in columns.items() if at < len(values)}
+    path = cells["path"] and posixpath.normpath(cells["path"].replace("\\", "/"))
+    label, make, listing = (
+        unicodedata.normalize("NFC", cells[field])  # else one name could be two classes
+        for field in ("label", "make", "listing")
+    )
 
     def bad(reason: str, detail: str) -> Row:
-        return Row(path=path, label=text("label"), fault=(reason, f"line {line}: {detail}"))
+        return Row(path=path, label=label, fault=(reason, f"line {line}: {detail}"))
 
     if len(values) != len(names):
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
-    if not path or not cell("label"):
+    if not path or not label:
         return bad("bad-row", "no path" if not path else "no label")
-    label = cell("label")
-    odd = not label.isprintable()  # quick, but spaces of other kinds are odd too
-    if odd and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label):
+    if not _is_text(label):
         return bad("bad-row", "the label holds a line break or another control character")
-    if PurePosixPath(path).is_absolute() or re.match("[A-Za-z]:/", path):
+    if path.startswith("/") or re.match("[A-Za-z]:/", path):
         return bad("outside", "an absolute path, expected one within the photos folder")
     if path.split("/")[0] == ".." or "\0" in path:
         return bad("outside", "the path leaves the photos folder")
     path = _as_on_disk(photos, path)
-    subset = cell("subset").lower()
+    subset = cells["subset"].lower()
     if subset and subset not in SUBSETS:
         return bad("bad-row", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
-    corners = [cell(side) for side in BOX]
+    corners = [cells[side] for side in BOX]
     box = None
     if any(corners):
         try:
@@ -297,12 +313,19 @@ def _row(
         box = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
     return Row(
         path=path,
-        label=text("label"),
-        make=text("make"),
-        listing=text("listing"),
+        label=label,
+        make=make,
+        listing=listing,
         subset=SUBSETS.get(subset, ""),
         box=box,
     )
+
+
+def _is_text(label: str) -> bool:
+    """Whether a label has neither control characters nor bytes that are no text."""
+    if label.isprintable():  # quick, but spaces of other kinds are not printable either
+        return True
+    return not any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
 
 
 def _as_on_disk(photos: Path | Store, path: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 # File names need not be UTF-8: other bytes pass through, as in Python's own file names.
@@ -17,9 +18,7 @@ def write_table(file: Path, kind: type, rows: Iterable) -> None:
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         names = [field.name for field in fields(kind)]
         writer.writerow(names)
-        for row in rows:
-            values = (getattr(row, name) for name in names)
-            writer.writerow(["" if value is None else value for value in values])
+        writer.writerows(map(attrgetter(*names), rows))  # None is written as ""
 
 
 def read_table(file: Path) -> list[dict[str, str]]:

@@ -389,3 +389,15 @@ def test_every_reason_is_explained_in_the_docs() -> None:
         given |= set(re.findall(r"""(?:PhotoError|bad|fault=)\(\s*"([a-z-]+)",""", code))
     assert len(given) > 15
     assert given <= explained
+
+
+@pytest.mark.skipif(not CAN_HEAR, reason="needs a C library with fopencookie")
+def test_a_scan_that_does_not_say_what_it_brings_is_no_damage() -> None:
+    plain = photo_bytes(3, height=240, width=320)
+    at = plain.index(b"\xff\xda") + 2
+    at += int.from_bytes(plain[at : at + 2], "big") - 3
+    assert plain[at : at + 3] == b"\x00\x3f\x00"
+    odd = plain[:at] + b"\0\0\0" + plain[at + 3 :]
+    np.testing.assert_array_equal(decode(odd), decode(plain))
+    half = odd[: len(odd) // 2] + b"\xff\xd9"
+    assert reason_of(decode, half) == "damaged"

@@ -326,6 +326,14 @@ def test_a_record_that_is_none_costs_a_rebuild_and_no_more(content: str) -> None
     assert outs() == whole
 
 
+def test_an_array_whose_header_is_no_code_costs_a_rebuild_and_no_more() -> None:
+    Stage().run({0: "Audi"})
+    whole, file = outs(), shard_file(OUT, 0)
+    file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+    Stage().run({0: "Audi"})
+    assert outs() == whole
+
+
 def test_the_record_of_the_same_photos_under_another_fingerprint_is_not_believed() -> None:
     Stage().run({0: "Audi"})
     record = record_file("stage", shard_file(OUT, 0))

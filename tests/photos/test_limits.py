@@ -36,6 +36,10 @@ def act(item: object) -> object:
         if not argument.exists():
             argument.touch()
             os._exit(1)
+    elif name == "hang once":
+        if not argument.exists():
+            argument.touch()
+            signal.pause()
     elif name == "where":
         return os.getpid()
     return name
@@ -68,6 +72,11 @@ def test_an_item_that_never_ends_is_given_up(way: str) -> None:
     start = time.monotonic()
     assert outcomes([0, 1, way, 3, 4], seconds=0.5, workers=1) == [0, 1, "timeout", 3, 4]
     assert time.monotonic() - start < 20
+
+
+def test_what_stood_still_once_gets_another_chance(tmp_path: Path) -> None:
+    items = [0, ("hang once", tmp_path / "seen"), 2]
+    assert outcomes(items, seconds=0.5, workers=1) == [0, "hang once", 2]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded on Linux only")

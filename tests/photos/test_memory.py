@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +243,22 @@ def test_a_changed_bit_in_what_was_found_is_noticed(tmp_path: Path) -> None:
             found[place] = bytes([found[place][0] ^ 1]) + found[place][1:]
             table.execute("UPDATE searches SET marks = ?, alike = ?", found)
         assert Likenesses(memory=file)(MARKS) == expected
+
+
+def test_a_run_that_is_stopped_remembers_what_it_saw(root: Path) -> None:
+    def look(rows: list[Row]) -> Iterator[Inspected]:
+        asked.extend(row.path for row in rows)
+        return (inspect(root, row) for row in rows)
+
+    def some(count: int) -> None:
+        rows = [Row(str(number), "Audi") for number in range(4)]
+        looked_at = look_at_all(look, root, rows, memory=root / "fresh.db")
+        list(islice(looked_at, count))
+        looked_at.close()
+
+    asked: list[str] = []
+    some(3)
+    asked.clear()
+    some(4)
+    # Who stopped at the third photo had been given it.
+    assert asked in (["2", "3"], ["3"])

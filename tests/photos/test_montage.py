@@ -1,5 +1,6 @@
 """The picture of what was cut away: worst first, the same bytes every time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from photos import montage as module
+from photos.detector_files import sha256_of
 from photos.manifest import Photo
 from photos.montage import BAR, PER_ROW, SHOWN, TILE, agreement
 from photos.prepare import CropParams, Preparation
@@ -34,7 +36,10 @@ def album(tmp_path: Path):
             image = np.full((120, 160, 3), 40 + number * 8 % 200, np.uint8)
             image[:60, :80] = RED
             (tmp_path / f"{number}.png").write_bytes(encode(image, ".png"))
-        return [photo(number, box) for number, box in enumerate(boxes)]
+        return [
+            replace(photo(number, box), photo_id=sha256_of(tmp_path / f"{number}.png")[:16])
+            for number, box in enumerate(boxes)
+        ]
 
     return album
 

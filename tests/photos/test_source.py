@@ -261,3 +261,30 @@ def test_another_folder_than_the_photos_is_no_source_of_labels(tmp_path: Path) -
     in_folders(tmp_path, "photos/Audi/1.jpg", "labels/Audi/1.jpg")
     with pytest.raises(StageError, match=r"data\.labels: .* is a folder"):
         read_rows(photos=tmp_path / "photos", labels=tmp_path / "labels")
+
+
+def test_a_photo_beside_the_class_folders_does_not_vanish(tmp_path: Path) -> None:
+    in_folders(tmp_path, "Audi/1.jpg", "loose.JPG", "notes.txt", ".hidden.jpg")
+    row, loose = read_rows(photos=tmp_path, labels=tmp_path)
+    assert row == Row("Audi/1.jpg", "Audi")
+    assert (loose.path, loose.fault[0]) == ("loose.JPG", "no-class")
+
+
+def test_a_class_folder_may_have_any_name_that_a_label_may_have(tmp_path: Path) -> None:
+    in_folders(tmp_path, "BMW\u00a0M3/1.jpg")
+    assert [row.label for row in read_rows(photos=tmp_path, labels=tmp_path)] == ["BMW\u00a0M3"]
+    in_folders(tmp_path, "Audi\n/1.jpg")
+    with pytest.raises(StageError, match="a name that cannot be a label"):
+        read_rows(photos=tmp_path, labels=tmp_path)
+
+
+def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "labels.csv").write_text("path,label\n")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for labels in (tmp_path / "labels.csv", tmp_path):
+        with pytest.raises(StageError, match=f"cannot read {labels}: Permission denied"):
+            read_rows(photos=tmp_path, labels=labels)
