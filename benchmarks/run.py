@@ -131,11 +131,10 @@ def table(results: Path) -> str:
 def ratio_row(key: str, ratio: dict) -> str:
     """A line of the table, with what was wanted and whether it was reached."""
     low, high = ratio["spread"]
-    wanted = verdict = ""
+    wanted, note = "", ratio["note"]
     if ratio["bar"] is not None:
         wanted = f"{ratio['bar']:g}"
-        verdict = "reached" if ratio["value"] >= ratio["bar"] else "**missed**"
-    note = " ".join(filter(None, [verdict, ratio["note"]]))
+        note = "reached" if ratio["value"] >= ratio["bar"] else f"**missed** {note}".rstrip()
     return f"| {key} | {ratio['value']:.2f} ({low:.2f} to {high:.2f}) | {wanted} | {note} |"
 
 
