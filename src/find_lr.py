@@ -28,7 +28,9 @@ SMOOTHING = 0.9  # of the running mean of losses
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150, help="each of train.accumulate batches")
+    parser.add_argument(
+        "--steps", type=int, default=150, help="steps to take, of train.accumulate batches each"
+    )
     steps = parser.parse_args().steps
     if steps < 10:
         parser.error("--steps: expected at least 10")
@@ -58,7 +60,7 @@ def main() -> None:
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
     draw(rates, smooth, best)
-    peak = min(HIGHEST, best / train.finetune_lr_scale)  # more than train.lr may be
+    peak = min(HIGHEST, best / train.finetune_lr_scale)  # train.lr may be no higher
     print(f"find_lr: try train.lr {peak:.2g} (curve: {PICTURE})")
 
 
@@ -75,7 +77,8 @@ def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray,
         sgd_of(optimizer).learning_rate = rates[step]
         trainee.reset_metrics()  # else the loss is a mean since the start
         for _ in range(train.accumulate):
-            loss = float(trainee.train_on_batch(*next(batches), return_dict=True)["loss"])
+            seen = trainee.train_on_batch(*next(batches), return_dict=True)
+        loss = float(seen["loss"])  # the mean over the step's batches
         if not math.isfinite(loss) or (losses and loss > 4 * max(losses[:10])):
             break
         losses.append(loss)

@@ -11,8 +11,6 @@ from pathlib import Path
 from stage import StageError, run
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-CONNECTIONS = 128
-"""At the same time; more are answered 503, which bounds the memory that uploads may take."""
 
 
 def main() -> None:
@@ -38,21 +36,25 @@ def main() -> None:
 
     from inference.web import create_app
 
-    address, port = listening.getsockname()[:2]
-    own = f"[{address}]" if ":" in address else address
-    everywhere = address in ("0.0.0.0", "::")  # noqa: S104 (compares)
-    shown = "localhost" if everywhere or own in LOOPBACK else own
-    app = create_app(classifier, hosts=[*LOOPBACK, own, *options.name])
+    shown, port = address_of(listening)
+    app = create_app(classifier, hosts=[*LOOPBACK, shown, *options.name])
     print(f"serve: http://{shown}:{port}", file=sys.stderr, flush=True)
     config = uvicorn.Config(
         app,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
-        limit_concurrency=CONNECTIONS,
     )
     with contextlib.suppress(KeyboardInterrupt):  # by which uvicorn says that it ended well
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def address_of(listening: socket.socket) -> tuple[str, int]:
+    """The name by which a browser reaches a socket from this machine, and its port."""
+    address, port = listening.getsockname()[:2]
+    name = f"[{address}]" if ":" in address else address
+    everywhere = address in ("0.0.0.0", "::")  # noqa: S104 (compares)
+    return "localhost" if everywhere or name in LOOPBACK else name, port
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -156,6 +156,8 @@ def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) ->
     if len(rejected) / total > allowed:
         reasons = Counter(row.reason for row in rejected).most_common()
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        for name in ("manifest.csv", "labels.json"):  # of an earlier run
+            (OUT / name).unlink(missing_ok=True)
         write_table(OUT / "quarantine.csv", Rejected, rejected)
         raise StageError(
             f"{len(rejected)} of {total} photos cannot be used ({counts}), e.g. "

@@ -30,7 +30,7 @@ SCRIPT = ROOT / "tests/trained_elsewhere.py"
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.float32)
 
 
-def prepared(root: Path, *, test: bool = False) -> Path:
+def prepared(root: Path, *, test: bool = False, **train: object) -> Path:
     root.mkdir()
     write_shards(root, train=16)
     if test:
@@ -38,7 +38,8 @@ def prepared(root: Path, *, test: bool = False) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         # Dropout is off: each backend has a generator of its own.
-        set_params(train={"dropout": 0.0, "mixup": 0.2, "ema": 0.5, "finetune_epochs": 1})
+        usual = {"dropout": 0.0, "mixup": 0.2, "ema": 0.5, "finetune_epochs": 1}
+        set_params(train=usual | train)
         values = yaml.safe_load(Path("params.yaml").read_text()) | {"evaluate": shipped("evaluate")}
         Path("params.yaml").write_text(yaml.safe_dump(values))
     return root
@@ -66,13 +67,17 @@ def hosts(count: int) -> dict[str, str]:
     return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
 
 
-def trained_elsewhere(root: Path, backend: str) -> Path:
-    """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported."""
-    prepared(root, test=True)
+def trained_elsewhere(root: Path, backend: str, *words: str, **train: object) -> tuple[Path, str]:
+    """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported.
+
+    Returns the folder and what was printed.
+    """
+    prepared(root, test=True, **train)
     np.save(root / "pixels.npy", PIXELS)
-    with training(root, "hide", backend=backend) as process:
-        assert "evaluate: top-1" in ended_well(process)
-    return root
+    with training(root, "hide", *words, backend=backend) as process:
+        printed = ended_well(process)
+    assert "evaluate: top-1" in printed
+    return root, printed
 
 
 def predicts_alike_here(root: Path) -> bool:
@@ -90,7 +95,7 @@ def predicts_alike_here(root: Path) -> bool:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
-    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")
+    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")[0]
 
 
 def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
@@ -168,13 +173,10 @@ def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed here"
 )
 def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
-    assert predicts_alike_here(trained_elsewhere(tmp_path / "torch", "torch"))
-    root = prepared(tmp_path / "stopped")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        set_params(train={"dropout": 0.5, "finetune_epochs": 2})
-    with training(root, "stop", backend="torch") as process:
-        assert "the same bytes" in ended_well(process)
+    more = {"dropout": 0.5, "finetune_epochs": 2}
+    root, printed = trained_elsewhere(tmp_path / "torch", "torch", "stop", **more)
+    assert "the same bytes" in printed  # also where the run was stopped on the way
+    assert predicts_alike_here(root)
 
 
 def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPatch):

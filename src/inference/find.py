@@ -36,7 +36,7 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
     """Photos among files and folders, in the order given; a folder's by name, its own files first.
 
     A photo's listing is the folder that it lies in; files of one folder come one after another,
-    wherever they are named, and what lies below a folder that is named too comes there alone. Of
+    wherever they are named, and what a walk comes by comes there alone. Of
     several arguments all names begin with the argument's own. Only the names of one folder are held
     at a time. Links and hidden files are passed over; what is named outright always counts, once.
 
@@ -48,17 +48,18 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
         if not os.path.lexists(argument):
             raise StageError(f"{argument}: no such photo or folder")
     # Without .. and ., but with links as they are named.
-    places = {
-        Path(os.path.abspath(argument)): argument  # noqa: PTH100 (follows no link)
-        for argument in reversed(arguments)
-    }
+    places: dict[Path, Path] = {}
+    for argument in arguments:
+        places.setdefault(Path(os.path.abspath(argument)), argument)  # noqa: PTH100 (no link)
     walked = {place for place, argument in places.items() if argument.is_dir()}
     folders: dict[Path, list[Path]] = {}
-    for place, argument in reversed(places.items()):
+    for place, argument in places.items():
         if not any(_is_met(place, above) for above in walked.intersection(place.parents)):
-            folder = argument if argument.is_dir() else argument.parent
+            folder = place if argument.is_dir() else place.parent
             folders.setdefault(folder, []).append(argument)
-    return _find([argument for named in folders.values() for argument in named])
+    # What is named of a folder comes before the rest of it, so that its photos stay together.
+    named = (sorted(of_one, key=Path.is_dir) for of_one in folders.values())
+    return _find([argument for of_one in named for argument in of_one])
 
 
 def _is_met(place: Path, above: Path) -> bool:

@@ -7,11 +7,12 @@ reads training photos, and whatever is wrong with one is a 4xx answer with a rea
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -38,6 +39,8 @@ MAX_PHOTO_PIXELS = 50_000_000
 """A large phone's; what bounds the time and memory that decoding may take."""
 UPLOAD_SECONDS = 120.0
 """What a request's body may take to arrive."""
+MAX_UPLOADS = 64
+"""Requests with photos at the same time, which bounds what they take of memory."""
 READERS = 4
 """Photos that are decoded at the same time, which bounds what they take of memory."""
 
@@ -155,6 +158,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     batcher = Batcher(classifier)
     readers = ThreadPoolExecutor(READERS)
     read = partial(classifier.read, pixels=MAX_PHOTO_PIXELS)
+    uploads = 0
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -186,10 +190,17 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     @app.post("/api/predict")
     async def predict(request: Request) -> JSONResponse:
         # Forms of other sites reach this machine without asking, and would keep it busy.
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if is_from_elsewhere(request.headers):
             raise refusal(403, "other-site", "a page of another site may not send photos here")
-        photos = await read_uploads(request)
-        results = await asyncio.gather(*(answer(name, data) for name, data in photos))
+        nonlocal uploads
+        if uploads >= MAX_UPLOADS:
+            raise refusal(503, "busy", f"{uploads} uploads are at work; send these again later")
+        uploads += 1
+        try:
+            photos = await read_uploads(request)
+            results = await asyncio.gather(*(answer(name, data) for name, data in photos))
+        finally:
+            uploads -= 1
         faults = [result for result in results if "error" in result]
         return JSONResponse({"photos": results}, 422 if len(faults) == len(results) else 200)
 
@@ -211,6 +222,18 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app
+
+
+def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a page of another site sends this. Programs say nothing of it.
+
+    Browsers tell ``Sec-Fetch-Site`` only to addresses that they trust (https, localhost), and
+    ``Origin`` to all (Fetch Standard, Fetch Metadata Request Headers).
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("none", "same-origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
 
 
 async def read_uploads(request: Request) -> list[tuple[str, bytes]]:

@@ -6,24 +6,15 @@ from model.recipe import TrainParams
 from model.views import at_size
 
 
-class Sgd(keras.optimizers.SGD):
-    """SGD whose average of the weights stays beside them.
-
-    Keras puts the average in the weights' place at every end of ``fit``, which is every epoch
-    here: training would go on from there.
-    """
-
-    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
-        """Called by ``fit``; leaves the weights alone."""
-
-    def assign_averages(self, weights: list[keras.Variable]) -> None:
-        """Gives the weights that were built their averages."""
-        super().finalize_variable_values(weights)
-
-
-def sgd_of(optimizer: keras.optimizers.Optimizer) -> Sgd:
+def sgd_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.SGD:
     """The optimizer within what :func:`build_optimizer` made."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def assign_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable]) -> None:
+    """Gives the weights that the optimizer was built for their averages."""
+    sgd = sgd_of(optimizer)
+    type(sgd).finalize_variable_values(sgd, weights)
 
 
 def build_optimizer(
@@ -32,10 +23,10 @@ def build_optimizer(
     """SGD as the recipe has it.
 
     Weight decay is decoupled and spares biases and normalisation (He et al. 2019,
-    arXiv:1812.01187, section 3.1). The average is taken over steps: Keras takes it after every
-    batch, also where some batches make one step.
+    arXiv:1812.01187, section 3.1). The average of the weights is taken over steps, though Keras
+    takes it after every batch, and stays beside them until :func:`assign_averages` is called.
     """
-    optimizer = Sgd(
+    optimizer = keras.optimizers.SGD(
         rate,
         momentum=recipe.momentum,
         nesterov=True,
@@ -45,6 +36,9 @@ def build_optimizer(
         ema_momentum=recipe.ema ** (1 / recipe.accumulate) or 0.99,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
     )
+    # Keras calls this at every end of ``fit``, which is every epoch here, and would go on from the
+    # average. (No subclass: on PyTorch Keras has a faster SGD for this very class alone.)
+    optimizer.finalize_variable_values = lambda _weights: None
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if recipe.precision == "mixed_float16":  # small gradients would vanish in 16 bits

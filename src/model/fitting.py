@@ -10,7 +10,12 @@ import keras
 import numpy as np
 
 from model.checkpoints import Arrays, Checkpoints, State
-from model.compiling import build_optimizer, compile_measure, compile_trainee, sgd_of
+from model.compiling import (
+    assign_averages,
+    build_optimizer,
+    compile_measure,
+    compile_trainee,
+)
 from model.curves import Curves
 from model.feed import ShardFeed
 from model.operations import quick
@@ -118,7 +123,7 @@ def averaged(
         return
     weights = network.trainable_variables
     latest = values(weights)
-    sgd_of(optimizer).assign_averages(weights)
+    assign_averages(optimizer, weights)
     assign(weights, values(weights))  # JAX gives away buffers, so none may be shared
     yield
     assign(weights, latest)

@@ -63,7 +63,7 @@ def with_usual_scans(data: bytes) -> bytes:
             position += 1
             continue
         end = position + 2 + (data[position + 2] << 8 | data[position + 3])
-        if data[position + 1] == 0xDA:
+        if data[position + 1] == 0xDA and position + 10 <= end <= len(data):
             mended[end - 3 : end] = 0, 63, 0
             following = _MARKER.search(data, end)
             end = following.start() if following else len(data)

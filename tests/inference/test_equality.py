@@ -31,7 +31,7 @@ def test_predict_from_files_equals_evaluate_on_shards(project: Project, monkeypa
     project.preprocess()
     values = yaml.safe_load(Path("params.yaml").read_text())
     values |= {
-        key: yaml.safe_load((ROOT / "params.yaml").read_text())[key]
+        key: yaml.safe_load((ROOT / "tests/params.yaml").read_text())[key]
         for key in ("evaluate", "model")
     }
     values["model"]["threads"] = 1

@@ -303,7 +303,9 @@ def test_what_is_named_is_looked_at_once_however_it_is_named(
 
     assert names(".", "../other") == ["./a.png", "./b.png", "../other/c.png"]
     assert names(".", "a.png", "../p/b.png", "../p") == ["a.png", "b.png"]
-    assert names("..", "odd.jfif")[-1] == "odd.jfif"
+    assert names("b.png", "a.png", "b.png") == ["b.png", "a.png"]
+    assert names(".", "odd.jfif") == ["odd.jfif", "./a.png", "./b.png"]  # together
+    assert "odd.jfif" in names("..", "odd.jfif")
     assert sorted(names("..", ".hidden.png", "linked")) == [
         "../other/c.png",
         "../p/a.png",

@@ -313,6 +313,8 @@ def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
             except httpx.ConnectError:
                 assert process.poll() is None
                 time.sleep(0.1)
+        else:
+            pytest.fail("it never answered")
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     finally:
@@ -322,8 +324,14 @@ def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
 
 
 def test_a_page_of_another_site_is_refused_before_its_photos_are_read(address: str):
-    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200)):
-        headers = {"sec-fetch-site": site}
+    for headers, status in (
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "same-origin", "origin": address}, 200),
+        ({"origin": "http://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": address}, 200),
+    ):
         answer = httpx.post(
             f"{address}/api/predict", files=upload(car(0)), headers=headers, timeout=30
         )
@@ -357,6 +365,26 @@ def test_the_page_knows_what_the_server_takes():
     assert int(limits["MOST_BYTES"]) * 2**20 < web.MAX_BODY_BYTES
     words = "up to 16 at once, 16 MiB each and 60 MiB together"
     assert words in (web.PAGE / "index.html").read_text()
+
+
+def test_more_uploads_than_fit_are_sent_away(address: str, monkeypatch):
+    monkeypatch.setattr(web, "MAX_UPLOADS", 0)
+    answer = ask(address, car(0))
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "busy")
+    assert httpx.get(f"{address}/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "localhost"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("0.0.0.0", "localhost"),  # noqa: S104 (for a moment)
+    ],
+)
+def test_the_address_that_is_printed_is_one_that_answers(host: str, shown: str):
+    with serve.listen(host, 0) as listening:
+        assert serve.address_of(listening) == (shown, listening.getsockname()[1])
 
 
 def test_one_port_serves_one_model():

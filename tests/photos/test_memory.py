@@ -262,3 +262,17 @@ def test_a_run_that_is_stopped_remembers_what_it_saw(root: Path) -> None:
     some(4)
     # Who stopped at the third photo had been given it.
     assert asked in (["2", "3"], ["3"])
+
+
+def test_a_kill_costs_no_more_than_the_last_looks(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(rows: list[Row]) -> Iterator[Inspected]:
+        return (inspect(root, row) for row in rows)
+
+    monkeypatch.setattr(memory, "EVERY", -1.0)
+    rows = [Row(str(number), "Audi") for number in range(4)]
+    looked_at = look_at_all(look, root, rows, memory=root / "fresh.db")
+    list(islice(looked_at, 4))  # and never ends
+    with closing(sqlite3.connect(root / "fresh.db")) as table:
+        assert table.execute("SELECT count(*) FROM looks").fetchone() == (3,)

@@ -114,8 +114,9 @@ async function ask(files) {
   } catch {
     return `The server has a problem (${response.status}); its terminal may say more.`;
   }
-  if (!answer.photos) {
-    return `Refused: ${answer.error.detail}.`;
+  if (!answer?.photos) {
+    const detail = answer?.error?.detail ?? `the server has a problem (${response.status})`;
+    return `Refused: ${detail}.`;
   }
   const views = document.createDocumentFragment();
   answer.photos.forEach((photo, index) => views.append(view(files[index], photo)));
@@ -129,9 +130,13 @@ async function send(files) {
   }
   waiting += 1;
   status.textContent = "Looking …";
-  const words = await ask(files);
-  waiting -= 1;
-  status.textContent = waiting ? `${words} Looking at more …` : words;
+  let words = "Something went wrong; load this page anew.";
+  try {
+    words = await ask(files);
+  } finally {
+    waiting -= 1;
+    status.textContent = waiting ? `${words} Looking at more …` : words;
+  }
 }
 
 choose.addEventListener("change", () => {
