@@ -27,6 +27,9 @@ TINY = {
 }
 """Changes to ``params.yaml`` that let the whole graph run in seconds."""
 
+CONFIG = "[core]\n    analytics = false\n    autostage = false\n"
+"""Of DVC, for a clone that knows no remote."""
+
 
 class Clone:
     """A clone in ``root``; commands run there as a user would run them."""
@@ -38,6 +41,9 @@ class Clone:
             if (ROOT / name).is_file() and not name.startswith("tests/"):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
+        # Whatever the repository's own params and remote are.
+        shutil.copyfile(ROOT / "tests/params.yaml", root / "params.yaml")
+        (root / ".dvc/config").write_text(CONFIG)
         # The locks of the demo's run say nothing of the tiny photos.
         for lock in ("dvc.lock", "data/demo/dvc.lock"):
             (root / lock).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Fixtures that several rooms share; nothing here imports a deep-learning library."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
 settings.load_profile("repeatable")
+
+# What a developer told Git about commits elsewhere: no key, no hook shall be asked for.
+OWN_GIT = {"commit.gpgSign": "false", "tag.gpgSign": "false", "core.hooksPath": "/dev/null"}
+os.environ["GIT_CONFIG_COUNT"] = str(len(OWN_GIT))
+for number, (key, value) in enumerate(OWN_GIT.items()):
+    os.environ[f"GIT_CONFIG_KEY_{number}"], os.environ[f"GIT_CONFIG_VALUE_{number}"] = key, value
 
 
 @pytest.fixture

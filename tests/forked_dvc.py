@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+LONGEST = 600
+"""Seconds that a command may take."""
+
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["dvc.cli.parser", "dvc.repo.experiments.executor.local"])
 
@@ -26,7 +29,10 @@ def run_dvc(
         given = (arguments, cwd, dict(os.environ if env is None else env), outputs)
         process = FORKED.Process(target=_run, args=given)
         process.start()
-        process.join()
+        process.join(LONGEST)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"dvc {' '.join(arguments)}: no end after {LONGEST} s")
         stdout, stderr = (output.read_text(encoding="utf-8") for output in outputs)
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.CompletedProcess(command, process.exitcode, stdout, stderr)

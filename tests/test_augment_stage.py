@@ -15,7 +15,7 @@ from tiny_photos import picture
 
 pytestmark = pytest.mark.xdist_group("keras")
 
-PARAMS = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+PARAMS = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
 SHIPPED, COMPUTE = PARAMS["augment"], PARAMS["compute"]
 ABOUT = ("Audi One", "L1", "box", "10 20 600 400", 640, 480)
 """What is known of every photo here; copies must say the same of themselves."""

@@ -31,17 +31,24 @@ def test_cases_take_turns_and_the_first_round_does_not_count():
     assert {name: len(times) for name, times in seconds.items()} == {"ours": 2, "theirs": 2}
 
 
-def test_a_speedup_is_the_ratio_of_medians_with_the_spread_of_rounds():
+def test_a_speedup_is_the_median_of_rounds_with_their_spread():
     ratio = measure.speedup([1.0, 2.0, 1.0], [2.0, 2.0, 4.0], bar=3)
     assert ratio == (2.0, (1.0, 4.0), 3, "")
+    # A machine that turns slow between two rounds is no speedup: each round says 1.
+    assert measure.speedup([1.0, 1.0, 5.0], [1.0, 5.0, 5.0]).value == 1.0
 
 
 def test_a_ratio_that_fell_by_more_than_a_fifth_is_named(results):
     before = results("before", fast=measure.Ratio(2.0, (1.9, 2.1)), new=measure.Ratio(1, (1, 1)))
-    after = results("after", fast=measure.Ratio(1.59, (1.5, 1.7)))
+    new = measure.Ratio(1, (1, 1))
+    after = results("after", fast=measure.Ratio(1.59, (1.5, 1.7)), new=new)
     assert run.compare(after, before) == ["error: reading: fast fell from 2.00 to 1.59"]
     assert run.compare(before, before) == []
-    assert run.compare(results("good", fast=measure.Ratio(1.61, (1, 2))), before) == []
+    assert run.compare(results("good", fast=measure.Ratio(1.61, (1, 1.8)), new=new), before) == []
+    noisy = results("noisy", fast=measure.Ratio(1.5, (1, 2)), new=new)  # a round was as good
+    assert run.compare(noisy, before) == []
+    fewer = results("fewer", fast=measure.Ratio(2.0, (2, 2)))
+    assert run.compare(fewer, before) == ["error: reading: new was not measured"]
 
 
 def test_the_table_says_what_was_reached_and_what_was_not(results):
@@ -49,10 +56,12 @@ def test_the_table_says_what_was_reached_and_what_was_not(results):
         "all",
         won=measure.Ratio(2.0, (1.9, 2.1), 1.5),
         lost=measure.Ratio(0.5, (0.4, 0.6), 1, "it waits for the disk"),
+        slower=measure.Ratio(0.9, (0.9, 0.9), 0.8, "it checks more"),
     )
     text = run.table(folder)
     assert "| won | 2.00 (1.90 to 2.10) | 1.5 | reached |" in text
-    assert "| lost | 0.50 (0.40 to 0.60) | 1 | **missed** it waits for the disk |" in text
+    assert "| lost | 0.50 (0.40 to 0.60) | 1 | **missed**: it waits for the disk |" in text
+    assert "| slower | 0.90 | 0.8 | reached: it checks more |" in text
     assert "| photos | 12 |" in text
 
 
@@ -79,6 +88,8 @@ def test_what_is_recorded_is_measured_again_with_the_same_options(results, monke
     assert found["reading-cars"] == ["reading", "my cars", "--name", "reading-cars"]
     assert found["workers"] == ["workers"]  # never recorded there
     assert found["gpu"] == ["gpu"]
+    assert "gpu" not in run.unattended(folder)  # hours here, and no such result
+    assert "workers" in run.unattended(folder)
     assert not {"elsewhere", "reading-x"} & set(found)
 
 
@@ -135,7 +146,9 @@ def test_the_time_of_our_stages_is_foreseen_by_rows_and_sizes():
     assert timed_stages.rows_of(100, 1, 32) == 192
     foreseen = timed_stages.predict(COST, values(), 100, 0, 4)
     assert foreseen == pytest.approx(10 + 8 + 2 * 0.96 + 2 * 2.88)
-    # Of three epochs two are small, as the train stage has it.
+    # Of three epochs two are small, of one none is, as the train stage has it.
+    alone = timed_stages.predict(COST, values(), 100, 0, 1)
+    assert alone == pytest.approx(10 + 8 + 2.88)
     assert timed_stages.predict(COST, values(), 100, 1, 3) == pytest.approx(
         10 + 2 + 8 + 2 * (2 * 0.96 + 2.88)
     )

@@ -10,12 +10,12 @@ import params
 import wiring
 from tiny_project import heavy_modules_after, refusal
 
-SHIPPED = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+SHIPPED = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Writes the shipped params with some values changed into the current folder."""
+    """Writes the tests' params with some values changed into the current folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(**sections: dict) -> None:
@@ -25,7 +25,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return write
 
 
-def test_the_shipped_params_are_fine(write):
+def test_params_that_are_fine_pass(write):
     write()
     check.main()
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import pr_report
+from clone import CONFIG
 from review.lock import flat
 from wiring import ROOT
 
@@ -249,9 +250,10 @@ def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small repository with our hooks, params and linter settings."""
     folder = tmp_path_factory.mktemp("hooked")
-    for name in (".pre-commit-config.yaml", "params.yaml", "pyproject.toml", ".dvc/config"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+    for name in (".pre-commit-config.yaml", "tests/params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text(CONFIG)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".venv").symlink_to(sys.prefix)
     (folder / ".gitignore").write_text(".venv\n__pycache__\n.dvc/tmp\n")
@@ -312,7 +314,10 @@ def test_editor_and_container_agree_and_call_what_is_there():
     extensions = container["customizations"]["vscode"]["extensions"]
     assert extensions == editor["recommendations"]
     assert "iterative.dvc" in extensions
-    target = re.match(r"make (\S+)", container["postCreateCommand"]).group(1)
+    created = container["postCreateCommand"]
+    image = (ROOT / "Dockerfile").read_text()
+    assert all(library in created and library in image for library in ("libgl1", "libglib2.0-0"))
+    target = re.search(r"make (\S+)", created).group(1)
     assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert settings["dvc.pythonPath"] == ".venv/bin/python"
 

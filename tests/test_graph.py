@@ -107,7 +107,9 @@ def add_detector(clone: Clone) -> None:
 
 def touch_bystanders(clone: Clone) -> None:
     param("compute", "workers", 2)(clone)
-    touch("README.md")(clone)
+    for page in ("README.md", "models/pretrained/README.md", "models/detectors/README.md"):
+        touch(page)(clone)
+    (clone.root / "models/pretrained/.gitignore").write_text("/own.keras\n")
 
 
 CHANGES = {
@@ -180,7 +182,7 @@ def test_a_folder_per_class_is_named_twice(clean: Clone):
 
 
 def test_the_table_covers_every_section_of_params():
-    sections = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    sections = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
     assert set(sections) - {"data"} <= set(CHANGES)
 
 

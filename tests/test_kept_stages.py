@@ -16,7 +16,7 @@ import wiring
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
-POLICY = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())["augment"]
+POLICY = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())["augment"]
 MODEL = {"backbone": "resnet18", "weights": "models/pretrained/own.keras", "threads": 1}
 
 

@@ -22,8 +22,9 @@ from split import SplitParams
 from tiny_project import refusal
 from train import TrainParams
 
-SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
-DOCUMENT = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+ROOT = Path(__file__).resolve().parents[1]
+BASE = ROOT / "tests/params.yaml"
+DOCUMENT = yaml.safe_load(BASE.read_text(encoding="utf-8"))
 KINDS = {
     "data": DataParams,
     "split": SplitParams,
@@ -38,7 +39,7 @@ KINDS = {
 
 
 def write(folder: Path, changes: dict[str, object]) -> Path:
-    """The shipped params with some values changed; a key is dotted."""
+    """The params of the tests with some values changed; a key is dotted."""
     document = copy.deepcopy(DOCUMENT)
     for key, value in changes.items():
         *parents, last = key.split(".")
@@ -57,7 +58,7 @@ def refused(folder: Path, section: str, changes: dict[str, object]) -> str:
 
 
 def test_what_documents_tell_people_to_try_is_accepted(tmp_path: Path) -> None:
-    pages = [SHIPPED.parent / "README.md", *(SHIPPED.parent / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     tried = 0
     for page in pages:
         # A command may go on in further lines; a string of dots stands for something to fill in.
@@ -72,8 +73,10 @@ def test_what_documents_tell_people_to_try_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("section", KINDS)
-def test_the_shipped_params_are_valid(section: str) -> None:
-    assert isinstance(params.load(section, KINDS[section], path=SHIPPED), KINDS[section])
+def test_the_params_of_the_repository_are_valid(section: str) -> None:
+    file = ROOT / "params.yaml"
+    assert isinstance(params.load(section, KINDS[section], path=file), KINDS[section])
+    assert set(yaml.safe_load(file.read_text())[section]) == set(DOCUMENT[section])
 
 
 def test_every_section_of_the_graph_has_a_class() -> None:
@@ -308,10 +311,10 @@ def test_a_missing_file_tells_where_to_run(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "+1e-4", "1.e-4", "0.1e-3", "1e-04", ".1e-3"])
 def test_a_number_in_scientific_notation_needs_no_dot(text: str, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
-    shipped = SHIPPED.read_text(encoding="utf-8")
-    shipped, found = re.subn(r"(?m)^  lr: \S+", f"  lr: {text}", shipped)
+    written = BASE.read_text(encoding="utf-8")
+    written, found = re.subn(r"(?m)^  lr: \S+", f"  lr: {text}", written)
     assert found == 1
-    file.write_text(shipped, encoding="utf-8")
+    file.write_text(written, encoding="utf-8")
     assert params.load("train", TrainParams, path=file).lr == 1e-4
 
 
@@ -336,6 +339,6 @@ def test_a_whole_number_may_stand_for_a_fraction(tmp_path: Path) -> None:
 
 
 def test_params_cannot_be_changed_once_loaded() -> None:
-    split = params.load("split", SplitParams, path=SHIPPED)
+    split = params.load("split", SplitParams, path=BASE)
     with pytest.raises(ValueError, match="frozen"):
         split.seed = 1

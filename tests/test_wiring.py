@@ -62,7 +62,7 @@ def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
         boxes = [(path, label, 8, 8, 56, 40) for path, label in GOOD]
         project.label(boxes, header="path,label,x1,y1,x2,y2")
         weights = "models/pretrained/tiny.keras"
-        values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+        values = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
         values["data"] |= {"photos": "photos", "labels": "labels.csv"}
         # By exact shares, since eight photos may fall anywhere by chance.
         values["split"] |= {"method": "stratified", "val": 0.25, "test": 0.25}
@@ -123,7 +123,7 @@ def _save_tiny_network(file: Path) -> None:
 
 def untracked_params(stages: dict[str, dict], read: dict[str, set[str]]) -> dict[str, set[str]]:
     """For each stage, params that are listed but not read or the other way round."""
-    values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    values = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
     return {
         name: wiring.listed_params(stage, values) ^ read[name] for name, stage in stages.items()
     }
@@ -147,7 +147,7 @@ def test_a_forgotten_param_is_found(params_read: dict[str, set[str]]):
 
 @pytest.mark.xdist_group("keras")
 def test_every_knob_of_params_yaml_is_read_by_some_stage(params_read: dict[str, set[str]]):
-    values = yaml.safe_load((wiring.ROOT / "params.yaml").read_text())
+    values = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
     knobs = {f"{section}.{key}" for section, keys in values.items() for key in keys}
     compute = {f"compute.{key}" for key in values["compute"]}
     assert knobs - set.union(*params_read.values()) == compute  # tests/test_compute.py has those

@@ -87,7 +87,7 @@ def write_project(root: Path) -> None:
     preparation = root / "preprocess.json"
     preparation.write_text("{}")
     save_bundle(root / "models/vehicle", build_network(), labels=LABELS, preparation=preparation)
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
     values["evaluate"] |= {"batch_size": 16, "precision": 0.8}
     values["explain"] |= {"photos": 5, "batch_size": 16}
     values["model"] |= {"threads": 1}

@@ -18,7 +18,7 @@ MODEL = {"backbone": "resnet18", "weights": "none", "threads": 1}
 QUICK = {"batch_size": 8, "head_epochs": 0, "finetune_epochs": 2, "lr": 0.05}
 
 
-SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+SHIPPED = yaml.safe_load((ROOT / "tests/params.yaml").read_text())
 
 
 def shipped(section: str) -> dict:
