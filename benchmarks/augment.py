@@ -71,9 +71,9 @@ def beside_keras_cv(size: int) -> dict[str, list[float]]:
     photos, policy = prepare(size)
     cases = {
         "ours": partial(ours, photos, policy, joblib.cpu_count()),
-        "keras-cv": partial(keras_cv, photos, keras_cv_layers(), import_quietly("tensorflow")),
+        "keras-cv": partial(go_through, keras_cv(photos)),
     }
-    return alternate(cases, rounds=3)
+    return alternate(cases)
 
 
 def beside_albumentations(size: int) -> dict[str, list[float]]:
@@ -83,7 +83,7 @@ def beside_albumentations(size: int) -> dict[str, list[float]]:
         "ours": partial(ours, photos, policy, 1),
         "albumentations": partial(albumentations, photos, albumentations_policy()),
     }
-    return alternate(cases, rounds=3)
+    return alternate(cases)
 
 
 def prepare(size: int) -> tuple[np.ndarray, Policy]:
@@ -125,8 +125,9 @@ def keras_cv_layers() -> list[Callable]:
     ]
 
 
-def keras_cv(photos: np.ndarray, layers: list[Callable], tensorflow) -> None:
-    """Batches through the layers, as keras-cv's guides do it."""
+def keras_cv(photos: np.ndarray):
+    """A dataset of batches through the layers, as keras-cv's guides do it; traced here, once."""
+    tensorflow, layers = import_quietly("tensorflow"), keras_cv_layers()
 
     def augment(images):
         for layer in layers:
@@ -135,7 +136,12 @@ def keras_cv(photos: np.ndarray, layers: list[Callable], tensorflow) -> None:
 
     data = tensorflow.data.Dataset.from_tensor_slices(photos).batch(BATCH)
     data = data.map(lambda x: tensorflow.cast(x, tensorflow.float32))
-    for batch in data.map(augment, num_parallel_calls=tensorflow.data.AUTOTUNE):
+    return data.map(augment, num_parallel_calls=tensorflow.data.AUTOTUNE)
+
+
+def go_through(dataset) -> None:
+    """Takes every batch once."""
+    for batch in dataset:
         batch.numpy()
 
 

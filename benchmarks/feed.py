@@ -8,6 +8,7 @@ demo.
 """
 
 import argparse
+import statistics
 import sys
 from pathlib import Path
 
@@ -87,7 +88,10 @@ def main() -> None:
             "work": f"{model.backbone}, {feed.shape[0]} x {feed.shape[1]} px, {train.precision}, "
             f"batches of {train.batch_size}",
             "device": device_name(),
-            **{f"{name} photos/s": round(rows / min(s), 1) for name, s in seconds.items()},
+            **{
+                f"{name} photos/s": round(rows / statistics.median(s), 1)
+                for name, s in seconds.items()
+            },
         },
     )
 

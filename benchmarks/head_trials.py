@@ -78,10 +78,16 @@ def main() -> None:
     seconds_theirs = time.perf_counter() - start_theirs
     accuracy_theirs = accuracy(network, val)
 
-    ratio = seconds_theirs / (end_ours - embedded)
+    def once(seconds: float, bar: float | None = None) -> Ratio:
+        ratio = round(seconds_theirs / seconds, 2)
+        return Ratio(ratio, (ratio, ratio), bar)
+
     record(
         "head_trials",
-        ratios={"cached over ordinary": Ratio(round(ratio, 2), (round(ratio, 2),) * 2, 12.0)},
+        ratios={
+            "cached over ordinary": once(end_ours - embedded, 12.0),
+            "the first head, which makes the features, over ordinary": once(end_ours - start_ours),
+        },
         figures={
             "epochs": epochs,
             "seconds on cached features": round(end_ours - embedded, 2),

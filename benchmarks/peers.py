@@ -107,7 +107,7 @@ def main() -> None:
                 given |= {} if peer.pretrained is False else {"backbone": backbone}
                 trained = apart(peer.train, root, Clock(seconds), **given)
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
-            figures |= found
+            figures = {k: v for k, v in figures.items() if not k.startswith(f"{name}: ")} | found
             record(result, figures=figures, added=options.add)  # whoever stops the others has these
 
 

@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(f"error: no .jpg in {folder}; give a folder of photos")
     ratios, figures = {}, {}
     with tempfile.TemporaryDirectory() as made:
-        sets = {"folder": (folder, names[:: max(1, len(names) // 300)])}
+        sets = {"folder": (folder, names[:: -(-len(names) // 300)])}
         for width, height, count in ((500, 375, 100), (2000, 1500, 12)):
             root = Path(made, str(width))
             sets[f"{width} x {height}"] = (root, make_photos(root, width, height, count))

@@ -6,8 +6,10 @@
 
 What is recorded is measured again by its recorded command, so that figures stay those of the same
 photos and options; what was put together from several runs (``--add``) by the script's own options,
-and what a GPU gave by hand, on one (docs/training.md). Ratios travel between machines, seconds do
-not: only ratios are compared, and a check records nothing. How long each takes stands at its head.
+and what a GPU gave by hand, on one (docs/training.md): without names, both are left out. Ratios
+travel between machines of one kind, seconds do not: only ratios are compared, and a check records
+nothing. One has fallen that is lower by a fifth and whose best round is below the worst recorded.
+How long each takes stands at its head.
 """
 
 import argparse
@@ -38,7 +40,7 @@ def main() -> None:
     unknown = [name for name in options.names if name not in known]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
-    names = [] if options.table else options.names or benchmarks()
+    names = [] if options.table else options.names or unattended(RESULTS)
     chosen = {name: known[name] for name in names}
     if options.check:
         with tempfile.TemporaryDirectory() as folder:
@@ -57,12 +59,24 @@ def benchmarks() -> list[str]:
     return [file.stem for file in scripts if calls.search(file.read_text(encoding="utf-8"))]
 
 
+def unattended(results: Path) -> list[str]:
+    """Scripts whose results are no worse for being replaced by those of this machine, alone."""
+    kept = {file.stem for file in results.glob("*.json") if is_by_hand(read(file))}
+    return [name for name in benchmarks() if name not in kept]
+
+
+def is_by_hand(result: dict) -> bool:
+    """Whether a result came from several runs, or from a GPU."""
+    figures = result["figures"]
+    return AND in result["command"] or "CPU" not in figures.get("device", figures.get("GPU", "CPU"))
+
+
 def commands(results: Path) -> dict[str, list[str]]:
     """Script and options of each benchmark: those it was recorded with, or none."""
     found = {name: [name] for name in benchmarks()}
     for file in sorted(results.glob("*.json")):
         result = read(file)
-        if AND in result["command"] or {"GPU", "device"} & result["figures"].keys():
+        if is_by_hand(result):
             continue
         _, script, *options = shlex.split(result["command"])
         script = Path(script).stem
@@ -84,13 +98,19 @@ def run(chosen: dict[str, list[str]], results: Path) -> list[str]:
 
 
 def compare(new: Path, recorded: Path) -> list[str]:
-    """A line for each ratio in ``new`` that is below ``FALL`` times the ``recorded`` one."""
+    """A line for each ``recorded`` ratio of what is in ``new`` that fell, or is not there."""
     fallen = []
     for file in sorted(new.glob("*.json")):
-        before = read(recorded / file.name).get("ratios", {})
-        for key, ratio in read(file)["ratios"].items():
-            if key in before and ratio["value"] < FALL * before[key]["value"]:
-                values = f"{before[key]['value']:.2f} to {ratio['value']:.2f}"
+        before, now = read(recorded / file.name).get("ratios", {}), read(file)["ratios"]
+        if not before:
+            print(f"{file.stem}: no ratio is recorded, so there is nothing to compare")
+        for key, old in before.items():
+            if key not in now:
+                fallen.append(f"error: {file.stem}: {key} was not measured")
+                continue
+            found = now[key]
+            if found["value"] < FALL * old["value"] and found["spread"][1] < old["spread"][0]:
+                values = f"{old['value']:.2f} to {found['value']:.2f}"
                 fallen.append(f"error: {file.stem}: {key} fell from {values}")
     return fallen
 
@@ -101,8 +121,8 @@ def table(results: Path) -> str:
         "# What was measured",
         "",
         "Written by `python benchmarks/run.py --table` from `results/`. A ratio says how many",
-        "times better the first thing is than the second, median of rounds that took turns (lowest",
-        "and highest round in brackets); figures are of the machine that stands above them.",
+        "times better the first thing is than the second, the median of rounds (lowest and",
+        "highest in brackets, where there were several); figures are of the machine above them.",
     ]
     for file in sorted(results.glob("*.json")):
         result = read(file)
@@ -111,7 +131,7 @@ def table(results: Path) -> str:
             "",
             f"## {result['benchmark']}",
             "",
-            f"`{result['command']}`, {result['date']}, {machine['cores']} cores "
+            f"`{result['command']}`, {when(result)}, {machine['cores']} cores "
             f"({machine['processor']}), Python {machine['python']}",
             "",
         ]
@@ -128,14 +148,22 @@ def table(results: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def when(result: dict) -> str:
+    """The date of a result and, where it is known, the commit that was measured."""
+    return result["date"] + (f" at {result['commit']}" if result.get("commit") else "")
+
+
 def ratio_row(key: str, ratio: dict) -> str:
-    """A line of the table, with what was wanted and whether it was reached."""
+    """A line of the table, with what was wanted, whether it was reached, and why a loss is one."""
     low, high = ratio["spread"]
-    wanted, note = "", ratio["note"]
+    wanted = verdict = ""
     if ratio["bar"] is not None:
         wanted = f"{ratio['bar']:g}"
-        note = "reached" if ratio["value"] >= ratio["bar"] else f"**missed** {note}".rstrip()
-    return f"| {key} | {ratio['value']:.2f} ({low:.2f} to {high:.2f}) | {wanted} | {note} |"
+        verdict = "reached" if ratio["value"] >= ratio["bar"] else "**missed**"
+    note = ratio["note"] if verdict != "reached" or ratio["value"] < 1 else ""
+    separator = ": " if verdict and note else ""
+    rounds = f" ({low:.2f} to {high:.2f})" if low < high else ""
+    return f"| {key} | {ratio['value']:.2f}{rounds} | {wanted} | {verdict}{separator}{note} |"
 
 
 def read(file: Path) -> dict:

@@ -1,5 +1,6 @@
-"""How long each script takes to start: everything that it imports, against an empty interpreter.
+"""How long each script takes to start: what it imports at once, against importing TensorFlow.
 
+What a script imports only when it needs it (Keras, in most) is not in its own time.
 Stages that need no network must not pay for importing one, and the others not for what TensorFlow
 imports on the side. A minute on 2 cores.
 """
