@@ -53,7 +53,10 @@ FOLDERS = (
     "data/features/augmented",
 )
 """What a training photo is in; its split's other folders stay as they are."""
-TIME_NOTES = {"split": "it looks at one photo, but reads and writes every row again"}
+TIME_NOTES = {
+    "split": "it looks at one photo, but reads and writes every row again",
+    "dvc repro": "DVC itself asks after every photo of the folder",
+}
 MEMORY_NOTES = {
     "split": "it holds every row and fingerprint: some 6 KB a photo",
     "preprocess": "it holds every row: some 2 KB a photo",
