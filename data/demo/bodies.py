@@ -307,14 +307,14 @@ def _add_sides(out: Collector, shell: Shell) -> None:
     axles = (body.front_overhang, body.front_overhang + body.wheelbase)
     if body.cladding:
         s = shell.along(np.linspace(axles[0], axles[1], 24))
-        out.both("skin", "plastic", grid(shell.at(s[:, None], np.linspace(0, 0.20, 4), 0.004)))
+        out.both("skin", "plastic", out.grid(shell.at(s[:, None], np.linspace(0, 0.20, 4), 0.004)))
     else:
         s = shell.along(np.linspace(axles[0], axles[1], 24))
-        out.both("skin", "plastic", grid(shell.at(s[:, None], np.linspace(0, 0.05, 2), 0.002)))
+        out.both("skin", "plastic", out.grid(shell.at(s[:, None], np.linspace(0, 0.05, 2), 0.002)))
     for axle in axles:
         if body.cladding:
-            out.both("skin", "plastic", _arch(shell, axle, body.wheel + 0.115, 0.004))
-        out.both("detail", "well", _arch(shell, axle, body.wheel + 0.045, 0.006))
+            out.both("skin", "plastic", _arch(out, shell, axle, body.wheel + 0.115, 0.004))
+        out.both("detail", "well", _arch(out, shell, axle, body.wheel + 0.045, 0.006))
     rear_arch = axles[1]
     for x in body.doors:
         # A gap that meets the rear arch ends on it.
@@ -326,29 +326,30 @@ def _add_sides(out: Collector, shell: Shell) -> None:
             top = body.wheel + np.sqrt(radius**2 - offset**2)
             low = float(shell.height(s[:1], np.array([top]))[0])
         v = np.linspace(low, 1.0, 12)
-        out.both("skin", "gap", grid(shell.at(s[:, None], v, 0.003)))
+        out.both("skin", "gap", out.grid(shell.at(s[:, None], v, 0.003)))
     first, last = body.doors[0], body.doors[-1]
     s = shell.along(np.linspace(first, min(last, rear_arch - body.wheel - 0.1), 20))
     low = 0.10 if not body.cladding else 0.2
-    out.both("skin", "gap", grid(shell.at(s[:, None], np.array([low - 0.005, low + 0.005]), 0.003)))
+    v = np.array([low - 0.005, low + 0.005])
+    out.both("skin", "gap", out.grid(shell.at(s[:, None], v, 0.003)))
     for x in body.doors[1:]:
         s = shell.along(np.array([x - 0.24, x - 0.06]))
-        out.both("detail", "gap", grid(shell.at(s[:, None], np.array([0.775, 0.80]), 0.006)))
+        out.both("detail", "gap", out.grid(shell.at(s[:, None], np.array([0.775, 0.80]), 0.006)))
         s = shell.along(np.array([x - 0.235, x - 0.065]))
-        out.both("gloss", "paint", grid(shell.at(s[:, None], np.array([0.80, 0.828]), 0.035)))
+        out.both("gloss", "paint", out.grid(shell.at(s[:, None], np.array([0.80, 0.828]), 0.035)))
     if body.panel:
         s = shell.along(np.linspace(body.doors[0], body.length - 0.25, 24))
         v = np.array([0.40, 0.47])
-        out.both("skin", "plastic", grid(shell.at(s[:, None], v, 0.012)))
+        out.both("skin", "plastic", out.grid(shell.at(s[:, None], v, 0.012)))
 
 
-def _arch(shell: Shell, axle: float, radius: float, lift: float) -> np.ndarray:
+def _arch(out: Collector, shell: Shell, axle: float, radius: float, lift: float) -> np.ndarray:
     """The opening around a wheel: from the lower edge up to a circle about the axle."""
     x = axle + radius * np.cos(np.linspace(0.0, np.pi, 25)[::-1])
     top = shell.body.wheel + np.sqrt(np.maximum(radius**2 - (x - axle) ** 2, 0.0))
     s = shell.along(x)
     high = np.maximum(shell.height(s, top), 0.0)
-    return grid(shell.at(s[:, None], high[:, None] * np.linspace(0.0, 1.0, 4)[None, :], lift))
+    return out.grid(shell.at(s[:, None], high[:, None] * np.linspace(0.0, 1.0, 4)[None, :], lift))
 
 
 def _add_windows(out: Collector, cabin: Cabin) -> None:
@@ -358,9 +359,11 @@ def _add_windows(out: Collector, cabin: Cabin) -> None:
     last = len(cabin.steps) - 1
     reach = n_front + 0.62 * n_corner
     steps = np.linspace(-reach, reach, 25)
-    out.add("frame", "trim", grid(cabin.at(steps[:, None], np.linspace(0.03, 0.95, 9), 0.003)))
+    v = np.linspace(0.03, 0.95, 9)
+    out.add("frame", "trim", out.grid(cabin.at(steps[:, None], v, 0.003)))
     steps = np.linspace(-reach * 0.955, reach * 0.955, 25)
-    out.add("glass", "glass", grid(cabin.at(steps[:, None], np.linspace(0.09, 0.92, 12), 0.006)))
+    v = np.linspace(0.09, 0.92, 12)
+    out.add("glass", "glass", out.grid(cabin.at(steps[:, None], v, 0.006)))
     for side in (-1.0, 1.0):  # wipers, at rest along the foot of the windscreen
         a = np.array([side * reach * 0.05, side * reach * 0.62])
         low = np.array([0.10, 0.135])[:: int(side)]
@@ -378,15 +381,15 @@ def _add_windows(out: Collector, cabin: Cabin) -> None:
             for side in (-1, 1):
                 steps = np.sort(side * reach * np.array([0.12, 0.80 * edge]))
                 v = np.linspace(low + 0.12, high - 0.12, 5)
-                out.add(layer, material, grid(rear(steps[:, None], v[None, :], inner)))
+                out.add(layer, material, out.grid(rear(steps[:, None], v[None, :], inner)))
         else:
             steps = np.linspace(-reach * edge, reach * edge, 21)
             v = np.linspace(low, high, 8)
-            out.add(layer, material, grid(rear(steps[:, None], v[None, :], inner)))
+            out.add(layer, material, out.grid(rear(steps[:, None], v[None, :], inner)))
     if body.panel:
         seam = np.array([-0.15, 0.15])
         v = np.linspace(0.0, 0.95, 6)
-        out.add("frame", "gap", grid(rear(seam[:, None], v[None, :], 0.004)))
+        out.add("frame", "gap", out.grid(rear(seam[:, None], v[None, :], 0.004)))
     first = n_front + n_corner
     v = np.linspace(0.07, 0.86, 7)
     start = first + 0.02 * n_side
@@ -394,7 +397,7 @@ def _add_windows(out: Collector, cabin: Cabin) -> None:
     if body.panel:
         stop = cabin.side_step(np.array(body.pillars[-1]), v)
     t = np.linspace(0.0, 1.0, 30)[:, None]
-    out.both("frame", "trim", grid(cabin.at(start + (stop - start) * t, v[None, :], 0.003)))
+    out.both("frame", "trim", out.grid(cabin.at(start + (stop - start) * t, v[None, :], 0.003)))
     v = np.linspace(0.115, 0.81, 8)
     stop = np.full(len(v), first + n_side * (body.window_end - 0.012))
     cuts = [np.full(len(v), start + 0.012 * n_side)]
@@ -409,7 +412,7 @@ def _add_windows(out: Collector, cabin: Cabin) -> None:
         out.both(
             "glass",
             "glass",
-            grid(cabin.at(a + (b - a) * np.linspace(0, 1, 9)[:, None], v[None, :], 0.006)),
+            out.grid(cabin.at(a + (b - a) * np.linspace(0, 1, 9)[:, None], v[None, :], 0.006)),
         )
     gaps = body.doors[1:] if not body.panel else body.doors[1:2]
     for x in gaps:
@@ -418,7 +421,7 @@ def _add_windows(out: Collector, cabin: Cabin) -> None:
             [cabin.side_step(np.array(x - 0.004), v), cabin.side_step(np.array(x + 0.004), v)]
         )
         if (step < first + n_side).all():
-            out.both("frame", "gap", grid(cabin.at(step, v[None, :], 0.002)))
+            out.both("frame", "gap", out.grid(cabin.at(step, v[None, :], 0.002)))
 
 
 def _add_extras(out: Collector, shell: Shell, cabin: Cabin) -> None:
@@ -510,7 +513,7 @@ def build(model: int, rim: int = 0, fine: bool = True) -> Mesh:
     counts = tuple(round(n * scale) for n in (12, 14, 40, 12, 12))
     shell = Shell(body, counts)
     cabin = Cabin(body, shell, counts)
-    out = Collector(LAYERS, SOLID)
+    out = Collector(LAYERS, SOLID, fine)
     _add_shells(out, shell, cabin, rows=20 if fine else 8)
     _add_sides(out, shell)
     _add_windows(out, cabin)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from catalogue import Face
-from patches import Collector, bilinear, grid, polar
+from patches import Collector, bilinear, polar
 
 Corners = list[tuple[float, float]]
 
@@ -49,10 +49,10 @@ class _Side:
     def _put(
         self, layer: str, material: str, flat: np.ndarray, lift: float, mirrored: bool
     ) -> None:
-        self.out.add(layer, material, grid(self.at(flat[..., 0], flat[..., 1], lift)))
-        if mirrored:
-            image = flat[::-1] * np.array([-1.0, 1.0])
-            self.out.add(layer, material, grid(self.at(image[..., 0], image[..., 1], lift)))
+        shapes = [flat, flat[::-1] * np.array([-1.0, 1.0])] if mirrored else [flat]
+        for shape in shapes:
+            points = self.at(shape[..., 0], shape[..., 1], lift)
+            self.out.add(layer, material, self.out.grid(points))
 
 
 def add_front(out: Collector, shell, face: Face) -> None:

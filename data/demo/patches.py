@@ -54,12 +54,20 @@ def strip(line: np.ndarray, width: float) -> np.ndarray:
 
 
 class Collector:
-    """Gathers quads with their material, layer and side."""
+    """Gathers quads with their material, layer and side; a coarse one makes fewer of a grid."""
 
-    def __init__(self, layers: tuple[str, ...], solid: frozenset[str]):
+    def __init__(self, layers: tuple[str, ...], solid: frozenset[str], fine: bool):
+        self._every = 1 if fine else 3
         self._order = {name: i for i, name in enumerate(layers)}
         self._solid = solid
         self._parts: list[tuple[np.ndarray, int, int, int, int]] = []
+
+    def grid(self, points: np.ndarray) -> np.ndarray:
+        """As the function `grid`; a coarse vehicle takes every third line, and the last."""
+        columns, rows = (
+            np.unique(np.append(np.arange(0, n, self._every), n - 1)) for n in points.shape[:2]
+        )
+        return grid(points[np.ix_(columns, rows)])
 
     def add(self, layer: str, material: str, quads: np.ndarray, side: int = 0) -> None:
         """Add `quads` (n, 4, 3) as they are."""

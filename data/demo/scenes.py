@@ -549,25 +549,31 @@ def draw_background(scene: Scene, camera: Camera, size: tuple[int, int]) -> np.n
     return image
 
 
+def _first_ground_row(camera: Camera, height: int) -> int:
+    """The first of `height` rows that lies below the horizon; `height` if none does."""
+    return min(max(int(np.floor(camera.cy)) + 1, 0), height)
+
+
 def _draw_sky(image: np.ndarray, scene: Scene, camera: Camera) -> None:
     height, width = image.shape[:2]
-    rows = np.clip((camera.cy - np.arange(height)) / (0.55 * camera.focal), 0.0, 1.0)
+    seen = _first_ground_row(camera, height)
+    rows = np.clip((camera.cy - np.arange(seen)) / (0.55 * camera.focal), 0.0, 1.0)
     light = scene.light
     horizon, zenith = np.array(light.horizon), np.array(light.zenith)
     radiance = horizon + (zenith - horizon) * (rows**0.7)[:, None]
-    image[:] = np.rint(tone(radiance)).astype(np.uint8)[:, None]
+    sky = np.rint(tone(radiance)).astype(np.uint8)[:, None]
     rng = np.random.Generator(np.random.Philox(scene.seed))
-    noise = np.zeros((height, width), np.uint16)
+    noise = np.zeros((seen, width), np.uint16)
     for octave, weight in ((3, 110), (7, 70), (15, 40)):
         cells = rng.integers(0, 256, (octave, octave * 2), dtype=np.uint8)
         shift = round(camera.yaw / (2 * np.pi) * octave * 2)
         cells = np.roll(cells, shift, axis=1)
         big = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
-        noise += big.astype(np.uint16) * weight // 220
+        noise += big[:seen].astype(np.uint16) * weight // 220
     cover = np.clip((noise.astype(np.int32) - 118) * 4, 0, 255) * scene.clouds
     cloud = tone(np.maximum(horizon, zenith) * 1.1)
     blend = (cover / 255.0)[..., None] * np.clip(rows * 3.0, 0, 1)[:, None, None]
-    image[:] = np.rint(image + (cloud - image) * blend).astype(np.uint8)
+    image[:seen] = np.rint(sky + (cloud - sky) * blend).astype(np.uint8)
     if scene.hills is not None:
         heights = rng.uniform(0.01, 0.085, 48)
         angle = camera.yaw - np.arctan((np.arange(width) - camera.cx) / camera.focal)
@@ -582,16 +588,16 @@ def _draw_sky(image: np.ndarray, scene: Scene, camera: Camera) -> None:
 
 def _draw_ground(image: np.ndarray, scene: Scene, camera: Camera) -> None:
     height, width = image.shape[:2]
-    first = max(int(np.floor(camera.cy)) + 1, 0)
-    if first >= height:
+    first = _first_ground_row(camera, height)
+    if first == height:
         return
     image[first:] = np.rint(scene.ground).astype(np.uint8)
     for polygon, colour in zip(scene.marks.polygons, scene.marks.colours, strict=True):
         pixels = camera.clipped(polygon)
         if pixels is not None:
             cv2.fillConvexPoly(image, fixed(pixels), colour, cv2.LINE_AA, 4)
-    rows, columns = np.mgrid[first:height, 0:width].astype(np.float64)
-    x, y, depth = camera.ground(columns, rows)
+    rows = np.arange(first, height, dtype=np.float64)[:, None]
+    x, y, depth = camera.ground(np.arange(width, dtype=np.float64), rows)
     rng = np.random.Generator(np.random.Philox(scene.seed + 1))
     fine = rng.integers(0, 256, (256, 256), dtype=np.uint8)
     fine = cv2.blur(fine, (2, 2))
@@ -600,21 +606,23 @@ def _draw_ground(image: np.ndarray, scene: Scene, camera: Camera) -> None:
         (256, 256),
         interpolation=cv2.INTER_LINEAR_EXACT,
     )
-    grains = fine[_index(x, scene.grain_size), _index(y, scene.grain_size)].astype(np.float64)
-    blots = coarse[_index(x, 0.06), _index(y, 0.06)].astype(np.float64)
+    grains = fine.ravel()[_cells(x, y, scene.grain_size)].astype(np.float32)
+    blots = coarse.ravel()[_cells(x, y, 0.06)].astype(np.float32)
     # Grain fades where a pixel covers many grains.
     fade = np.clip(14.0 * scene.grain_size * camera.focal / depth**1.5 / 20.0, 0.0, 1.0)
+    fade = fade.astype(np.float32)
     factor = 1.0 + scene.grain * (fade * (grains - 128) + 0.55 * (blots - 128)) / 128.0
     lower = image[first:] * factor[..., None]
-    mist = np.clip((depth - 15.0) / 220.0, 0.0, 0.30)[..., None]
-    if scene.kind in ("showroom", "garage"):
-        mist = mist * 0.0
-    lower = lower + (np.array(scene.haze) - lower) * mist
+    if scene.kind not in ("showroom", "garage"):
+        mist = np.clip((depth - 15.0) / 220.0, 0.0, 0.30).astype(np.float32)[..., None]
+        lower += (np.array(scene.haze, np.float32) - lower) * mist
     image[first:] = np.rint(np.clip(lower, 0, 255)).astype(np.uint8)
 
 
-def _index(metres: np.ndarray, step: float) -> np.ndarray:
-    return np.floor(np.clip(metres, -1e4, 1e4) / step).astype(np.int64) & 255
+def _cells(x: np.ndarray, y: np.ndarray, step: float) -> np.ndarray:
+    """Which cell of a 256 x 256 texture, repeated every 256 steps, covers each place (metres)."""
+    column, row = (np.floor(metres / step).astype(np.int64) & 255 for metres in (x, y))
+    return column * 256 + row
 
 
 def _draw_group(image: np.ndarray, group: Group, camera: Camera) -> None:
@@ -663,10 +671,14 @@ def _draw_tree(image: np.ndarray, tree: Tree, camera: Camera) -> None:
     tone_shift = rng.uniform(0.72, 1.18, count)
     # Fewer leaves are bigger ones, so that a crown is always closed.
     radius = crown * rng.uniform(0.05, 0.10, count) * (100.0 / count) ** 0.5
-    for k in order:
-        cx = x + 0.40 * crown * np.cos(turn[k]) * far[k]
-        cy = middle - 0.44 * crown * np.sin(turn[k]) * far[k]
-        lift = 0.62 + 0.42 * (np.sin(turn[k]) * far[k] + 1) / 2
-        colour = [min(c * lift * tone_shift[k], 255.0) for c in tree.leaf]
-        centre = (round(np.clip(cx, -2000, 3000) * 16), round(np.clip(cy, -2000, 3000) * 16))
-        cv2.circle(image, centre, round(radius[k] * 16), colour, -1, cv2.LINE_AA, 4)
+    high = np.sin(turn) * far
+    cx = x + 0.40 * crown * np.cos(turn) * far
+    cy = middle - 0.44 * crown * high
+    light = (0.62 + 0.42 * (high + 1) / 2) * tone_shift
+    centres = np.rint(np.clip(np.stack([cx, cy], axis=1), -2000, 3000) * 16).astype(int)
+    sizes = np.rint(radius * 16).astype(int)
+    colours = np.minimum(np.array(tree.leaf) * light[:, None], 255.0)
+    for centre, size, colour in zip(
+        centres[order].tolist(), sizes[order].tolist(), colours[order].tolist(), strict=True
+    ):
+        cv2.circle(image, centre, size, colour, -1, cv2.LINE_AA, 4)

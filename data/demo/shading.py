@@ -156,6 +156,11 @@ def shade(
     return np.rint(tone(radiance)).astype(np.uint8)
 
 
+def least(corners: np.ndarray) -> np.ndarray:
+    """The smallest of each quad's four values; `corners` (4, n). Faster than min(axis=0)."""
+    return np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3]))
+
+
 def paint_quads(
     image: np.ndarray,
     camera: Camera,
@@ -168,8 +173,8 @@ def paint_quads(
 ) -> None:
     """Draw world `quads` (n, 4, 3) on a BGR uint8 `image`, by layer, then turn, then depth.
 
-    Quads turned away from the camera are left out: their vertices run anticlockwise as seen from
-    outside.
+    Quads turned away from the camera are left out (their vertices run anticlockwise as seen from
+    outside), and so are those beside the picture.
     """
     eye = np.array(camera.position)
     # Written out by axis: numpy is slow over axes as short as these.
@@ -181,10 +186,13 @@ def paint_quads(
     seen = toward[:, 0] + toward[:, 1] + toward[:, 2] > 1e-9
     depth, pixels = camera.depth_and_pixels(quads[seen])
     depth = depth.T
-    ahead = np.minimum(np.minimum(depth[0], depth[1]), np.minimum(depth[2], depth[3])) > NEAR
-    if not ahead.all():
-        seen[seen] = ahead
-        depth, pixels = depth[:, ahead], pixels[ahead]
+    x, y = pixels[..., 0].T, pixels[..., 1].T
+    shown = least(depth) > NEAR
+    shown &= (least(x) < image.shape[1] + 1) & (least(-x) < 1)
+    shown &= (least(y) < image.shape[0] + 1) & (least(-y) < 1)
+    if not shown.all():
+        seen[seen] = shown
+        depth, pixels = depth[:, shown], pixels[shown]
     if not seen.any():
         return
     normals, centres = normals[seen], centres[seen]

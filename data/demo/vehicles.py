@@ -117,18 +117,12 @@ def cast_shadow(image: np.ndarray, camera: Camera, vehicle: Vehicle, light: Ligh
     height, width = image.shape[:2]
     sun = np.array(light.sun)
     plan = np.concatenate([mesh.footprint, np.zeros((len(mesh.footprint), 1))], axis=1)
-    wide = np.zeros((height, width), np.uint8)
-    contact = np.zeros((height, width), np.uint8)
+    wide, contact, cast = np.zeros((3, height, width), np.uint8)
     for mask, grow in ((wide, 1.10), (contact, 0.97)):
         polygon = camera.clipped(vehicle.placed(plan * grow))
         if polygon is not None:
             cv2.fillPoly(mask, [fixed(polygon)], 255, cv2.LINE_8, 4)
-    wide = _soften(wide, unit * 0.42)
-    contact = _soften(contact, unit * 0.10)
-    dark = _darken(wide, 0.50 + 0.25 * (1.0 - light.shadow))
-    dark = dark * _darken(contact, 0.72) // 255
     if light.shadow > 0.15:
-        cast = np.zeros((height, width), np.uint8)
         for layers in (("lower", "deck"), ("cabin",)):
             chosen = np.isin(mesh.layer, [LAYERS.index(name) for name in layers])
             points = vehicle.placed(mesh.quads[chosen].reshape(-1, 3))
@@ -136,9 +130,19 @@ def cast_shadow(image: np.ndarray, camera: Camera, vehicle: Vehicle, light: Ligh
             deep, pixels = camera.depth_and_pixels(flat)
             hull = cv2.convexHull(np.rint(pixels[deep > NEAR] * 16).astype(np.int32))
             cv2.fillConvexPoly(cast, hull, 255, cv2.LINE_8, 4)
-        cast = _soften(cast, unit * (0.06 + 0.5 * (1.0 - light.shadow) ** 2))
-        dark = dark * _darken(cast, light.shadow) // 255
-    image[:] = (image.astype(np.uint16) * dark[..., None] // 255).astype(np.uint8)
+    softness = [
+        (wide, unit * 0.42, 0.50 + 0.25 * (1.0 - light.shadow)),
+        (contact, unit * 0.10, 0.72),
+        (cast, unit * (0.06 + 0.5 * (1.0 - light.shadow) ** 2), light.shadow),
+    ]
+    # What follows is work for every pixel, so it is done where there is shade alone.
+    left, top, across, down = cv2.boundingRect(wide | contact | cast)
+    rim = int(max(radius for _, radius, _ in softness)) + 2
+    part = np.s_[max(top - rim, 0) : top + down + rim, max(left - rim, 0) : left + across + rim]
+    dark = np.full(wide[part].shape, 255, np.uint16)
+    for mask, radius, strength in softness:
+        dark = dark * _darken(_soften(mask[part], radius), strength) // 255
+    image[part] = (image[part].astype(np.uint16) * dark[..., None] // 255).astype(np.uint8)
 
 
 def _darken(mask: np.ndarray, strength: float) -> np.ndarray:
@@ -148,7 +152,8 @@ def _darken(mask: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _soften(mask: np.ndarray, radius: float) -> np.ndarray:
-    size = max(int(radius), 1)
+    # Odd sizes only: OpenCV 5.0.0 blurs a black mask by (2, 1) into one that is not black.
+    size = int(radius) | 1
     for _ in range(2):
-        mask = cv2.blur(mask, (size, max(size // 2, 1)))
+        mask = cv2.blur(mask, (size, size // 2 | 1))
     return mask

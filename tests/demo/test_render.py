@@ -18,11 +18,18 @@ sys.path.append(str(DEMO))
 
 import listings as demo_listings  # noqa: E402
 from bodies import outline  # noqa: E402
-from camera import frame_vehicle  # noqa: E402
+from camera import Camera, frame_vehicle  # noqa: E402
 from catalogue import MODELS  # noqa: E402
 from listings import Listing, draw_vehicle_for, plan_listings  # noqa: E402
 from paints import PALETTE  # noqa: E402
-from vehicles import bounding_box, silhouette  # noqa: E402
+from shading import Light, Paint  # noqa: E402
+from vehicles import (  # noqa: E402
+    Vehicle,
+    bounding_box,
+    cast_shadow,
+    draw_vehicle,
+    silhouette,
+)
 
 # One worker of pytest-xdist for all, so that the set is rendered once.
 pytestmark = pytest.mark.xdist_group("demo")
@@ -172,6 +179,33 @@ def test_neither_shade_nor_rims_depend_on_the_model() -> None:
 def test_vehicles_of_one_colour_differ() -> None:
     drawn = {draw_vehicle_for(3, Listing(number, 0, 2, 6)).paint for number in range(1, 40)}
     assert len(drawn) == 39
+
+
+@pytest.mark.parametrize("distance", range(20, 40, 2))
+def test_a_shadow_stays_near_its_vehicle(distance: int) -> None:
+    light = Light((0.3, 0.2, 0.93), (1, 1, 1), (1, 1, 1), (1, 1, 1), (0.5, 0.5, 0.5), shadow=0.15)
+    vehicle = Vehicle(0, Paint((0.5, 0.5, 0.5), 0.0), 0)
+    camera = Camera((-float(distance), 0.0, 1.6), 0.0, 640.0, 200.0, 200.0)
+    plain = np.full((400, 400, 3), 180, np.uint8)
+    shaded = plain.copy()
+    cast_shadow(shaded, camera, vehicle, light)
+    x1, y1, x2, y2 = bounding_box(camera, vehicle, (400, 400))
+    wide = x2 - x1
+    shaded[max(y1 - wide, 0) : y2 + wide, max(x1 - wide, 0) : x2 + wide] = 180
+    assert (shaded == plain).all()
+
+
+@pytest.mark.parametrize("model", range(len(MODELS)))
+def test_a_vehicle_in_the_back_covers_what_a_near_one_would(model: int) -> None:
+    vehicle = Vehicle(model, Paint((0.5, 0.5, 0.5), 0.0), 0)
+    light = Light((0.3, 0.2, 0.93), (1, 1, 1), (1, 1, 1), (1, 1, 1), (0.5, 0.5, 0.5))
+    camera = frame_vehicle(outline(model), 0.7, 1.6, 1.6, (480, 360), 0.8, (0.5, 0.5))
+    covered = []
+    for fine in (True, False):
+        image = np.full((360, 480, 3), (0, 255, 0), np.uint8)
+        draw_vehicle(image, camera, vehicle, light, fine)
+        covered.append((image != (0, 255, 0)).any(axis=2))
+    assert (covered[0] & covered[1]).sum() > 0.97 * (covered[0] | covered[1]).sum()
 
 
 def test_contact_sheet_is_small_enough_for_git(rendered: Path) -> None:
