@@ -138,7 +138,7 @@ def seed_dropout(seed: int, phase: str, epoch: int) -> None:
     if keras.backend.backend() == "torch":
         import torch
 
-        drawn = np.random.SeedSequence([seed, len(phase), epoch]).generate_state(1)
+        drawn = np.random.SeedSequence([seed, *phase.encode(), epoch]).generate_state(1)
         torch.manual_seed(int(drawn[0]))
 
 
