@@ -25,7 +25,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
-from listings import draw_vehicle_for, generator, plan_listings  # noqa: E402
+from listings import generator, plan_listings  # noqa: E402
 from measure import record  # noqa: E402
 from photos import grabcut  # noqa: E402
 from photos.crop import overlap  # noqa: E402
@@ -97,7 +97,6 @@ def scene_kinds() -> dict[str, str]:
     demo = yaml.safe_load((DEMO / "params.yaml").read_text())["demo"]
     kinds = {}
     for listing in plan_listings(demo["seed"], demo["photos_per_model"]):
-        draw_vehicle_for(demo["seed"], listing)
         rng = generator(demo["seed"], listing.number, 1)
         kinds[listing.name] = str(rng.choice(KINDS, p=KIND_SHARES))
     return kinds

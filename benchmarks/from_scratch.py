@@ -138,7 +138,7 @@ def main() -> None:
                 print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
                 figures |= found
                 looks[name] = trained.looks
-        learnt = looks.get("reference") and looks["reference"][-1][1] > 2 / stanford_cars.CLASSES
+        learnt = looks.get("reference") and looks["reference"][-1][1] > 2 / len(names)
         if "ours" in looks and learnt:  # at chance there is nothing to reach
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])

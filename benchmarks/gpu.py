@@ -74,7 +74,7 @@ def main() -> None:
             changes,
             seconds=seconds,
             split="test",
-            chosen=frozenset({"augment.copies", *chosen}),
+            chosen=frozenset({"augment.copies", "train.precision", *chosen}),
         )
         title = changes["model.backbone"]
         figures: dict[str, float | str] = {"device": device_name(), "classes": len(names)}

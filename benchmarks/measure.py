@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
+BACKEND_VARIABLE = "KERAS_BACKEND"
 AND = "; "
 """Stands between the commands that together gave what is recorded."""
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
@@ -39,6 +40,22 @@ LIBRARIES = {
     "ultralytics": "ultralytics",
 }
 """Distributions whose versions are recorded where they are installed, and what they import as."""
+
+
+def commit() -> str:
+    """Of the code that is measured, with ``+`` where it was changed since; empty without Git."""
+    here = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
+    paths = ["src", "data/demo", "benchmarks/*.py", "params.yaml", "dvc.yaml"]
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, **here)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *paths], **here)
+        return found.stdout.strip() + "+" * changed.returncode
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+COMMIT = commit()
+"""As the script started: another may be made while it measures."""
 
 
 class Ratio(NamedTuple):
@@ -94,6 +111,8 @@ def record(
     """
     ratios, figures = ratios or {}, figures or {}
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    if backend := os.environ.get(BACKEND_VARIABLE):
+        command = f"{BACKEND_VARIABLE}={shlex.quote(backend)} {command}"
     file = RESULTS / f"{name}.json"
     if added and file.is_file():
         before = json.loads(file.read_text())["command"].split(AND)
@@ -102,7 +121,7 @@ def record(
         "benchmark": name,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "command": command,
-        "commit": commit(),
+        "commit": COMMIT,
         "machine": machine(),
         "versions": {
             library: importlib.metadata.version(library)
@@ -133,17 +152,6 @@ def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, flo
         if figures.get(key, value) != value:
             sys.exit(f"error: {name} has {key}: {figures[key]}, not {value}; run it without --add")
     return figures
-
-
-def commit() -> str:
-    """Of the code that was measured, with ``+`` where it was changed since; empty without Git."""
-    here = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
-    try:
-        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, **here)
-        changed = ["git", "diff", "--quiet", "HEAD", "--", "src", "params.yaml", "dvc.yaml"]
-        return found.stdout.strip() + "+" * subprocess.run(changed, **here).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def machine() -> dict[str, str | int]:

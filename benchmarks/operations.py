@@ -2,8 +2,8 @@
 
     python benchmarks/operations.py [--batches 8]
 
-Both take the same steps of SGD on the same random photos, from the same weights, on the threads of
-params.yaml. The first round, which traces, does not count. Two minutes on 2 cores.
+Both take as many steps of SGD on the same random photos, on the threads of params.yaml. The first
+round, which traces, does not count. Two minutes on 2 cores.
 """
 
 import argparse

@@ -63,16 +63,24 @@ def main() -> None:
         )
         for kind in options.precision
     }
+    why = f"steps of Keras on {keras_backend()} are slower"
     ratios = {
-        name: ratio if ratio.value >= 1 else ratio._replace(note="steps of TensorFlow are slower")
+        name: ratio if ratio.value >= 1 else ratio._replace(note=why)
         for name, ratio in ratios.items()
     }
     rates = {f"{name}, photos/s": round(rows / np.median(s), 1) for name, s in seconds.items()}
     work = f"{options.backbone}, {options.side} px, batches of {options.batch}"
-    figures = {"work": work, **rates, "pytorch": torch.__version__}
+    figures = {"work": work, **rates, "pytorch": torch.__version__, "Keras on": keras_backend()}
     if gpu:
         figures["GPU"] = torch.cuda.get_device_name()
     record(f"pytorch-{options.backbone}" if gpu else "pytorch", ratios=ratios, figures=figures)
+
+
+def keras_backend() -> str:
+    """What Keras, once started, computes with."""
+    import keras
+
+    return keras.backend.backend()
 
 
 def keras_epoch(

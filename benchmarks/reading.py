@@ -18,10 +18,11 @@ from pathlib import Path
 SRC = Path(__file__).resolve().parents[1] / "src"
 sys.path.insert(0, str(SRC))
 
+import photos.decode as ours  # noqa: E402, I001  (before cv2: its package sets OpenCV's pixel limit)
+
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-import photos.decode as ours  # noqa: E402  (before cv2: it sets OpenCV's pixel limit)
 from measure import record, speedup  # noqa: E402
 
 ROUNDS = 8
@@ -31,7 +32,9 @@ FLAGS = {1: cv2.IMREAD_COLOR_RGB, 8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_G
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path("data/demo/photos"))
-    folder = parser.parse_args().folder
+    parser.add_argument("--name", default="reading", help="of the file of results")
+    options = parser.parse_args()
+    folder = options.folder
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.jpg"))
     if not names:
         sys.exit(f"error: no .jpg in {folder}; give a folder of photos")
@@ -48,7 +51,7 @@ def main() -> None:
                 ratios[look] = speedup(seconds["with"], seconds["without"], bar=0.9)
                 per_photo = 1e6 * min(seconds["without"]) / len(paths)
                 figures[f"{look}, microseconds without checks"] = round(per_photo)
-    record("reading", ratios=ratios, figures=figures)
+    record(options.name, ratios=ratios, figures=figures)
 
 
 def measure(root: Path, paths: list[str], reduction: int) -> dict[str, list[float]]:

@@ -78,10 +78,12 @@ def commands(results: Path) -> dict[str, list[str]]:
         result = read(file)
         if is_by_hand(result):
             continue
-        _, script, *options = shlex.split(result["command"])
+        program, script, *options = shlex.split(result["command"])
         script = Path(script).stem
-        # Other variants would be recorded as what they are variants of.
-        if script in found and (file.stem == script or file.stem in options):
+        # Other variants would be recorded as what they are variants of; with a backend's variable
+        # before it, a command is not for the one that is set here.
+        named = file.stem == script or file.stem in options
+        if script in found and named and program == "python":
             found[file.stem] = [script, *options]
     return found
 

@@ -79,6 +79,7 @@ def main() -> None:
                 source=options.source,
                 values={**RECIPE, **common},
                 seconds=60 * options.pretrain_minutes,
+                chosen=frozenset(chosen),
                 file=backbone,
             )
         if options.keep:
@@ -92,8 +93,13 @@ def main() -> None:
         figures |= {split: len(photos_of(root, split)) for split in ("train", "val", "test")}
         for name, recipe in (("head", HEAD), ("fine-tuned", FINE_TUNED), ("scratch", RECIPE)):
             seconds = 60 * options.minutes
+            only_head = {"train.finetune_epochs": 0} if recipe is HEAD else {}
             trained = train_for(
-                root, {**recipe, **common}, seconds=seconds, split="test", chosen=frozenset(chosen)
+                root,
+                {**recipe, **common, **only_head},
+                seconds=seconds,
+                split="test",
+                chosen=frozenset(chosen),
             )
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
@@ -120,6 +126,7 @@ def pretrain(
     source: Path,
     values: Values,
     seconds: float,
+    chosen: frozenset[str],
     file: Path,
 ) -> dict[str, float | str]:
     """Trains on the classes ``names`` and writes the network to ``file``; returns figures.
@@ -130,7 +137,7 @@ def pretrain(
     together = [{**row, "subset": "train"} for row in rows if row["class"] in names]
     together += [row for row in rows if row["class"] in other]
     make_cars(root, together, source=source, values=values, keep=lambda p: p.label in names)
-    trained = train_for(root, values, seconds=seconds, split="val", chosen=frozenset())
+    trained = train_for(root, values, seconds=seconds, split="val", chosen=chosen)
     shutil.copyfile(root / "models/vehicle/model.keras", file)
     count = {f"backbone: {split}": len(photos_of(root, split)) for split in ("train", "val")}
     found = figures_of("backbone", trained, root=root, split="val", seconds=seconds)
