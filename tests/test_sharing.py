@@ -161,6 +161,10 @@ def test_a_released_model_is_had_by_its_version(shared: Clone, tmp_path: Path):
     place.root = tmp_path / "elsewhere"
     place.dvc("artifacts", "get", f"file://{clone.root}", "vehicle", "--rev", "v1.0.0", "-o", "old")
     assert (place.root / "old/digest").read_bytes() == first
+    # What predict.py reads from inside of a bundle, as the page on releases has it.
+    calibration = ("models/calibration.json", "--rev", "vehicle@v1.0.0")
+    place.dvc("get", str(clone.root), *calibration, "--out", "old/calibration.json")
+    assert (place.root / "old/calibration.json").is_file()
     place.dvc("artifacts", "get", str(clone.root), "vehicle", "-o", "new")  # the newest
     assert (place.root / "new/digest").read_bytes() != first
 
