@@ -83,7 +83,19 @@ def describe(model: ModelParams) -> str:
         weights=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "",
         backend=backend,
         processor=cv2.getCPUFeaturesLine(),
+        accelerators=accelerators(),
     )
+
+
+def accelerators() -> list[str]:
+    """The kinds of GPU that NVIDIA's driver for Linux names, and which of them may be used."""
+    lines = [
+        line
+        for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in file.read_text().splitlines()
+        if line.startswith("Model:")
+    ]
+    return [*lines, os.environ.get("CUDA_VISIBLE_DEVICES", "all")] if lines else []
 
 
 def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":

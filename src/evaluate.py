@@ -48,7 +48,7 @@ class EvaluateParams(params.Section):
 def main() -> None:
     evaluate = params.load("evaluate", EvaluateParams)
     start(threads=params.load("model", ModelParams).threads)
-    from model.bundle import load_bundle
+    from model.bundle import check_hash, load_bundle
     from model.feed import ShardFeed
 
     network, labels = load_bundle(BUNDLE)
@@ -58,16 +58,22 @@ def main() -> None:
         ShardFeed(folders, classes, batch_size=evaluate.batch_size)
         for folders in ([VAL], [TEST], [VAL, TEST])
     )
-    if not test.samples:
-        raise StageError(
-            "no test photos; set split.test above 0 or name test photos in the subset column"
-        )
-
     val_logits, logits = np.split(look(network, both), [len(val.samples)])
     val_crops, crops = ([sample.crop for sample in feed.samples] for feed in (val, test))
     calibration = calibrate(
-        val_logits, val.targets, make_numbers(makes), val_crops, precision=evaluate.precision
+        val_logits,
+        val.targets,
+        make_numbers(makes),
+        val_crops,
+        precision=evaluate.precision,
+        network=check_hash(BUNDLE),
     )
+    write_calibration(CALIBRATION, calibration)
+    if not test.samples:  # the network can be used, for val has calibrated it
+        raise StageError(
+            "no test photos, so only models/calibration.json was written; set split.test above 0 "
+            "or name test photos in the subset column"
+        )
     listings = np.array([sample.listing or sample.photo_id for sample in test.samples])
     outcome = Outcome(logits, test.targets, listings, crops, names, makes, calibration)
     sizes = [(sample.width, sample.height) for sample in test.samples]
@@ -75,7 +81,6 @@ def main() -> None:
     figures |= by_photo(outcome.right, sizes, crops)
     figures["val_photos"] = len(val.samples)
 
-    write_calibration(CALIBRATION, calibration)
     METRICS.parent.mkdir(exist_ok=True)
     rounded = {name: round(value, 6) for name, value in figures.items()}
     METRICS.write_text(json.dumps(rounded, indent=1) + "\n")

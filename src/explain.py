@@ -69,7 +69,11 @@ def main() -> None:
         pictures = find_pixels(folders, [photo.photo_id for photo in shown])
         if folders == TEST and shown:
             classes = np.array([names.index(photo.predicted) for photo in shown])
-            heat = class_activation(network, np.stack(pictures), classes)
+            firsts = range(0, len(shown), explain.batch_size)
+            some = [slice(first, first + explain.batch_size) for first in firsts]
+            heat = np.concatenate(
+                [class_activation(network, np.stack(pictures[at]), classes[at]) for at in some]
+            )
             looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
             pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
         for photo, picture in zip(shown, pictures, strict=True):
@@ -99,13 +103,14 @@ def look_at_learnt(
     network: "keras.Model", names: Sequence[str], manifest: dict[str, Photo], *, batch_size: int
 ) -> list[Seen]:
     """What the network says of the photos that it learnt from and was watched on."""
+    from model.bundle import check_hash
     from model.feed import ShardFeed
     from model.scores import batches_of_logits
 
     classes = {name: index for index, name in enumerate(names)}
     feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
     batches = batches_of_logits(network, feed)
-    temperature = read_calibration(CALIBRATION).temperature
+    temperature = read_calibration(CALIBRATION, network=check_hash(BUNDLE)).temperature
     told = (  # of all photos and classes at once they would be larger than the photos
         shares
         for logits in progress(batches, total=len(feed), label="explain", unit="batches")

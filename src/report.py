@@ -75,8 +75,16 @@ def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
 
 def describe_environment() -> dict[str, str]:
     """What the page was made with, which is what the graph runs with."""
-    versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
+    versions = {library: version(library) for library in LIBRARIES}
     return {"Python": platform.python_version(), "machine": platform.machine(), **versions}
+
+
+def version(library: str) -> str:
+    """Of a library that need not be there, as TensorFlow where JAX or PyTorch does its work."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 if __name__ == "__main__":

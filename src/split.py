@@ -64,7 +64,8 @@ def main() -> None:
         "seconds": split.photo_seconds,
         "megabytes": split.photo_megabytes,
     }
-    kept = {"memory": MEMORY, "settings": repr(sorted(data.formats))}
+    settings = repr((sorted(data.formats), split.photo_seconds, split.photo_megabytes))
+    kept = {"memory": MEMORY, "settings": settings}
     looked_at = look_at_all(partial(inspect_all, root, **limits), root, rows, **kept)
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     given = frozenset(item.row.subset for item in inspected if not item.fault)

@@ -20,10 +20,18 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except StageError as error:
-        sys.exit("error: " + " ".join(str(error).split()))
+        sys.exit("error: " + printable(" ".join(str(error).split())))
     except KeyboardInterrupt as stopped:
         words = str(stopped) or "stopped: run the same command again to start this stage anew"
         sys.exit(f"\n{words}")
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, or cannot show, spelt out."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
+        for sign in text
+    )
 
 
 def progress(

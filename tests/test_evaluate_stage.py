@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import evaluate
 import explain
 import stage
 import tiny_bundle
+from model.bundle import check_hash
 from model.calibration import read_calibration
 from photos.shards import list_shards, read_shard
 from photos.tables import read_table
@@ -75,7 +77,8 @@ def test_figures_are_those_of_the_predictions(figures, rows):
 
 
 def test_decisions_follow_the_calibration(evaluated: Path, figures, rows):
-    calibration = read_calibration(evaluated / "models/calibration.json")
+    network = check_hash(evaluated / "models/vehicle")
+    calibration = read_calibration(evaluated / "models/calibration.json", network=network)
     assert (calibration.precision, calibration.crop) == (0.8, "box")
     shards = map(read_shard, list_shards(evaluated / "data/processed/test"))
     boxed = {sample.photo_id for _, samples in shards for sample in samples if sample.crop == "box"}
@@ -145,12 +148,16 @@ def test_without_val_photos_nothing_is_tagged(evaluated: Path, tmp_path: Path, m
         "threshold": None,
         "make_threshold": None,
         "crop": None,
+        "network": check_hash(Path("models/vehicle")),
     }
     assert {row["decision"] for row in read_table(Path("metrics/predictions.csv"))} == {"review"}
     assert figures["auto_rate"] == figures["backoff_rate"] == 0
     assert not {"auto_precision", "auto_threshold", "backoff_precision"} & set(figures)
+    # Without a test photo nothing is measured, but the network can be used.
     shutil.rmtree("data/processed/test")
+    Path("models/calibration.json").unlink()
     assert "no test photos" in refusal(evaluate.main)
+    assert json.loads(Path("models/calibration.json").read_text())["temperature"] == 1.0
 
 
 def test_mistakes_are_shown_the_most_confident_first(evaluated: Path, rows):
@@ -187,7 +194,8 @@ def test_each_gallery_has_a_sheet_and_a_picture_for_each_photo_shown(evaluated: 
 
 def test_a_damaged_calibration_is_one_line(evaluated: Path, tmp_path: Path):
     file = tmp_path / "calibration.json"
-    assert "not found; run dvc repro" in refusal(lambda: read_calibration(file))
+    read = partial(read_calibration, file, network=check_hash(evaluated / "models/vehicle"))
+    assert "not found; run dvc repro" in refusal(read)
     good = json.loads((evaluated / "models/calibration.json").read_text())
     for change, words in (
         ({"temperature": 0}, "temperature: input should be greater than 0"),
@@ -195,9 +203,11 @@ def test_a_damaged_calibration_is_one_line(evaluated: Path, tmp_path: Path):
         ({"extra": 1}, "extra: extra inputs are not permitted"),
     ):
         file.write_text(json.dumps({**good, **change}))
-        assert words in refusal(lambda: read_calibration(file))
+        assert words in refusal(read)
+    file.write_text(json.dumps({**good, "network": "5e" * 32}))
+    assert "measured on the network 5e5e5e5e…, not on this one" in refusal(read)
     file.write_text("{")
-    assert "not a calibration" in refusal(lambda: read_calibration(file))
+    assert "not a calibration" in refusal(read)
 
 
 def test_the_wanted_number_of_pairs_is_listed(evaluated: Path, tmp_path: Path, monkeypatch):

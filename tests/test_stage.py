@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from stage import progress
+from stage import StageError, progress, run
 
 
 class Clock:
@@ -54,3 +54,12 @@ def test_a_terminal_gets_a_bar(
     assert shown.out == ""
     assert "split: 100%" in shown.err
     assert "2/2" in shown.err
+
+
+def test_an_error_tells_a_terminal_nothing_but_text() -> None:
+    def fails() -> None:
+        raise StageError("found: \x1b[31mlabel\n,\x9b2J; expected: path")
+
+    with pytest.raises(SystemExit) as ended:
+        run(fails)
+    assert ended.value.code == r"error: found: \x1b[31mlabel ,\x9b2J; expected: path"

@@ -276,6 +276,9 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
         f"keras {now['keras']}, was 3.0.0",
         "threads 1, was 8",
     ]
+    with pytest.MonkeyPatch.context() as patch:  # other kernels, other bytes
+        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+        assert differences(describe(threads=1), now) == ["TF_ENABLE_ONEDNN_OPTS 0, was None"]
     set_params(train={"finetune_epochs": 1})
     train.main()
     assert "other than where the committed model was trained: features" in capsys.readouterr().out

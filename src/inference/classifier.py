@@ -134,10 +134,10 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
             f"{folder}: no such folder; expected a bundle (run dvc repro, or give --bundle)"
         )
     preparation = load_preparation(folder)
-    calibration = read_calibration(calibration_file(folder))
     start(threads=threads)
-    from model.bundle import load_bundle
+    from model.bundle import check_hash, load_bundle
 
+    calibration = read_calibration(calibration_file(folder), network=check_hash(folder))
     network, labels = load_bundle(folder)
     expected = (None, *preparation.shape, 3)
     if tuple(network.input_shape) != expected:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TextIO
 
+from stage import printable
+
 FORMATS = ("table", "csv", "jsonl")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -78,11 +80,3 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return "; ".join(f"{entry['label']} {entry['confidence']:.3f}" for entry in value)
     return str(value)
-
-
-def printable(text: str) -> str:
-    """The text with what a terminal would obey, or cannot show, spelt out."""
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
-        for sign in text
-    )

@@ -115,8 +115,8 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     return network, labels
 
 
-def check_hash(folder: Path) -> None:
-    """Refuses a ``model.keras`` whose sha256 is not the one beside it."""
+def check_hash(folder: Path) -> str:
+    """The sha256 of ``model.keras``; refuses one that is not as ``model.sha256`` says."""
     file = folder / "model.keras"
     try:
         expected = (folder / "model.sha256").read_text(encoding="ascii").split()[0]
@@ -129,3 +129,4 @@ def check_hash(folder: Path) -> None:
             f"{file}: cannot be loaded: its sha256 is {found}, model.sha256 says {expected}; "
             "run dvc checkout --force, or dvc pull, to get the bundle that was trained"
         )
+    return found

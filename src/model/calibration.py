@@ -10,19 +10,20 @@ from stage import StageError
 
 
 def write_calibration(file: Path, calibration: Calibration) -> None:
-    """Writes ``{"temperature", "precision", "threshold", "make_threshold", "crop"}``."""
+    """Writes the fields of :class:`scoring.decision.Calibration` as JSON."""
     file.write_text(json.dumps(calibration.model_dump(), indent=1) + "\n")
 
 
-def read_calibration(file: Path) -> Calibration:
-    """Reads what :func:`write_calibration` wrote.
+def read_calibration(file: Path, *, network: str) -> Calibration:
+    """Reads what :func:`write_calibration` wrote of the network with this sha256.
 
     Raises:
-        StageError: the file is missing or holds something else.
+        StageError: the file is missing, holds something else, or is of another network: its
+            thresholds are proven for that one alone.
 
     """
     try:
-        return Calibration.model_validate_json(file.read_bytes())
+        calibration = Calibration.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         raise StageError(f"{file}: not found; run dvc repro evaluate") from None
     except ValidationError as error:
@@ -32,3 +33,9 @@ def read_calibration(file: Path) -> Calibration:
         raise StageError(f"{file}: not a calibration ({found}); run dvc repro evaluate") from None
     except OSError as error:
         raise StageError(f"{file}: cannot be read ({error}); run dvc repro evaluate") from None
+    if calibration.network != network:
+        raise StageError(
+            f"{file}: measured on the network {calibration.network[:8]}…, not on this one, "
+            f"{network[:8]}…; run dvc repro evaluate, or take both from one commit"
+        )
+    return calibration

@@ -1,6 +1,7 @@
 """On what a network was trained: equal bytes are promised for equal environments only."""
 
 import json
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -10,6 +11,7 @@ import keras
 
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jaxlib", "torch": "torch"}
 # Numeric libraries choose their kernels by these.
+VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
@@ -17,7 +19,9 @@ def describe(*, threads: int, processes: int = 1) -> dict[str, object]:
     """Backend, versions, threads and processor features; equal on machines of one kind."""
     backend = keras.backend.backend()
     vendor, flags = _processor()
+    chosen = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return {
+        **chosen,
         "backend": backend,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version("keras"),

@@ -32,7 +32,7 @@ SETTLED = 3.0
 """Seconds for which a file must have been left alone before what it holds is remembered."""
 
 EVERY = 60.0
-"""Seconds of looking that a kill may cost."""
+"""Seconds of looking, or of comparing, that a kill may cost."""
 
 _LOOKS = (
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
@@ -129,8 +129,18 @@ class Differences:
         by_ids = {(one.photo_id, other.photo_id): (one, other) for one, other in ordered}
         unknown = [ids for ids in by_ids if ids not in self._known]
         found = self._compare([by_ids[ids] for ids in unknown]) if unknown else ()
-        for ids, answer in zip(unknown, found, strict=True):
-            self._known[ids] = None if isinstance(answer, PhotoError) else answer
+        learnt, last = [], time.monotonic()
+        try:
+            for ids, answer in zip(unknown, found, strict=True):
+                self._known[ids] = None if isinstance(answer, PhotoError) else answer
+                learnt.append(ids)
+                if time.monotonic() - last > EVERY:
+                    self._keep(learnt)
+                    learnt, last = [], time.monotonic()
+            learnt = []
+        finally:
+            if learnt:  # stopped on the way: the next run begins here
+                self._keep(learnt)
         self._asked.update(by_ids)
         return [self._known[one.photo_id, other.photo_id] for one, other in ordered]
 
@@ -138,12 +148,14 @@ class Differences:
         """Keeps what was asked for in this run, and forgets the rest."""
         if not self._asked:
             return
-        known = [(ids, self._known[ids]) for ids in sorted(self._asked)]
+        self._keep(sorted(self._asked), forget=True)
+
+    def _keep(self, pairs: Sequence[tuple[str, str]], *, forget: bool = False) -> None:
+        known = [(ids, self._known[ids]) for ids in pairs]
         rows = [(*ids, self._reader, value) for ids, value in known if value is not None]
-        changes = [
-            ("DELETE FROM differences", [()]),
-            ("INSERT INTO differences VALUES (?, ?, ?, ?)", rows),
-        ]
+        changes = [("INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?)", rows)]
+        if forget:
+            changes.insert(0, ("DELETE FROM differences", [()]))
         _write(self._memory, _DIFFERENCES, changes)
 
 

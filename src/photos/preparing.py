@@ -1,4 +1,4 @@
-"""Prepares photos of the manifest, a few at a time, so that a detector sees them together."""
+"""Prepares photos of the manifest; a few at a time where a detector sees them together."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,15 @@ def prepare_photos(
         StageError: a photo of the manifest cannot be used any more, or has become another.
 
     """
+    # Photos that are prepared together are in memory together, in full size if they are no JPEGs.
+    together = BATCH if preparation.crop.uses_detector else 1
     for first in range(0, len(photos), BATCH):
         batch = photos[first : first + BATCH]
         reads = start_reading(root, [photo.path for photo in batch])
         asked = [(_same(read, photo), photo.box) for read, photo in zip(reads, batch, strict=True)]
-        for photo, result in zip(batch, preparation.prepare_all(asked), strict=True):
+        some = (asked[at : at + together] for at in range(0, len(asked), together))
+        results = (result for photos in some for result in preparation.prepare_all(photos))
+        for photo, result in zip(batch, results, strict=True):
             if isinstance(result, PhotoError):
                 raise StageError(f"{photo.path}: {result}; split saw it otherwise, run it again")
             yield photo, result

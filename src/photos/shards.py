@@ -56,8 +56,10 @@ def shard_file(folder: Path, number: int) -> Path:
 
 
 def row_digest(row: np.ndarray) -> str:
-    """The first 16 hex digits of the sha256 of a row's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(row)).hexdigest()[:16]
+    """The first 16 hex digits of the sha256 of a row's shape and bytes."""
+    digest = hashlib.sha256(repr(row.shape).encode())  # grey is grey in any shape of equal size
+    digest.update(np.ascontiguousarray(row))
+    return digest.hexdigest()[:16]
 
 
 def samples_file(file: Path) -> Path:

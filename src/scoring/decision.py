@@ -29,6 +29,7 @@ class Calibration(Section):
     probabilities at which a model, or else a make, is tagged without a person; ``None`` where val
     could not prove ``precision``, so that nothing is. They hold for photos whose background was
     cut away by ``crop``, the most frequent way of val photos; ``None`` where there are none.
+    ``network`` is the sha256 of the ``model.keras`` that all of this is true of.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -36,6 +37,7 @@ class Calibration(Section):
     threshold: Share | None
     make_threshold: Share | None
     crop: str | None
+    network: str
 
 
 def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarray:
@@ -89,6 +91,7 @@ def calibrate(
     crops: Sequence[str],
     *,
     precision: float,
+    network: str,
 ) -> Calibration:
     """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
 
@@ -99,6 +102,7 @@ def calibrate(
         targets: int ``(n,)``. make_of: int ``(classes,)``.
         crops: how each photo was cropped, ``(n,)``.
         precision: the promise of either threshold, in (0, 1).
+        network: the sha256 of the network's file.
 
     """
     # Of ways that are as frequent as each other the first by name, whatever order photos come in.
@@ -121,6 +125,7 @@ def calibrate(
         threshold=threshold,
         make_threshold=make_threshold,
         crop=crop,
+        network=network,
     )
 
 

@@ -11,7 +11,7 @@ from model.runtime import start
 start(threads=1)
 
 from inference.classifier import Classifier, load_classifier  # noqa: E402  # only now, as scripts do
-from model.bundle import save_bundle  # noqa: E402
+from model.bundle import check_hash, save_bundle  # noqa: E402
 from tiny_bundle import LABELS, SIDE, build_network  # noqa: E402
 
 CALIBRATION = {
@@ -31,7 +31,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preparation.write_text(json.dumps({"size": SIDE, "fit": "stretch", "crop": crop}))
     save_bundle(folder / "vehicle", build_network(), labels=LABELS, preparation=preparation)
     preparation.unlink()
-    (folder / "calibration.json").write_text(json.dumps(CALIBRATION))
+    known = {**CALIBRATION, "network": check_hash(folder / "vehicle")}
+    (folder / "calibration.json").write_text(json.dumps(known))
     return folder / "vehicle"
 
 
@@ -40,7 +41,8 @@ def boxed_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The same network, as if it had learnt from photos cut to their boxes."""
     folder = tmp_path_factory.mktemp("boxed")
     shutil.copytree(bundle, folder / "vehicle")
-    (folder / "calibration.json").write_text(json.dumps({**CALIBRATION, "crop": "box"}))
+    known = json.loads((bundle.parent / "calibration.json").read_text())
+    (folder / "calibration.json").write_text(json.dumps({**known, "crop": "box"}))
     contract = folder / "vehicle/preprocess.json"
     values = json.loads(contract.read_text())
     values["crop"]["method"] = "box"

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 import hostile
 import split
 import stage
+from photos import memory
 from photos.decode import PhotoError, decode, read_header
-from photos.inspect import inspect
+from photos.inspect import Inspected, inspect
 from photos.source import Row
 from tiny_photos import encode, photo_bytes, picture
 from tiny_project import Project
@@ -200,6 +202,25 @@ def test_photo_limits_are_what_the_params_say(project: Project) -> None:
     project.set(split={"photo_seconds": 1e-6, "max_quarantined": 0.1})
     with pytest.raises(SystemExit, match="timeout"):
         stage.run(split.main)
+
+
+def test_a_lower_limit_holds_for_photos_that_were_looked_at_before(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SETTLED", -60.0)  # so that all looks are remembered
+    asked: list[int] = []
+    inspect_all = split.inspect_all
+
+    def noted(root: Path, rows: list[Row], **limits) -> Iterator[Inspected]:
+        asked.append(len(rows))
+        return inspect_all(root, rows, **limits)
+
+    monkeypatch.setattr(split, "inspect_all", noted)
+    project.with_good_photos()
+    for changes in ({}, {}, {"photo_seconds": 20}, {"photo_megabytes": 512}):
+        project.set(split=changes)
+        stage.run(split.main)
+    assert asked == [8, 8, 8]  # nothing where the limits are those of the run before
 
 
 def outcome(data: bytes, reduction: int) -> str:

@@ -276,3 +276,15 @@ def test_a_kill_costs_no_more_than_the_last_looks(
     list(islice(looked_at, 4))  # and never ends
     with closing(sqlite3.connect(root / "fresh.db")) as table:
         assert table.execute("SELECT count(*) FROM looks").fetchone() == (3,)
+
+
+def test_a_kill_costs_no_comparison_that_was_made(tmp_path: Path) -> None:
+    def killed(_: list[tuple[Inspected, Inspected]]) -> Iterator[float]:
+        yield 0.25
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Differences(killed, memory=tmp_path / "looks.db")([(A, B), (B, C)])
+    asked: list[str] = []
+    assert differences(tmp_path, asked)([(A, B), (B, C)]) == [0.25, None]
+    assert asked == ["bc"]

@@ -1,15 +1,20 @@
 """From photo to model input: the right part of it, in the right shape, the same every time."""
 
+import hashlib
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from photos import prepare
 from photos.crop import cut
-from photos.decode import PhotoError
+from photos.decode import PhotoError, decode
+from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, CropParams, Preparation, resize
+from photos.preparing import prepare_photos
 from tiny_photos import (
     BLUE,
     GREEN,
@@ -196,3 +201,28 @@ def test_cropping_a_very_long_photo_needs_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20e6
+
+
+@pytest.mark.parametrize("method", ["box", "grabcut"])
+def test_one_photo_is_in_memory_at_a_time(tmp_path, monkeypatch, method: str) -> None:
+    seen: list[weakref.ref] = []
+    most = 0
+
+    def watched(data: bytes, **options) -> np.ndarray:
+        nonlocal most
+        image = decode(data, **options)
+        seen.append(weakref.ref(image))
+        most = max(most, sum(known() is not None for known in seen))
+        return image
+
+    monkeypatch.setattr(prepare, "decode", watched)
+    photos = []
+    for number in range(6):
+        data = photo_bytes(number)
+        (tmp_path / f"{number}.png").write_bytes(data)
+        photo_id = hashlib.sha256(data).hexdigest()[:16]
+        photos.append(Photo(photo_id, f"{number}.png", "Audi", "Audi", "", "train", *[None] * 4))
+    made = prepare_photos(photos, root=tmp_path, preparation=preparation(method=method))
+    assert len(list(made)) == 6
+    assert len(seen) >= 6
+    assert most <= 2  # a look and a full decode of one photo

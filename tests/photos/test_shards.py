@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photos.shards import Sample, list_shards, read_shard, shard_file, shard_of, write_shard
+from photos.shards import (
+    Sample,
+    list_shards,
+    read_shard,
+    row_digest,
+    shard_file,
+    shard_of,
+    write_shard,
+)
 from photos.tables import write_table
 
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
@@ -120,3 +128,8 @@ def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "shard-000.csv", Sample, [Sample("0", 0, "Audi", "")])
     with pytest.raises(ValueError):  # numpy's wording depends on how it reads
         read_shard(tmp_path / "shard-000.npy")
+
+
+def test_photos_of_one_colour_and_equal_area_are_told_apart_by_shape() -> None:
+    grey = np.full((64, 112, 3), 128, np.uint8)
+    assert row_digest(grey) == row_digest(grey.copy()) != row_digest(grey.reshape(112, 64, 3))

@@ -18,6 +18,8 @@ from scoring.decision import (
 )
 
 MAKES = np.array([0, 0, 1])
+NETWORK = "5e" * 32
+PROMISE = {"precision": 0.9, "network": NETWORK}
 
 
 def calibration(threshold: float | None, make_threshold: float | None) -> Calibration:
@@ -27,6 +29,7 @@ def calibration(threshold: float | None, make_threshold: float | None) -> Calibr
         threshold=threshold,
         make_threshold=make_threshold,
         crop="box",
+        network=NETWORK,
     )
 
 
@@ -130,14 +133,14 @@ def test_the_make_is_proven_on_what_is_left_over() -> None:
     logits = np.concatenate([np.tile([9.0, 0, 0], (100, 1)), np.tile([2.0, 1.9, -4], (60, 1))])
     logits[:, 0] += np.linspace(0, 1e-3, 160)  # no two alike
     targets = np.concatenate([np.zeros(100, int), np.arange(60) % 2])
-    found = calibrate(logits, targets, MAKES, ["box"] * 160, precision=0.9)
+    found = calibrate(logits, targets, MAKES, ["box"] * 160, **PROMISE)
     decided = decide(to_probabilities(logits, found.temperature), MAKES, found, [{"box"}] * 160)
     # Of the torn only as many are tagged as a tenth of mistakes allows; their make is sure.
     assert decided[:100] == ["auto"] * 100
     assert decided[100:].count("auto") < 15
     assert decided[100:].count("make") == 60 - decided[100:].count("auto")
-    assert calibrate(logits[:0], targets[:0], MAKES, [], precision=0.9) == Calibration(
-        temperature=1.0, precision=0.9, threshold=None, make_threshold=None, crop=None
+    assert calibrate(logits[:0], targets[:0], MAKES, [], **PROMISE) == Calibration(
+        temperature=1.0, threshold=None, make_threshold=None, crop=None, **PROMISE
     )
 
 
@@ -145,11 +148,11 @@ def test_only_photos_cropped_as_most_are_prove_anything() -> None:
     logits = np.tile([3.0, 0, 0], (100, 1)) + np.linspace(0, 1, 100)[:, None] * [1, 0, 0]
     targets = np.zeros(100, int)
     targets[60:] = 2  # what is cropped otherwise is wrong throughout
-    mixed = calibrate(logits, targets, MAKES, ["grabcut"] * 60 + ["none"] * 40, precision=0.9)
+    mixed = calibrate(logits, targets, MAKES, ["grabcut"] * 60 + ["none"] * 40, **PROMISE)
     assert mixed.crop == "grabcut"
-    assert mixed == calibrate(logits[:60], targets[:60], MAKES, ["grabcut"] * 60, precision=0.9)
+    assert mixed == calibrate(logits[:60], targets[:60], MAKES, ["grabcut"] * 60, **PROMISE)
     assert mixed.threshold is not None
-    assert calibrate(logits, targets, MAKES, ["box"] * 100, precision=0.9).threshold is None
+    assert calibrate(logits, targets, MAKES, ["box"] * 100, **PROMISE).threshold is None
 
 
 def test_precision_at_each_coverage_worked_out_by_hand() -> None:
