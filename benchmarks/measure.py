@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
-BACKEND_VARIABLE = "KERAS_BACKEND"
+BACKEND_VARIABLE, DEFAULT_BACKEND = "KERAS_BACKEND", "tensorflow"
+BACKEND = os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
+"""As the script was started: part of the command that is recorded."""
 AND = "; "
 """Stands between the commands that together gave what is recorded."""
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
@@ -111,8 +113,8 @@ def record(
     """
     ratios, figures = ratios or {}, figures or {}
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
-    if backend := os.environ.get(BACKEND_VARIABLE):
-        command = f"{BACKEND_VARIABLE}={shlex.quote(backend)} {command}"
+    if BACKEND != DEFAULT_BACKEND:
+        command = f"{BACKEND_VARIABLE}={shlex.quote(BACKEND)} {command}"
     file = RESULTS / f"{name}.json"
     if added and file.is_file():
         before = json.loads(file.read_text())["command"].split(AND)

@@ -88,6 +88,12 @@ def test_what_is_recorded_is_measured_again_with_the_same_options(results, monke
     assert found["reading-cars"] == ["reading", "my cars", "--name", "reading-cars"]
     assert found["workers"] == ["workers"]  # never recorded there
     assert found["gpu"] == ["gpu"]
+    monkeypatch.setattr("sys.argv", ["benchmarks/feed.py"])
+    monkeypatch.setattr(measure, "BACKEND", "jax")
+    measure.record("feed", figures={})
+    recorded = json.loads((folder / "feed.json").read_text())["command"]
+    assert recorded == "KERAS_BACKEND=jax python benchmarks/feed.py"
+    assert run.commands(folder)["feed"] == ["feed"]  # another backend's is not repeated here
     assert "gpu" not in run.unattended(folder)  # hours here, and no such result
     assert "workers" in run.unattended(folder)
     assert not {"elsewhere", "reading-x"} & set(found)
