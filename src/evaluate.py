@@ -101,9 +101,9 @@ def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
     from model.scores import batches_of_logits
 
     batches = batches_of_logits(network, feed)
-    return np.concatenate(
-        list(progress(batches, total=len(feed), label="evaluate", unit="batches"))
-    )
+    none = np.zeros((0, network.output_shape[-1]), np.float32)  # where there are no photos
+    seen = progress(batches, total=len(feed), label="evaluate", unit="batches")
+    return np.concatenate([none, *seen])
 
 
 def write_rows(file: Path, header: Sequence[str], rows: Sequence[NamedTuple]) -> None:
