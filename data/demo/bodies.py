@@ -177,7 +177,7 @@ class Shell:
         low, high = self.sill(x), self.waist(x)
         z = low + v * (high - low)
         tuck = np.clip(1.0 - v / 0.16, 0.0, 1.0)
-        crease = np.clip((0.78 - np.abs(v - 0.0)) / 0.10, 0.0, 1.0)  # below the shoulder line
+        crease = np.clip((0.78 - np.abs(v)) / 0.10, 0.0, 1.0)  # below the shoulder line
         belly = np.clip(np.sin(np.clip((v - 0.16) / 0.62, 0, 1) * np.pi), 0.0, 1.0)
         round_off = np.clip((v - 0.86) / 0.14, 0.0, 1.0)
         inset = 0.05 * tuck**2 + 0.014 * crease * (1 - tuck) + 0.012 * belly
@@ -506,7 +506,7 @@ def _drum(centre: np.ndarray, radius: float, depth: float) -> np.ndarray:
 
 @lru_cache(maxsize=96)
 def build(model: int, rim: int = 0, fine: bool = True) -> Mesh:
-    """Mesh of MODELS[model] on wheels of design `rim` (0..3); coarse ones stand in the back."""
+    """Mesh of MODELS[model] on wheels of design `rim` (0..3); a coarse one has fewer quads."""
     chosen: Model = MODELS[model]
     body = chosen.body
     scale = 1.0 if fine else 0.5

@@ -390,9 +390,8 @@ def _room(
     ]
     room = Group(backdrop=True)
     for a, b, normal in walls:
-        tint = tuple(c * f for c, f in zip(wall, (1, 1, 1), strict=True))
         shade = 0.88 + 0.12 * abs(normal[0])
-        room.add(_wall(a, b, 0.0, height), surface(light, tuple(c * shade for c in tint), normal))
+        room.add(_wall(a, b, 0.0, height), surface(light, tuple(c * shade for c in wall), normal))
         if stripe is not None:
             room.add(_wall(a, b, 0.9, 1.35), surface(light, stripe, normal))
         room.add(_wall(a, b, 0.0, 0.14), surface(light, tuple(c * 0.4 for c in wall), normal))

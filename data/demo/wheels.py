@@ -18,7 +18,7 @@ def add_wheel(out: Collector, centre: np.ndarray, radius: float, design: int, fi
     turn = np.linspace(0.0, 2 * np.pi, columns + 1)
     circle = np.stack([-np.cos(turn), np.zeros(columns + 1), np.sin(turn)], axis=1)
     inward = np.array([0.0, -0.22, 0.0])
-    outside = centre + circle * radius * np.array([1, 1, 1])
+    outside = centre + circle * radius
     tread = grid(np.stack([outside + inward, outside], axis=1))
     out.both("tread", "tyre", np.concatenate([tread, tread[:, ::-1]]))
     inner_face = disc(centre + inward, radius, right, up, columns)
