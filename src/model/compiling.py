@@ -2,6 +2,7 @@
 
 import keras
 
+from model.operations import quicken_updates
 from model.recipe import TrainParams
 from model.views import at_size
 
@@ -39,6 +40,7 @@ def build_optimizer(
     # Keras calls this at every end of ``fit``, which is every epoch here, and would go on from the
     # average. (No subclass: on PyTorch Keras has a faster SGD for this very class alone.)
     optimizer.finalize_variable_values = lambda _weights: None
+    quicken_updates(optimizer)
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if recipe.precision == "mixed_float16":  # small gradients would vanish in 16 bits

@@ -22,7 +22,7 @@ def quick(network: keras.Model) -> Iterator[None]:
     (``benchmarks/operations.py``). Of no effect on GPUs, and with other backends than TensorFlow.
     """
     quickened = []
-    if keras.backend.backend() == "tensorflow" and not _gpus():
+    if _on_cpu():
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 quickened.append((layer, "call", _normalising(layer)))
@@ -35,6 +35,30 @@ def quick(network: keras.Model) -> Iterator[None]:
     finally:
         for layer, method, _ in quickened:
             delattr(layer, method)
+
+
+def quicken_updates(sgd: keras.optimizers.SGD) -> None:
+    """Lets an SGD with Nesterov momentum update each weight by one operation instead of seven.
+
+    Its variables, their order and their values stay, up to rounding. Of no effect on GPUs, and
+    with other backends than TensorFlow.
+    """
+    if not _on_cpu() or not sgd.momentum or not sgd.nesterov:
+        return
+    import tensorflow as tf
+
+    def update_step(gradient, variable, learning_rate) -> None:
+        velocity = sgd.momentums[sgd._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=velocity.value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=gradient,
+            momentum=tf.constant(sgd.momentum, variable.dtype),
+            use_nesterov=True,
+        )
+
+    sgd.update_step = update_step
 
 
 def as_product(inputs, kernel, stride: int):
@@ -165,6 +189,11 @@ def _normalising(layer: keras.layers.BatchNormalization):
         return usual(inputs, training=training, mask=mask)
 
     return call
+
+
+def _on_cpu() -> bool:
+    """Whether TensorFlow computes on processors alone."""
+    return keras.backend.backend() == "tensorflow" and not _gpus()
 
 
 def _gpus() -> list:

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from model import operations
 from model.backbone import BLOCKS, build_backbone, build_classifier
-from model.operations import as_product, normalise, quick
+from model.operations import as_product, normalise, quick, quicken_updates
+from model.schedule import WarmupCosine
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -99,8 +100,34 @@ def test_a_network_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+def updated(*, quickly: bool, steps: int = 4) -> tuple[list[np.ndarray], set[str]]:
+    """Weights and what the optimizer remembers after some steps, and the operations of a step."""
+    weights = [keras.Variable(drawn(*shape, seed=3), name="kernel") for shape in ((5, 4), (3,))]
+    sgd = keras.optimizers.SGD(
+        WarmupCosine(0.3, steps, 2), momentum=0.9, nesterov=True, weight_decay=0.01
+    )
+    if quickly:
+        quicken_updates(sgd)
+    sgd.build(weights)
+    apply = tf.function(lambda *by_weights: sgd.apply(by_weights, weights))
+    for step in range(steps):
+        by_weights = [drawn(*weight.shape, seed=step) for weight in weights]
+        apply(*by_weights)
+    graph = apply.get_concrete_function(*by_weights).graph
+    names = {operation.type for operation in graph.get_operations()}
+    return [np.array(variable) for variable in (*weights, *sgd.variables)], names
+
+
+def test_an_update_is_what_keras_does() -> None:
+    found, names = updated(quickly=True)
+    expected, _ = updated(quickly=False)
+    assert "ResourceApplyKerasMomentum" in names
+    assert_near(found, expected, "float32")
+
+
 def test_gpus_keep_their_own_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build_backbone("resnet18", shape=(48, 80))
     monkeypatch.setattr(operations, "_gpus", lambda: ["a GPU"])
     with quick(network):
         assert not any({"call", "convolution_op"} & vars(layer).keys() for layer in network.layers)
+    assert "ResourceApplyKerasMomentum" not in updated(quickly=True)[1]
