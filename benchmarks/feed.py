@@ -37,10 +37,12 @@ def main() -> None:
     import keras
 
     from model.compiling import build_optimizer, compile_trainee
+    from model.environment import best_precision
     from model.feed import ShardFeed
     from model.network import build_network
     from model.operations import quick
 
+    train = train.computed_in(best_precision())
     labels = read_labels(Path("data/split/labels.json"))
     classes = {label.label: index for index, label in enumerate(labels)}
     feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=model.threads)

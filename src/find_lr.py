@@ -37,11 +37,13 @@ def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     start(threads=model.threads, seed=train.seed)
+    from model.environment import best_precision
     from model.feed import ShardFeed
     from model.network import build_network
     from model.operations import quick
     from model.views import freeze
 
+    train = train.computed_in(best_precision())
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
     feed = ShardFeed(PHOTOS, classes, **train.batches())

@@ -34,7 +34,7 @@ def main() -> None:
     from model.checkpoints import Checkpoints, files_below, fingerprint
     from model.curves import Curves
     from model.devices import across_devices, join_hosts, refuse_differences
-    from model.environment import committed, describe, differences, write
+    from model.environment import best_precision, committed, describe, differences, write
     from model.feed import ShardFeed
     from model.fitting import fit
     from model.network import build_network
@@ -42,7 +42,8 @@ def main() -> None:
 
     labels = read_labels(LABELS)
     part = host, hosts = join_hosts(batch_size=train.batch_size)
-    environment = describe(threads=model.threads, processes=hosts)
+    train = train.computed_in(best_precision())
+    environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
     work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])

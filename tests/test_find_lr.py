@@ -40,7 +40,7 @@ def test_it_draws_the_same_bytes_and_touches_nothing_else(
     monkeypatch.setitem(backbone.BLOCKS, "resnet18", None)
     shrink_networks()
     write_shards()
-    set_params()
+    set_params(train={"precision": "auto"})
     monkeypatch.setattr("sys.argv", ["find_lr.py", "--steps", "30"])
     before = {file for file in tmp_path.rglob("*") if file.is_file()}
     find_lr.main()

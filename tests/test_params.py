@@ -164,7 +164,7 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("train.sizes", 0.5, "list"),
         ("train.select", "best", "'loss', 'accuracy' or 'last'"),
         ("train.patience", 1.5, "integer"),
-        ("train.precision", "float16", "'float32', 'mixed_bfloat16' or 'mixed_float16'"),
+        ("train.precision", "float16", "'auto', 'float32', 'mixed_bfloat16' or 'mixed_float16'"),
         ("train.xla", "yes", "boolean"),
         ("evaluate.batch_size", 0, "greater than or equal to 1"),
         ("evaluate.precision", 1, "less than 1"),

@@ -257,10 +257,15 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
 ):
     file = Path("metrics/train/environment.json")
     assert committed(file) is None  # no repository here
-    now = describe(threads=1)
-    assert now == describe(threads=1)
+    now = describe(threads=1, precision="float32")
+    assert now == describe(threads=1, precision="float32")
     assert now["backend"] == "tensorflow"
-    before = now | {"threads": 8, "features": [*now["features"], "avx_of_old"], "keras": "3.0.0"}
+    before = now | {
+        "threads": 8,
+        "precision": "mixed_bfloat16",
+        "features": [*now["features"], "avx_of_old"],
+        "keras": "3.0.0",
+    }
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(before))
     for command in (["init", "-q"], ["add", str(file)], ["commit", "-qm", "a model"]):
@@ -274,11 +279,13 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
     assert words == [
         "features -avx_of_old",
         f"keras {now['keras']}, was 3.0.0",
+        "precision float32, was mixed_bfloat16",
         "threads 1, was 8",
     ]
     with pytest.MonkeyPatch.context() as patch:  # other kernels, other bytes
         patch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-        assert differences(describe(threads=1), now) == ["TF_ENABLE_ONEDNN_OPTS 0, was None"]
+        other = describe(threads=1, precision="float32")
+        assert differences(other, now) == ["TF_ENABLE_ONEDNN_OPTS 0, was None"]
     set_params(train={"finetune_epochs": 1})
     train.main()
     assert "other than where the committed model was trained: features" in capsys.readouterr().out

@@ -11,11 +11,32 @@ import keras
 
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jaxlib", "torch": "torch"}
 # Numeric libraries choose their kernels by these.
-VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+    "NVIDIA_TF32_OVERRIDE",
+)
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
-def describe(*, threads: int, processes: int = 1) -> dict[str, object]:
+def best_precision() -> str:
+    """What ``train.precision: auto`` stands for here: ``mixed_bfloat16`` or ``float32``.
+
+    That is the first where all devices multiply matrices in bfloat16 by themselves: NVIDIA's GPUs
+    of compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX. On others it
+    is slower than float32 (docs/training.md has figures).
+    """
+    backend = keras.backend.backend()
+    capabilities = _bfloat16(backend)
+    if not capabilities and backend == "tensorflow":
+        limited = {"TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"} & os.environ.keys()
+        capabilities = ["amx_bf16" in _processor()[1] and not limited]
+    return "mixed_bfloat16" if capabilities and all(capabilities) else "float32"
+
+
+def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[str, object]:
     """Backend, versions, threads and processor features; equal on machines of one kind."""
     backend = keras.backend.backend()
     vendor, flags = _processor()
@@ -29,6 +50,7 @@ def describe(*, threads: int, processes: int = 1) -> dict[str, object]:
         "numpy": version("numpy"),
         "opencv-python": version("opencv-python"),
         "threads": threads,
+        "precision": precision,
         "processes": processes,
         "devices": sorted(_accelerators(backend)),
         "machine": platform.machine(),
@@ -101,3 +123,31 @@ def _accelerators(backend: str) -> list[str]:
     gpus = tensorflow.config.list_physical_devices("GPU")
     details = tensorflow.config.experimental.get_device_details
     return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
+
+
+def _bfloat16(backend: str) -> list[bool]:
+    """Of each accelerator, whether it computes in bfloat16 by itself."""
+    if backend == "jax":
+        import jax
+
+        devices = [device for device in jax.devices() if device.platform != "cpu"]
+        return [
+            device.platform == "tpu" or _major(getattr(device, "compute_capability", "")) >= 8
+            for device in devices
+        ]
+    if backend == "torch":
+        import torch
+
+        count = torch.cuda.device_count()
+        return [torch.cuda.get_device_capability(number)[0] >= 8 for number in range(count)]
+    import tensorflow
+
+    details = tensorflow.config.experimental.get_device_details
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    return [details(gpu).get("compute_capability", (0, 0))[0] >= 8 for gpu in gpus]
+
+
+def _major(version: str) -> int:
+    """Of ``9.0``, 9; of AMD's names, which hold no such number, 0."""
+    number = str(version).partition(".")[0]
+    return int(number) if number.isdigit() else 0

@@ -1,7 +1,8 @@
 """Section ``train``: how the network learns, with one set of defaults for each kind of start.
 
-A value ``auto`` follows ``model.weights``: setting that one line switches between the recipe for
-random weights and the recipe for pretrained ones. Any number in its place wins over both.
+A rate that is ``auto`` follows ``model.weights``: setting that one line switches between the
+recipe for random weights and the recipe for pretrained ones. Any number in its place wins over
+both. A precision that is ``auto`` follows the machine.
 """
 
 from typing import Annotated, Any, Literal
@@ -30,7 +31,7 @@ Epochs = Annotated[int, Field(ge=0, le=10_000)]
 
 
 class TrainParams(Section):
-    """Section ``train``; ``None`` stands for ``auto`` until :meth:`for_weights` fills it in."""
+    """Section ``train``; a rate that is ``auto`` is ``None`` until :meth:`for_weights`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     lr: Annotated[Annotated[Float, Field(gt=0, le=10)] | None, Auto]
@@ -56,7 +57,7 @@ class TrainParams(Section):
     sizes: Annotated[list[Annotated[Float, Field(ge=0.25, le=1)]], Field(min_length=1)]
     select: Literal["loss", "accuracy", "last"]
     patience: Epochs
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     xla: bool
 
     @model_validator(mode="after")
@@ -82,3 +83,7 @@ class TrainParams(Section):
         chosen = {name: getattr(self, name) for name in type(self).model_fields}
         chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
         return TrainParams(**chosen)
+
+    def computed_in(self, best: str) -> "TrainParams":
+        """The params with ``precision`` replaced by ``best``, where it is ``auto``."""
+        return self.model_copy(update={"precision": best}) if self.precision == "auto" else self

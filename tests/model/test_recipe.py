@@ -10,7 +10,7 @@ import tensorflow
 
 import params
 import train
-from model import backbone, bundle, checkpoints
+from model import backbone, bundle, checkpoints, environment
 from model.backbone import build_backbone, build_classifier
 from model.fitting import size_of_epoch
 from model.network import build_network
@@ -117,6 +117,13 @@ def test_a_knob_changes_what_is_learnt(learnt, knob: str):
 
 def test_nothing_changed_learns_the_same(learnt):
     for ours, theirs in zip(learnt(), learnt.plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("best", ["float32", "mixed_bfloat16"])
+def test_precision_auto_is_what_suits_the_machine(learnt, monkeypatch, best: str):
+    monkeypatch.setattr(environment, "best_precision", lambda: best)
+    for ours, theirs in zip(learnt(precision="auto"), learnt(precision=best), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 

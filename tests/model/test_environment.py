@@ -1,0 +1,94 @@
+"""The precision that suits the devices which a network is trained on."""
+
+import sys
+from types import SimpleNamespace
+
+import keras
+import pytest
+import tensorflow
+
+from model import environment
+from model.environment import best_precision
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    monkeypatch.setattr(environment, "_processor", lambda: ("GenuineIntel", [*flags]))
+
+
+@pytest.fixture(autouse=True)
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in environment.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: [])
+
+
+def test_of_processors_only_amx_makes_bfloat16_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor(monkeypatch, "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+    assert best_precision() == "mixed_bfloat16"
+    processor(monkeypatch, "avx512f", "avx512_bf16")
+    assert best_precision() == "float32"
+
+
+@pytest.mark.parametrize("variable", ["TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"])
+def test_a_limited_library_may_not_use_amx(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    processor(monkeypatch, "amx_bf16")
+    monkeypatch.setenv(variable, "0")
+    assert best_precision() == "float32"
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_on_processors_keep_float32(
+    monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    processor(monkeypatch, "amx_bf16")
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    cpu = SimpleNamespace(platform="cpu")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [cpu]))
+    cuda = SimpleNamespace(device_count=lambda: 0)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert best_precision() == "float32"
+
+
+@pytest.mark.parametrize(
+    ("generations", "expected"),
+    [([9, 8], "mixed_bfloat16"), ([9, 7], "float32")],
+)
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_all_gpus_have_to_be_made_for_it(
+    monkeypatch: pytest.MonkeyPatch, backend: str, generations: list[int], expected: str
+) -> None:
+    processor(monkeypatch, "avx2")
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    config, count = tensorflow.config, len(generations)
+    monkeypatch.setattr(config, "list_physical_devices", lambda _: [*range(count)])
+    monkeypatch.setattr(
+        config.experimental,
+        "get_device_details",
+        lambda gpu: {"compute_capability": (generations[gpu], 0)},
+    )
+    gpus = [
+        SimpleNamespace(platform="gpu", compute_capability=f"{major}.0") for major in generations
+    ]
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: gpus))
+    cuda = SimpleNamespace(
+        device_count=lambda: count, get_device_capability=lambda gpu: (generations[gpu], 0)
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert best_precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        (SimpleNamespace(platform="tpu"), "mixed_bfloat16"),
+        (SimpleNamespace(platform="gpu", compute_capability="gfx90a"), "float32"),
+    ],
+)
+def test_jax_has_other_accelerators(
+    monkeypatch: pytest.MonkeyPatch, device: SimpleNamespace, expected: str
+) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [device]))
+    assert best_precision() == expected
