@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"found {url}; expected paths of this machine: a store's photos need no dvc add, "
             "and split looks at each"
         )
-    given.folder, given.labels = Path(given.folder), given.labels and Path(given.labels)
+    given.folder = Path(given.folder)
+    given.labels = Path(given.labels) if given.labels else None
     try:
         there = given.folder.is_dir()
     except OSError as error:

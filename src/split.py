@@ -171,8 +171,9 @@ def to_photo(candidate: Candidate, split: str) -> Photo:
     """The manifest line of a candidate; a row that names no make has its label's first word."""
     row = candidate.row
     box = row.box or (None, None, None, None)
-    make = row.make or (row.label.split() or [row.label])[0]
-    return Photo(candidate.photo_id, row.path, row.label, make, row.listing, split, *box)
+    return Photo(
+        candidate.photo_id, row.path, row.label, row.make_or_guess, row.listing, split, *box
+    )
 
 
 def list_labels(manifest: list[Photo]) -> list[Label]:

@@ -127,6 +127,7 @@ def test_the_check_says_what_it_could_not_check(project: Project) -> None:
         (["none"], "no folder none"),
         (["photos", "none.csv"], "no file none.csv"),
         (["labels.csv"], "no folder labels.csv"),
+        (["none", ""], "no folder none"),  # an unset variable
     ]:
         assert words in refusal(lambda given=arguments: check_photos.main(given))
 

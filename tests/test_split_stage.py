@@ -564,3 +564,21 @@ def test_metrics_are_finite_numbers_without_a_time_or_place(project: Project) ->
 
 def test_split_starts_without_a_deep_learning_library() -> None:
     assert not heavy_modules_after("import split")
+
+
+def test_listings_that_share_a_path_fall_to_one_side(project: Project) -> None:
+    shared = [(project.add(f"{number}.jpg"), "Audi", f"L{number}") for number in range(12)]
+    again = [(shared[number][0], "Audi", f"M{number}") for number in range(12)]
+    other = [(project.add(f"m{number}.jpg"), "Audi", f"M{number}") for number in range(12)]
+    seats = [(project.add(f"s{number}.jpg"), "Seat", f"S{number}") for number in range(8)]
+    project.label([*shared, *again, *other, *seats], "path,label,listing")
+    for method in ("stratified", "stable"):
+        project.set(split={"method": method, "max_quarantined": 1.0})
+        report = project.split()
+        assert report["reasons"].get("duplicate") == 12
+        side = {row["path"]: row["split"] for row in project.manifest()}
+        assert all(
+            side[f"m{number}.jpg"] == side[f"{number}.jpg"]
+            for number in range(12)
+            if f"m{number}.jpg" in side
+        )

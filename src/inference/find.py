@@ -118,7 +118,7 @@ def read_table(folder: Path, table: Path) -> list[Item]:
 
     """
     try:
-        rows = read_rows(photos=folder, labels=table)
+        rows = read_rows(photos=folder, labels=table, one_label_a_path=False)
     except StageError as error:
         text = str(error).replace("data.labels: ", "").replace("data.photos: ", "")
         raise StageError(text) from None
@@ -128,5 +128,5 @@ def read_table(folder: Path, table: Path) -> list[Item]:
 
 def _item(folder: Path, row: Row) -> Item:
     fault = PhotoError(*row.fault) if row.fault else None
-    make = row.make or row.label.partition(" ")[0]
-    return Item(folder, row.path, row.listing or row.path, row.label, make, row.box, fault)
+    listing = row.listing or row.path
+    return Item(folder, row.path, listing, row.label, row.make_or_guess, row.box, fault)

@@ -168,6 +168,6 @@ def read_header(data: bytes, *, formats: Collection[str] = FORMATS) -> Header:
         expected = " or ".join(name.upper() for name in formats)
         raise PhotoError(
             "unknown-format",
-            f"{looks or 'not a photo'}, expected {expected}; data.formats lists what may pass",
+            f"{looks or 'not a photo'}, expected {expected}",
         )
     return _READERS[found](data)

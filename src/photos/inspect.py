@@ -52,7 +52,8 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
                 image, step = decode(data), 1  # within the last pixel: look closely
             cut(image, [side / step for side in row.box], margin=0)
     except PhotoError as error:
-        return Inspected(row, fault=(error.reason, error.detail))
+        more = "; data.formats lists what may pass" if error.reason == "unknown-format" else ""
+        return Inspected(row, fault=(error.reason, error.detail + more))
     return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fingerprint=mark)
 
 
@@ -140,7 +141,8 @@ def resolve(
 
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
-    usable = sorted((item for item in inspected if not item.fault), key=lambda item: item.row.path)
+    usable = [item for item in inspected if not item.fault]
+    usable.sort(key=lambda item: (item.row.path, item.row.listing, item.row.subset))
     pictures, groups = _Groups(), _Groups()
     first_of: dict[str, Inspected] = {}
     for item in usable:

@@ -71,11 +71,20 @@ class Row:
     box: tuple[int, int, int, int] | None = None
     fault: tuple[str, str] | None = None
 
+    @property
+    def make_or_guess(self) -> str:
+        """The make, or the label's first word where none is named."""
+        return self.make or (self.label.split() or [self.label])[0]
 
-def read_rows(*, photos: Path | Store, labels: Path | Store) -> list[Row]:
+
+def read_rows(
+    *, photos: Path | Store, labels: Path | Store, one_label_a_path: bool = True
+) -> list[Row]:
     """Reads every input row, faulty ones included.
 
-    ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own.
+    ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own. A path
+    may stand in several listings; under several labels all its rows are faulty, unless
+    ``one_label_a_path`` is false.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
@@ -83,18 +92,20 @@ def read_rows(*, photos: Path | Store, labels: Path | Store) -> list[Row]:
 
     """
     try:
-        return _read_rows(photos, labels)
+        return _read_rows(photos, labels, one_label_a_path)
     except OSError as error:
         place = error.filename or labels
         raise StageError(f"cannot read {place}: {error.strerror or error}") from None
 
 
-def _read_rows(photos: Path | Store, labels: Path | Store) -> list[Row]:
+def _read_rows(photos: Path | Store, labels: Path | Store, one_label_a_path: bool) -> list[Row]:
     if not (photos.entries if isinstance(photos, Store) else photos.is_dir()):
         raise StageError(f"data.photos: no folder {photos}; expected a folder of photos")
     if isinstance(labels, Store):
         same = labels == photos
-        rows = _rows_from_store(photos) if same else _rows_from_csv(photos, labels)
+        rows = (
+            _rows_from_store(photos) if same else _rows_from_csv(photos, labels, one_label_a_path)
+        )
     elif labels.is_dir():
         if isinstance(photos, Store) or labels.resolve() != photos.resolve():
             raise StageError(
@@ -103,7 +114,7 @@ def _read_rows(photos: Path | Store, labels: Path | Store) -> list[Row]:
             )
         rows = _rows_from_folders(photos)
     elif labels.is_file():
-        rows = _rows_from_csv(photos, labels)
+        rows = _rows_from_csv(photos, labels, one_label_a_path)
     else:
         raise StageError(f"data.labels: no file {labels}; expected a CSV file")
     if not rows:
@@ -207,11 +218,11 @@ def _read_text(labels: Path | Store) -> str:
     return text
 
 
-def _rows_from_csv(photos: Path | Store, labels: Path | Store) -> list[Row]:
+def _rows_from_csv(photos: Path | Store, labels: Path | Store, one_label_a_path: bool) -> list[Row]:
     text = _read_text(labels)
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
-    if told := re.fullmatch(r'"?sep=(.)"?', header.strip(), re.IGNORECASE):  # Excel's own line
+    if told := re.fullmatch(r'"?sep=(.)"?', header.strip(" "), re.IGNORECASE):  # Excel's own line
         separator = told[1]
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
@@ -226,28 +237,37 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store) -> list[Row]:
         ]
     except csv.Error as error:
         raise StageError(f"data.labels: {labels}, line {table.line_num}: {error}") from None
-    return _one_row_a_path(rows)
+    return _without_repeats(rows, one_label_a_path)
 
 
-def _one_row_a_path(rows: list[tuple[int, Row]]) -> list[Row]:
-    """Of rows with one path and label the first stays; where the labels differ, none does."""
+def _without_repeats(rows: list[tuple[int, Row]], one_label_a_path: bool) -> list[Row]:
+    """Of rows that say the same of a path the first stays; where its labels differ, none does.
+
+    Rows of other listings or subsets say more: what belongs together follows from all of them.
+    """
     lines: dict[str, list[int]] = {}
     named: dict[str, set[str]] = {}
+    first: dict[tuple[str, ...], int] = {}
     for line, row in rows:
         if not row.fault:
             lines.setdefault(row.path, []).append(line)
             named.setdefault(row.path, set()).add(row.label)
+            first.setdefault(_said(row), line)
     checked = []
     for line, row in rows:
-        if not row.fault and len(named[row.path]) > 1:
+        if not row.fault and one_label_a_path and len(named[row.path]) > 1:
             where = ", ".join(map(str, lines[row.path][:9]))
             detail = f"lines {where} call it {' and '.join(sorted(named[row.path]))}"[:400]
             row = replace(row, fault=("label-conflict", detail))
-        elif not row.fault and line != lines[row.path][0]:
-            detail = f"line {line}: its path stands in line {lines[row.path][0]} already"
+        elif not row.fault and line != first[_said(row)]:
+            detail = f"line {line}: its path stands in line {first[_said(row)]} already"
             row = replace(row, fault=("duplicate-row", detail))
         checked.append(row)
     return checked
+
+
+def _said(row: Row) -> tuple[str, ...]:
+    return row.path, row.label, row.listing, row.subset
 
 
 def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
@@ -284,7 +304,8 @@ def _row(
     )
 
     def bad(reason: str, detail: str) -> Row:
-        return Row(path=path, label=label, fault=(reason, f"line {line}: {detail}"))
+        fault = reason, f"line {line}: {detail}"
+        return Row(path=path, label=label, make=make, listing=listing, fault=fault)
 
     if len(values) != len(names):
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
@@ -310,6 +331,8 @@ def _row(
         in_reach = all(abs(side) < MAX_COORDINATE for side in (x1, y1, x2, y2))  # so no NaN either
         if not (in_reach and x1 < x2 and y1 < y2):
             return bad("bad-box", f"expected pixels with x1 < x2 and y1 < y2, found {corners}")
+        if max(x2, y2) <= 1:
+            return bad("bad-box", f"expected pixels, found shares of the photo: {corners}")
         box = (math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2))
     return Row(
         path=path,

@@ -324,3 +324,21 @@ def test_a_listing_with_two_labels_is_two_claims(tmp_path: Path):
         ("c.png", "One"),
         ("b.png", "Two"),
     ]
+
+
+def test_a_photo_of_two_listings_speaks_for_both(tmp_path: Path):
+    put(tmp_path, a_png=0, b_png=1)
+    table = tmp_path / "labels.csv"
+    header = "path,label,listing,x1,y1,x2,y2"
+    rows = ["a.png,One,L,,,,", "a.png,Two,M,,,,", "a.png,One,L,,,,", "b.png,Two\u00a0B,M,9,9,1,1"]
+    table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    seen = [
+        (item.path, item.listing, item.make, item.fault and item.fault.reason)
+        for item in read_table(tmp_path, table)
+    ]
+    assert sorted(seen, key=str) == [
+        ("a.png", "L", "One", "duplicate-row"),
+        ("a.png", "L", "One", None),
+        ("a.png", "M", "Two", None),
+        ("b.png", "M", "Two", "bad-box"),
+    ]

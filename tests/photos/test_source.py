@@ -121,6 +121,7 @@ def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
         ("a.jpg,Audi,,1,2,1,40", "bad-box"),
         ("a.jpg,Audi,,nan,2,3,40", "bad-box"),
         ("a.jpg,Audi,,1,2,inf,40", "bad-box"),
+        ("a.jpg,Audi,,0.12,0.2,0.91,1.0", "bad-box"),
     ],
 )
 def test_a_faulty_row_is_kept_with_its_reason(line: str, reason: str, tmp_path: Path) -> None:
@@ -288,3 +289,17 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     for labels in (tmp_path / "labels.csv", tmp_path):
         with pytest.raises(StageError, match=f"cannot read {labels}: Permission denied"):
             read_rows(photos=tmp_path, labels=labels)
+
+
+def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
+    text = "path,label,listing\na.jpg,Audi,L1\na.jpg,Audi,L2\na.jpg,Audi,L1\n"
+    assert [(row.listing, row.fault and row.fault[0]) for row in read(tmp_path, text)] == [
+        ("L1", None),
+        ("L2", None),
+        ("L1", "duplicate-row"),
+    ]
+
+
+def test_a_tab_that_excel_announces_separates(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "sep=\t\npath\tlabel\na.jpg\tAudi\n")
+    assert (row.path, row.label) == ("a.jpg", "Audi")
