@@ -38,14 +38,18 @@ class Section(BaseModel):
         return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
 
-def _number(value: Any) -> Any:
-    # YAML 1.1 as PyYAML reads it takes 1e-4 (no dot) for a string; DVC takes it for a number.
+def to_number(value: Any) -> Any:
+    """The number that a text such as ``1e-4`` stands for; other values as they are.
+
+    YAML 1.1, as PyYAML reads it, takes it for a text, having no dot; DVC takes it for a number,
+    and writes ``1e-05`` so into ``dvc.lock``.
+    """
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value
 
 
-Float = Annotated[float, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(to_number)]
 """A float that may be written ``1e-4``."""
 
 SectionType = TypeVar("SectionType", bound=Section)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import pr_report
-from review import figures, markdown
+from review import figures, history, markdown
 from review.history import snapshot
 from tiny_history import History, predictions
 from tiny_project import refusal
@@ -317,3 +317,26 @@ def test_photos_outside_of_the_repository_are_none_of_its_files():
     commit = snapshot("main")
     for path in ("/mnt/photos", "../photos/1.jpg"):
         assert commit.read(path) is None
+
+
+def test_files_that_git_ignores_are_no_plots(branches: History):
+    branches.write("metrics/sheets/mistakes.png", "a picture")
+    assert "metrics/sheets/mistakes.png" in report()
+    branches.write(".gitignore", "/metrics/sheets\n")
+    assert "metrics/sheets" not in report()
+
+
+def test_small_numbers_are_those_of_the_lock_however_they_are_written(branches: History):
+    branches.outcome(rows=BRANCH, params={"lr": 1.0}, top1=0.9)
+    for written in ("0.00001", "1e-5", "1.0e-05"):
+        branches.write("params.yaml", f"split:\n  seed: 0\ntrain:\n  lr: {written}\n")
+        branches.repro()
+        assert "1e-05" in (branches.root / "dvc.lock").read_text()
+        assert "WARNING" not in report()
+
+
+def test_an_input_too_large_for_git_is_left_to_dvc(branches: History, monkeypatch):
+    branches.write("outcome/metrics/split.json", " " * 20_000)
+    assert "WARNING" in report()
+    monkeypatch.setattr(history, "LARGEST", 10_000)
+    assert "WARNING" not in report()

@@ -39,13 +39,17 @@ class Snapshot:
         return Path(path).read_bytes() if blob is None else git("cat-file", "blob", blob)
 
     def paths(self, folder: str) -> list[str]:
-        """The paths of all regular files below a folder, sorted."""
+        """The paths of all regular files below a folder that Git does not ignore, sorted."""
+        # Git's own listings, so names come as they are, with -z.
         if self.commit is None:
-            found = (file for file in Path(folder).rglob("*") if _regular(file))
-            return sorted(file.as_posix() for file in found)
-        # Not an out of a stage but Git's own listing, so names come as they are, with -z.
-        listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
-        return sorted(filter(None, listing.decode(errors="surrogateescape").split("\0")))
+            which = ("--cached", "--others", "--exclude-standard")  # what `git add` would take
+            listing = git("ls-files", "-z", *which, "--", f"{folder}/")
+        else:
+            listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
+        found = {path for path in listing.decode(errors="surrogateescape").split("\0") if path}
+        if self.commit is None:
+            found = {path for path in found if _regular(Path(path))}
+        return sorted(found)
 
     def _find(self, path: str) -> tuple[int, str | None] | None:
         """Size of a regular file, and its object in Git unless it is the workspace's."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import yaml
 
+from params import to_number
 from review.history import Snapshot
 from stage import StageError
 
@@ -112,7 +113,10 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
 
     def digest(path: str) -> str | None:
         if path not in digests:
-            data = version.read(path)
+            try:
+                data = version.read(path)
+            except StageError:  # too large for Git, so `dvc status` has to tell
+                data = None
             digests[path] = (
                 None if data is None else hashlib.md5(data, usedforsecurity=False).hexdigest()
             )
@@ -162,12 +166,7 @@ def _stale(
 
 
 def _same(found: object, locked: object) -> bool:
-    if isinstance(found, str) and isinstance(locked, float):
-        try:  # PyYAML takes 1e-4 for text, DVC for a number.
-            return float(found) == locked
-        except ValueError:
-            return False
-    return found == locked
+    return to_number(found) == to_number(locked)
 
 
 def _differences(old: dict, new: dict) -> list[str]:
