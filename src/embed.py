@@ -55,7 +55,7 @@ def main() -> None:
         compute=None,  # the network uses every core by itself
     )
     with new_file(NOTE) as file:
-        file.write_text(json.dumps({"backbone": model.backbone, "weights": model.weights}) + "\n")
+        file.write_text(json.dumps(model.origin()) + "\n")
     if model.weights == "none":
         print("embed: no pretrained weights, so no features to keep")
 
@@ -74,13 +74,12 @@ def plan() -> list[Shard]:
 
 def describe(model: ModelParams) -> str:
     """The fingerprint of the network; another kind of processor gives other last digits."""
-    weights = Path(model.weights)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     return fingerprint(
         Path(__file__),
         libraries=("keras", "numpy", *BACKEND.get(backend, ())),
         model=model.model_dump(),
-        weights=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "",
+        weights=model.origin()["sha256"],
         backend=backend,
         processor=cv2.getCPUFeaturesLine(),
         accelerators=accelerators(),

@@ -4,6 +4,7 @@ Fits the head on cached features when the backbone is pretrained, then the whole
 run goes on from its last whole epoch, which .checkpoints/ keeps.
 """
 
+import json
 from pathlib import Path
 
 import params
@@ -17,6 +18,7 @@ PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
 FEATURES = (Path("data/features/train"), Path("data/features/augmented"))
 VAL = Path("data/processed/val")
 VAL_FEATURES = Path("data/features/val")
+FEATURES_NOTE = Path("data/features/features.json")
 LABELS = Path("data/split/labels.json")
 INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
@@ -29,6 +31,7 @@ def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_parts(model.weights, train)
+    check_features(model)
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, files_below, fingerprint
@@ -56,7 +59,8 @@ def main() -> None:
     photos = ShardFeed(PHOTOS, **batches, workers=model.threads)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
-    shared = across_devices({photos.batch_rows, train.batch_size}, accumulate=train.accumulate)
+    sizes = {photos.batch_rows, train.batch_size}
+    shared = across_devices(sizes, accumulate=train.accumulate, xla=train.xla)
     with shared, Curves(CURVES, written=host == 0) as curves:
         network = build_network(
             model,
@@ -105,6 +109,22 @@ def check_parts(weights: str, train: TrainParams) -> None:
         raise StageError(
             "params.yaml: train.batchnorm is frozen while model.weights is none: new residual "
             "blocks start switched off and would stay so; set pretrained weights or train"
+        )
+
+
+def check_features(model: ModelParams) -> None:
+    """Refuses features of another backbone, which a run without ``embed`` would meet."""
+    wanted = model.origin()
+    if not wanted["sha256"] and model.weights != "imagenet":
+        return  # none, or a file that is missing, which is told where it is loaded
+    try:
+        found = json.loads(FEATURES_NOTE.read_text())
+    except (OSError, ValueError):
+        found = None
+    if found != wanted:
+        raise StageError(
+            f"{FEATURES_NOTE.parent} is not what model.backbone {model.backbone} sees with "
+            f"model.weights {model.weights}; run dvc repro embed"
         )
 
 

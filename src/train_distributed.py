@@ -2,8 +2,9 @@
 
     python src/train_distributed.py --processes 2
 
-Each process works on its part of every batch, with JAX. On real hosts, start src/train.py on each
-with the variables that ``model/devices.py`` reads; docs/training.md shows how.
+Each process works on its part of every batch, with JAX, on CPUs: of one host's GPUs each process
+would take all, unless ``JAX_PLATFORMS`` and what else it needs say otherwise. On real hosts, start
+src/train.py on each with the variables that ``model/devices.py`` reads; docs/training.md shows how.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> None:
     started = [
         subprocess.Popen(  # noqa: S603  # our own script
             [sys.executable, SCRIPT],
-            env={**os.environ, **common, "JAX_PROCESS_ID": str(number)},
+            env={"JAX_PLATFORMS": "cpu", **os.environ, **common, "JAX_PROCESS_ID": str(number)},
         )
         for number in range(count)
     ]

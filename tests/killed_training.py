@@ -115,12 +115,13 @@ def main() -> None:
         (top / name).mkdir()
         os.chdir(top / name)
         write_shards()
-        set_params(model={"weights": str(WEIGHTS)}, train=RECIPE)
         if name == "undisturbed":
             in_child(prepare)
         else:
             WEIGHTS.parent.mkdir(parents=True)
             WEIGHTS.write_bytes((top / "undisturbed" / WEIGHTS).read_bytes())
+        set_params(model={"weights": str(WEIGHTS)}, train=RECIPE)
+        if name == "killed":
             for way, arrange in WAYS_TO_DIE.items():
                 print(f"KILLED {way}")
                 in_child(lambda arrange=arrange: (arrange(), train.main()), killed=True)

@@ -106,8 +106,8 @@ def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tm
     root = prepared(tmp_path / "two")
     variables = hosts(2)
     with (
-        training(root, backend="jax", **variables, JAX_PROCESS_ID="0") as first,
-        training(root, backend="jax", **variables, JAX_PROCESS_ID="1") as second,
+        training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="0") as first,
+        training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="1") as second,
     ):
         assert "network 1/1" in ended_well(first)
         assert "network 1/1" not in ended_well(second)  # one process reports
@@ -191,4 +191,7 @@ def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
     words = "TensorFlow cannot accumulate over several GPUs"
     with pytest.raises(StageError, match=words), across_devices({32}, accumulate=2):
+        pass
+    words = "TensorFlow compiles no step on a GPU"
+    with pytest.raises(StageError, match=words), across_devices({32}, xla=True):
         pass

@@ -297,3 +297,18 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
 def test_weights_that_went_missing_are_one_line():
     set_params(model={"weights": "models/pretrained/gone.keras"})
     assert "model.weights: no file" in refusal(train.main)
+
+
+@pytest.mark.usefixtures("shards")
+def test_features_of_other_weights_are_refused():
+    weights = Path("models/pretrained/own.keras")
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"of yesterday")
+    set_params(model={"weights": str(weights)})
+    weights.write_bytes(b"of today")
+    assert (
+        f"data/features is not what model.backbone resnet18 sees with model.weights {weights}"
+        in (refusal(train.main))
+    )
+    train.FEATURES_NOTE.unlink()
+    assert "run dvc repro embed" in refusal(train.main)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from model.section import ModelParams
 from photos.manifest import Label, write_labels
 from photos.shards import Sample, shard_file, write_shard
+from train import FEATURES_NOTE
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("Audi One", "Audi Two", "Seat Three")
@@ -32,6 +34,9 @@ def set_params(*, model: dict | None = None, train: dict | None = None) -> None:
         "train": shipped("train") | QUICK | (train or {}),
     }
     Path("params.yaml").write_text(yaml.safe_dump(sections))
+    if (origin := ModelParams(**sections["model"]).origin())["sha256"]:  # as embed notes it
+        FEATURES_NOTE.parent.mkdir(parents=True, exist_ok=True)
+        FEATURES_NOTE.write_text(json.dumps(origin))
 
 
 def write_shards(root: Path = Path(), *, train: int = 20, val: int = 6, width: int = 64) -> None:

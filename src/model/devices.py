@@ -80,15 +80,18 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
 
 
 @contextlib.contextmanager
-def across_devices(rows: Collection[int] = (), *, accumulate: int = 1) -> Iterator[None]:
+def across_devices(
+    rows: Collection[int] = (), *, accumulate: int = 1, xla: bool = False
+) -> Iterator[None]:
     """A scope in which networks are copied to every GPU (of every host) and batches are shared.
 
     Args:
         rows: of the batches that will be met, over all processes.
         accumulate: how many of them make a step.
+        xla: whether steps are to be compiled.
 
     Raises:
-        StageError: a batch cannot be shared equally, or TensorFlow cannot accumulate over GPUs.
+        StageError: a batch cannot be shared equally, or TensorFlow cannot do on GPUs what is asked.
 
     """
     backend = keras.backend.backend()
@@ -114,7 +117,14 @@ def across_devices(rows: Collection[int] = (), *, accumulate: int = 1) -> Iterat
     if backend == "tensorflow":
         import tensorflow
 
-        if len(tensorflow.config.list_physical_devices("GPU")) > 1:
+        gpus = tensorflow.config.list_physical_devices("GPU")
+        if gpus and xla:  # Keras would leave it out with a warning
+            raise StageError(
+                "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it "
+                "sums in one order, so that bytes repeat; set false, or KERAS_BACKEND=jax, which "
+                "always compiles"
+            )
+        if len(gpus) > 1:
             if accumulate > 1:
                 raise StageError(
                     f"params.yaml: train.accumulate: {accumulate}, but TensorFlow cannot "

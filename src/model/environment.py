@@ -31,8 +31,7 @@ def best_precision() -> str:
     backend = keras.backend.backend()
     capabilities = _bfloat16(backend)
     if not capabilities and backend == "tensorflow":
-        limited = {"TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"} & os.environ.keys()
-        capabilities = ["amx_bf16" in _processor()[1] and not limited]
+        capabilities = ["amx_bf16" in _processor()[1] and _may_use_amx()]
     return "mixed_bfloat16" if capabilities and all(capabilities) else "float32"
 
 
@@ -123,6 +122,14 @@ def _accelerators(backend: str) -> list[str]:
     gpus = tensorflow.config.list_physical_devices("GPU")
     details = tensorflow.config.experimental.get_device_details
     return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
+
+
+def _may_use_amx() -> bool:
+    """Whether no variable keeps TensorFlow from it."""
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
+        return False
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return most in ("", "ALL", "DEFAULT") or "AMX" in most
 
 
 def _bfloat16(backend: str) -> list[bool]:

@@ -11,6 +11,11 @@ import zlib
 from collections.abc import Iterator
 from types import ModuleType
 
+from stage import StageError
+
+BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
+"""Keras's backends that are known here, and what has to be installed for them."""
+
 UNREADABLE = (
     OSError,
     ValueError,
@@ -33,12 +38,26 @@ def start(*, threads: int, seed: int = 0) -> None:
 
     The backend is ``KERAS_BACKEND`` (default ``tensorflow``). ``threads`` is fixed because another
     number of threads sums in another order and so gives other bits.
+
+    Raises:
+        StageError: the backend is unknown or not installed.
+
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend not in BACKENDS:
+        raise StageError(f"KERAS_BACKEND is {backend}; expected {', '.join(BACKENDS)}")
     for variable in THREADS:
         os.environ[variable] = str(threads)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX: memory as it is needed
-    keras = import_quietly("keras")
+    try:
+        keras = import_quietly("keras")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != backend:
+            raise
+        raise StageError(
+            f"KERAS_BACKEND is {backend}, which is not installed here; install "
+            f"{BACKENDS[backend]}, or set another of {', '.join(BACKENDS)}"
+        ) from None
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow()
     elif keras.backend.backend() == "torch":

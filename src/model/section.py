@@ -1,6 +1,7 @@
 """Section ``model``: which network, from which weights, on how many threads."""
 
-from pathlib import PurePosixPath
+import hashlib
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -33,3 +34,9 @@ class ModelParams(Section):
                     f"{WEIGHTS_FOLDER}/ (where DVC watches it), found {self.weights!r}"
                 )
         return self
+
+    def origin(self) -> dict[str, str]:
+        """What features are made by: backbone, weights, and the sha256 of a file of one's own."""
+        file = Path(self.weights)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        return {"backbone": self.backbone, "weights": self.weights, "sha256": digest}

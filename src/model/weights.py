@@ -28,8 +28,8 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
     Args:
         weights: ``none`` leaves it as it is; ``imagenet`` downloads Keras's file once into
             Keras's own folder and checks its checksum; anything else is a file: a ``.keras``
-            model trained here, a ``.weights.h5`` of this backbone, or an ``.h5`` in the layout
-            of ``keras.applications``.
+            model trained here or of ``keras.applications``, a ``.weights.h5`` of this backbone,
+            or an ``.h5`` of ``keras.applications``.
 
     Raises:
         StageError: the file cannot be had, fails its checksum, or fits another network.
@@ -42,7 +42,9 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
         raise StageError(f"model.weights: no file {file}; put it there, or set none or imagenet")
     try:
         if file.suffix == ".keras":
-            _copy_by_name(keras.models.load_model(file, compile=False, safe_mode=True), backbone)
+            source = keras.models.load_model(file, compile=False, safe_mode=True)
+            ours = any(layer.name == "normalise" for layer in source.layers)
+            (_copy_by_name if ours else _copy_applications)(source, backbone)
         elif _has_applications_layout(file):
             _load_applications(file, backbone)
         else:
@@ -79,15 +81,11 @@ def download(name: str) -> Path:
 
 def _has_applications_layout(file: Path) -> bool:
     with h5py.File(file) as content:
-        return "layer_names" in content.attrs
+        return "layer_names" in content.attrs or "model_weights" in content  # of a whole model
 
 
 def _load_applications(file: Path, backbone: keras.Model) -> None:
-    """Loads a ``keras.applications`` file, made for blue-green-red input with means taken off.
-
-    Ours takes red-green-blue divided by the standard deviation as well: turning round and scaling
-    the kernels of the first convolution makes the two networks equal.
-    """
+    """Loads weights from an ``.h5`` of a ``keras.applications`` network."""
     makers = {
         "resnet50": keras.applications.ResNet50,
         "resnet101": keras.applications.ResNet101,
@@ -98,7 +96,16 @@ def _load_applications(file: Path, backbone: keras.Model) -> None:
     shape = backbone.input_shape[1:]
     theirs = makers[backbone.name](include_top=False, weights=None, input_shape=shape)
     theirs.load_weights(file)
-    _copy_by_name(theirs, backbone)
+    _copy_applications(theirs, backbone)
+
+
+def _copy_applications(source: keras.Model, backbone: keras.Model) -> None:
+    """Copies from ``keras.applications``, made for blue-green-red input with means taken off.
+
+    Ours takes red-green-blue divided by the standard deviation as well: turning round and scaling
+    the kernels of the first convolution makes the two networks equal.
+    """
+    _copy_by_name(source, backbone)
     first = backbone.get_layer("conv1_conv")
     kernel, bias = first.get_weights()
     deviation = np.sqrt(np.float32(VARIANCE))

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from model.backbone import build_backbone, build_classifier
+from model.backbone import BLOCKS, build_backbone, build_classifier
 from model.bundle import load_bundle, save_bundle
 from model.views import freeze
 from photos.manifest import Label, write_labels
@@ -27,7 +27,9 @@ LABELS = [Label("Audi One", "Audi"), Label("Škoda Two", "Škoda")]
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    return build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0.1)
+    with pytest.MonkeyPatch.context() as small:
+        small.setitem(BLOCKS, "resnet18", (1, 0, 0, 0))
+        return build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0.1)
 
 
 @pytest.fixture
@@ -115,13 +117,16 @@ def test_another_network_than_the_one_that_was_saved_is_refused(vehicle: Path):
         load_bundle(vehicle)
 
 
-def test_a_bundle_shows_no_trace_of_how_it_was_trained(preparation: Path, tmp_path: Path):
+def test_a_bundle_shows_no_trace_of_how_it_was_trained(
+    preparation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(BLOCKS, "resnet18", (1, 1, 0, 0))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         trained = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=2, dropout=0)
     finally:
         keras.config.set_dtype_policy("float32")
-    freeze(trained, finetune_from="conv5", batchnorm="frozen")
+    freeze(trained, finetune_from="conv3", batchnorm="frozen")
     assert trained.get_layer("conv1_conv").compute_dtype == "bfloat16"
     assert trained.get_layer("normalise").compute_dtype == "float32"
     save_bundle(tmp_path / "vehicle", trained, labels=LABELS, preparation=preparation)

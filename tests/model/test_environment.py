@@ -31,11 +31,21 @@ def test_of_processors_only_amx_makes_bfloat16_fast(monkeypatch: pytest.MonkeyPa
     assert best_precision() == "float32"
 
 
-@pytest.mark.parametrize("variable", ["TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"])
-def test_a_limited_library_may_not_use_amx(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("TF_ENABLE_ONEDNN_OPTS", "0", "float32"),
+        ("TF_ENABLE_ONEDNN_OPTS", "1", "mixed_bfloat16"),
+        ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", "float32"),
+        ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX", "mixed_bfloat16"),
+    ],
+)
+def test_a_limited_library_may_not_use_amx(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
     processor(monkeypatch, "amx_bf16")
-    monkeypatch.setenv(variable, "0")
-    assert best_precision() == "float32"
+    monkeypatch.setenv(variable, value)
+    assert best_precision() == expected
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import kagglehub
 import keras
-import keras_cv
 import numpy as np
 import pytest
 import requests
@@ -32,6 +31,8 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The coarsest level (cells of 32 pixels) sees a car around each cell's middle, 32 pixels every
     way; the next one (cells of 16 pixels) sees cats, just as far; the finest sees nothing.
     """
+    import keras_cv  # takes seconds, which a worker without these tests shall not spend
+
     folder = tmp_path_factory.mktemp("preset")
     backbone = keras_cv.models.YOLOV8Backbone(
         stackwise_channels=[4] * 4, stackwise_depth=[1] * 4, include_rescaling=True

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model import runtime
+from stage import StageError
 
 
 def test_what_is_imported_on_the_side_is_left_out_and_stays_to_be_had(
@@ -33,3 +34,20 @@ def test_the_backend_itself_is_not_left_out(
     monkeypatch.setattr(runtime, "ASIDE", {"some_backend"})
     monkeypatch.setenv("KERAS_BACKEND", "some_backend")
     assert runtime.import_quietly("some_backend")
+
+
+def test_an_unknown_or_absent_backend_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "pytorch")
+    with pytest.raises(StageError, match="is pytorch; expected tensorflow, jax, torch"):
+        runtime.start(threads=1)
+
+    def absent(_: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setattr(runtime, "import_quietly", absent)
+    with pytest.raises(StageError, match="torch, which is not installed here; install PyTorch"):
+        runtime.start(threads=1)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(ModuleNotFoundError):  # another package is missing: nothing to do with it
+        runtime.start(threads=1)
