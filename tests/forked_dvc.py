@@ -5,6 +5,7 @@ the same, with the folder, the environment and the files for its output that the
 what it starts (stages, Git) starts as always.
 """
 
+import gc
 import multiprocessing
 import os
 import random
@@ -17,7 +18,31 @@ LONGEST = 600
 """Seconds that a command may take."""
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["dvc.cli.parser", "dvc.repo.experiments.executor.local"])
+FORKED.set_forkserver_preload(
+    [
+        "dvc.cli.parser",
+        "dvc.repo.experiments.executor.local",
+        # What nearly all commands import once they run:
+        "networkx",
+        "ruamel.yaml",
+        "dvc.analytics",
+        "dvc.cachemgr",
+        "dvc.data_cloud",
+        "dvc.repo.artifacts",
+        "dvc.repo.datasets",
+        "dvc.repo.graph",
+        "dvc.repo.index",
+        "dvc.repo.metrics",
+        "dvc.repo.open_repo",
+        "dvc.repo.params",
+        "dvc.repo.plots",
+        "dvc.repo.stage",
+        "dvc_data.hashfile.cache",
+        "dulwich.porcelain",
+        "dulwich.repo",
+        "pygit2",
+    ]
+)
 
 
 def run_dvc(
@@ -40,6 +65,7 @@ def run_dvc(
 
 def _run(arguments: tuple[str, ...], cwd: Path, env: dict[str, str], outputs: list[Path]) -> None:
     """Makes this process a command of DVC."""
+    gc.freeze()  # what was loaded before the fork is no garbage: leave its pages shared
     for descriptor, output in enumerate(outputs, 1):
         with output.open("wb") as file:
             os.dup2(file.fileno(), descriptor)

@@ -1,6 +1,7 @@
 """The three uses, for real: dvc repro, dvc exp run, dvc metrics diff, on a dozen tiny photos."""
 
 import json
+import shutil
 
 import pytest
 
@@ -15,27 +16,9 @@ ALL = ["split", "preprocess", "augment", "embed", "train", "evaluate", "explain"
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone whose graph has run once and was committed."""
     clone = Clone(tmp_path_factory.mktemp("uses"))
+    clone.shrink_networks()
     assert clone.repro() == ALL
     clone.commit("first model")
-    return clone
-
-
-@pytest.fixture(scope="module")
-def on_features(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """That model's network frozen, and a head on its kept features: what runs is soon over."""
-    clone = reproduced.copy_to(tmp_path_factory.mktemp("features") / "copy")
-    (clone.root / "models/vehicle/model.keras").rename(
-        clone.root / "models/pretrained/before.keras"
-    )
-    clone.set(
-        model={"weights": "models/pretrained/before.keras"},
-        train={"head_epochs": 2, "finetune_epochs": 0},
-    )
-    ran = clone.dvc("repro").stdout
-    assert stages_run(ran) == ["embed", "train", "evaluate", "explain"]
-    assert "head 2/2" in ran
-    assert "network 1" not in ran
-    clone.commit("a head alone")
     return clone
 
 
@@ -44,7 +27,8 @@ def clone(reproduced: Clone, tmp_path) -> Clone:
     return reproduced.copy_to(tmp_path / "copy")
 
 
-def test_a_reproduced_graph_leaves_a_model_and_its_figures(clone: Clone):
+def test_a_reproduced_graph_leaves_a_model_and_its_figures(reproduced: Clone):
+    clone = reproduced
     metrics = json.loads((clone.root / "metrics/evaluate.json").read_text())
     assert (
         metrics["test_photos"]
@@ -70,12 +54,15 @@ def test_a_forced_rebuild_changes_no_byte(clone: Clone):
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_an_experiment_reruns_what_its_param_touches_and_can_be_compared(
-    on_features: Clone, tmp_path
-):
-    clone = on_features.copy_to(tmp_path / "copy")
-    run = clone.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
-    assert stages_run(run.stdout) == ["train", "evaluate", "explain"]
+def test_an_experiment_trains_a_head_on_kept_features_and_can_be_compared(clone: Clone):
+    weights = "models/pretrained/before.keras"
+    shutil.copyfile(clone.root / "models/vehicle/model.keras", clone.root / weights)
+    changes = ("train.lr=0.01", "train.head_epochs=2", "train.finetune_epochs=0")
+    options = [word for change in changes for word in ("-S", change)]
+    run = clone.dvc("exp", "run", "--name", "slower", "-S", f"model.weights={weights}", *options)
+    assert stages_run(run.stdout) == ["embed", "train", "evaluate", "explain"]
+    assert "head 2/2" in run.stdout
+    assert "network 1" not in run.stdout
     table = clone.dvc("exp", "show", "--csv").stdout.splitlines()
     header = table[0].split(",")
     assert {"top1", "macro_f1", "train.lr"} <= {name.split(":")[-1] for name in header}

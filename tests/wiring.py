@@ -1,6 +1,7 @@
 """What ``dvc.yaml`` says of each stage, and what the stage's script really imports."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -26,10 +27,11 @@ def listed_modules(stage: dict) -> set[str]:
     return {dep for dep in stage["deps"] if dep.endswith(".py")}
 
 
-def imported_modules(script: Path) -> set[str]:
+@cache
+def imported_modules(script: Path) -> frozenset[str]:
     """The script and every file of ours that it imports, relative to the repository."""
     found = imported_files(script)
-    return {str(file.relative_to(ROOT)) for file in found if _holds_code(file)}
+    return frozenset(str(file.relative_to(ROOT)) for file in found if _holds_code(file))
 
 
 def _holds_code(file: Path) -> bool:
