@@ -37,11 +37,11 @@ WAYS = {
 
 def main() -> None:
     start(threads=2)
-    from model.bundle import load_bundle
+    from model.bundle import check_hash, load_bundle
 
     network, labels = load_bundle(BUNDLE)
     learnt = Preparation.load(BUNDLE)
-    calibration = read_calibration(Path("models/calibration.json"))
+    calibration = read_calibration(Path("models/calibration.json"), network=check_hash(BUNDLE))
     root = Path(params.load("data", DataParams).photos)
     manifest = read_manifest(Path("data/split/manifest.csv"))
     test = [photo for photo in manifest if photo.split == "test"]

@@ -29,11 +29,12 @@ from photos.manifest import Label  # noqa: E402
 from photos.shards import Sample, write_shard  # noqa: E402
 
 SIDE, CLASSES, SHARDS = 224, 196, 16
+USUAL = "resnet18"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--backbone", default=USUAL)
     parser.add_argument("--photos", type=int, default=1305)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -48,7 +49,7 @@ def main() -> None:
         os.chdir(ROOT)
     photos = len(images)
     record(
-        f"evaluate-{options.backbone}",
+        "evaluate" if options.backbone == USUAL else f"evaluate-{options.backbone}",
         ratios={"rate": speedup(seconds["ours"], seconds["theirs"], bar=0.9)},
         figures={
             "photos": photos,

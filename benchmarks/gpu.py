@@ -32,7 +32,6 @@ RECIPE = {
     "train.label_smoothing": 0.1,
     "train.sizes": [1.0],  # a smaller one first would be compiled as well
     "train.precision": "mixed_bfloat16",
-    "train.xla": True,
     "train.flip": 0.5,
     "train.crop": 0.15,
     "train.select": "last",
