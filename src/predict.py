@@ -39,7 +39,7 @@ def main() -> None:
     if table:
         if len(options.photos) != 1:
             raise StageError("--labels and --declared need one folder of photos, found several")
-        items = read_table(options.photos[0], table)
+        items = read_table(options.photos[0], table, claims=bool(options.declared))
     else:
         items = find_photos(options.photos)
     workers = options.workers or os.cpu_count() or 1

@@ -121,13 +121,19 @@ def test_long_lists_are_cut_short(project: Project, check) -> None:
     assert "... and 3 more; --all prints them" in text
 
 
+def test_an_empty_name_of_a_table_is_none(project: Project, check) -> None:
+    project.with_good_photos()
+    found, alone = check(""), check()
+    assert found[0] == alone[0] == FINE
+    assert found[1].splitlines()[1:] == alone[1].splitlines()[1:]  # the first tells the time
+
+
 def test_the_check_says_what_it_could_not_check(project: Project) -> None:
     project.with_good_photos()
     for arguments, words in [
         (["none"], "no folder none"),
         (["photos", "none.csv"], "no file none.csv"),
         (["labels.csv"], "no folder labels.csv"),
-        (["none", ""], "no folder none"),  # an unset variable
     ]:
         assert words in refusal(lambda given=arguments: check_photos.main(given))
 

@@ -110,19 +110,29 @@ def _walk(root: Path, *, below: str) -> Iterator[Item]:
         pending += [inside + name for name in sorted(folders, reverse=True)]
 
 
-def read_table(folder: Path, table: Path) -> list[Item]:
+def read_table(folder: Path, table: Path, *, claims: bool) -> list[Item]:
     """The photos that a label CSV names, with boxes, by listing, label and path.
+
+    A listing has each photo once; where its rows are ``claims``, once for each label.
 
     Raises:
         StageError: the folder or the CSV cannot be used.
 
     """
     try:
-        rows = read_rows(photos=folder, labels=table, one_label_a_path=False)
+        rows = read_rows(photos=folder, labels=table, repeats_are_faults=False)
     except StageError as error:
         text = str(error).replace("data.labels: ", "").replace("data.photos: ", "")
         raise StageError(text) from None
-    items = (_item(folder, row) for row in rows)
+    seen: set[tuple[str, ...]] = set()
+    items = []
+    for item in (_item(folder, row) for row in rows):
+        place = (item.listing, item.path, item.label if claims else "")
+        if item.fault is None and place in seen:
+            item = item._replace(fault=PhotoError("duplicate-row", "is in its listing already"))
+        elif item.fault is None:
+            seen.add(place)
+        items.append(item)
     return sorted(items, key=lambda item: (item.listing, item.label, item.path))
 
 

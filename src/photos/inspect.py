@@ -142,7 +142,15 @@ def resolve(
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
     usable = [item for item in inspected if not item.fault]
-    usable.sort(key=lambda item: (item.row.path, item.row.listing, item.row.subset))
+    # Of rows of one photo that with a box comes first: the first is the one that stays.
+    usable.sort(
+        key=lambda item: (
+            item.row.path,
+            item.row.box is None,
+            item.row.listing,
+            item.row.subset,
+        )
+    )
     pictures, groups = _Groups(), _Groups()
     first_of: dict[str, Inspected] = {}
     for item in usable:
@@ -194,7 +202,10 @@ def resolve(
     candidates: dict[str, Candidate] = {}
     for item, side in placed:
         if (first := candidates.get(item.photo_id)) is not None:
-            detail = f"same bytes as {first.row.path}"
+            if first.row.path == item.row.path:
+                detail = f"used once, in listing {first.row.listing}"
+            else:
+                detail = f"same bytes as {first.row.path}"
             rejected.append(Rejected(item.row.path, "duplicate", detail))
             continue
         group, picture = groups.find(key_of(item)), pictures.find(item.photo_id)

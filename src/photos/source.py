@@ -78,13 +78,13 @@ class Row:
 
 
 def read_rows(
-    *, photos: Path | Store, labels: Path | Store, one_label_a_path: bool = True
+    *, photos: Path | Store, labels: Path | Store, repeats_are_faults: bool = True
 ) -> list[Row]:
     """Reads every input row, faulty ones included.
 
     ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own. A path
-    may stand in several listings; under several labels all its rows are faulty, unless
-    ``one_label_a_path`` is false.
+    may stand in several listings. Under several labels all its rows are faulty, and so is a row
+    that says what another says, unless ``repeats_are_faults`` is false.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
@@ -92,19 +92,19 @@ def read_rows(
 
     """
     try:
-        return _read_rows(photos, labels, one_label_a_path)
+        return _read_rows(photos, labels, repeats_are_faults)
     except OSError as error:
         place = error.filename or labels
         raise StageError(f"cannot read {place}: {error.strerror or error}") from None
 
 
-def _read_rows(photos: Path | Store, labels: Path | Store, one_label_a_path: bool) -> list[Row]:
+def _read_rows(photos: Path | Store, labels: Path | Store, repeats_are_faults: bool) -> list[Row]:
     if not (photos.entries if isinstance(photos, Store) else photos.is_dir()):
         raise StageError(f"data.photos: no folder {photos}; expected a folder of photos")
     if isinstance(labels, Store):
         same = labels == photos
         rows = (
-            _rows_from_store(photos) if same else _rows_from_csv(photos, labels, one_label_a_path)
+            _rows_from_store(photos) if same else _rows_from_csv(photos, labels, repeats_are_faults)
         )
     elif labels.is_dir():
         if isinstance(photos, Store) or labels.resolve() != photos.resolve():
@@ -114,7 +114,7 @@ def _read_rows(photos: Path | Store, labels: Path | Store, one_label_a_path: boo
             )
         rows = _rows_from_folders(photos)
     elif labels.is_file():
-        rows = _rows_from_csv(photos, labels, one_label_a_path)
+        rows = _rows_from_csv(photos, labels, repeats_are_faults)
     else:
         raise StageError(f"data.labels: no file {labels}; expected a CSV file")
     if not rows:
@@ -218,7 +218,9 @@ def _read_text(labels: Path | Store) -> str:
     return text
 
 
-def _rows_from_csv(photos: Path | Store, labels: Path | Store, one_label_a_path: bool) -> list[Row]:
+def _rows_from_csv(
+    photos: Path | Store, labels: Path | Store, repeats_are_faults: bool
+) -> list[Row]:
     text = _read_text(labels)
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
@@ -237,37 +239,41 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, one_label_a_path:
         ]
     except csv.Error as error:
         raise StageError(f"data.labels: {labels}, line {table.line_num}: {error}") from None
-    return _without_repeats(rows, one_label_a_path)
+    return _without_repeats(rows) if repeats_are_faults else [row for _, row in rows]
 
 
-def _without_repeats(rows: list[tuple[int, Row]], one_label_a_path: bool) -> list[Row]:
+def _without_repeats(rows: list[tuple[int, Row]]) -> list[Row]:
     """Of rows that say the same of a path the first stays; where its labels differ, none does.
 
-    Rows of other listings or subsets say more: what belongs together follows from all of them.
+    A row of another listing or subset says more: what belongs together follows from all of them.
+    One that names no listing says nothing beside one that does.
     """
     lines: dict[str, list[int]] = {}
     named: dict[str, set[str]] = {}
     first: dict[tuple[str, ...], int] = {}
+    listed: dict[str, int] = {}
     for line, row in rows:
         if not row.fault:
             lines.setdefault(row.path, []).append(line)
             named.setdefault(row.path, set()).add(row.label)
-            first.setdefault(_said(row), line)
+            first.setdefault((row.path, row.listing, row.subset), line)
+            if row.listing:
+                listed.setdefault(row.path, line)
     checked = []
     for line, row in rows:
-        if not row.fault and one_label_a_path and len(named[row.path]) > 1:
+        if not row.fault and len(named[row.path]) > 1:
             where = ", ".join(map(str, lines[row.path][:9]))
             detail = f"lines {where} call it {' and '.join(sorted(named[row.path]))}"[:400]
             row = replace(row, fault=("label-conflict", detail))
-        elif not row.fault and line != first[_said(row)]:
-            detail = f"line {line}: its path stands in line {first[_said(row)]} already"
-            row = replace(row, fault=("duplicate-row", detail))
+        elif not row.fault:
+            same = first[row.path, row.listing, row.subset]
+            if not row.listing:
+                same = listed.get(row.path, same)
+            if same != line:
+                detail = f"line {line}: its path stands in line {same} already"
+                row = replace(row, fault=("duplicate-row", detail))
         checked.append(row)
     return checked
-
-
-def _said(row: Row) -> tuple[str, ...]:
-    return row.path, row.label, row.listing, row.subset
 
 
 def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:

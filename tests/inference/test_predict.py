@@ -319,7 +319,7 @@ def test_a_listing_with_two_labels_is_two_claims(tmp_path: Path):
     put(tmp_path, a_png=0, b_png=1, c_png=0)
     table = tmp_path / "labels.csv"
     table.write_text("path,label,listing\na.png,One,L\nb.png,Two,L\nc.png,One,L\n")
-    assert [(item.path, item.label) for item in read_table(tmp_path, table)] == [
+    assert [(item.path, item.label) for item in read_table(tmp_path, table, claims=True)] == [
         ("a.png", "One"),
         ("c.png", "One"),
         ("b.png", "Two"),
@@ -334,7 +334,7 @@ def test_a_photo_of_two_listings_speaks_for_both(tmp_path: Path):
     table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     seen = [
         (item.path, item.listing, item.make, item.fault and item.fault.reason)
-        for item in read_table(tmp_path, table)
+        for item in read_table(tmp_path, table, claims=True)
     ]
     assert sorted(seen, key=str) == [
         ("a.png", "L", "One", "duplicate-row"),
@@ -342,3 +342,16 @@ def test_a_photo_of_two_listings_speaks_for_both(tmp_path: Path):
         ("a.png", "M", "Two", None),
         ("b.png", "M", "Two", "bad-box"),
     ]
+
+
+@pytest.mark.parametrize(("claims", "times"), [(True, 2), (False, 1)])
+def test_a_listing_has_a_photo_once_or_once_for_each_claim(
+    tmp_path: Path, claims: bool, times: int
+):
+    put(tmp_path, a_png=0)
+    table = tmp_path / "labels.csv"
+    rows = ["a.png,One,L,train", "a.png,Two,L,", "a.png,One,L,test"]
+    table.write_text("\n".join(["path,label,listing,subset", *rows]) + "\n")
+    items = read_table(tmp_path, table, claims=claims)
+    assert sum(item.fault is None for item in items) == times
+    assert len(items) == 3

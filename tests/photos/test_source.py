@@ -292,11 +292,12 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
-    text = "path,label,listing\na.jpg,Audi,L1\na.jpg,Audi,L2\na.jpg,Audi,L1\n"
-    assert [(row.listing, row.fault and row.fault[0]) for row in read(tmp_path, text)] == [
+    text = "path,label,listing\na.jpg,Audi,\na.jpg,Audi,L1\na.jpg,Audi,L2\na.jpg,Audi,L1\n"
+    assert [(row.listing, row.fault and row.fault[1]) for row in read(tmp_path, text)] == [
+        ("", "line 2: its path stands in line 3 already"),
         ("L1", None),
         ("L2", None),
-        ("L1", "duplicate-row"),
+        ("L1", "line 5: its path stands in line 3 already"),
     ]
 
 
