@@ -18,7 +18,7 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import start
+from model.runtime import chosen_backend, start
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.shards import list_shards, new_file, read_samples, read_shard
@@ -74,7 +74,7 @@ def plan() -> list[Shard]:
 
 def describe(model: ModelParams) -> str:
     """The fingerprint of the network; another kind of processor gives other last digits."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = chosen_backend()
     return fingerprint(
         Path(__file__),
         libraries=("keras", "numpy", *BACKEND.get(backend, ())),

@@ -31,7 +31,8 @@ def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_parts(model.weights, train)
-    check_features(model)
+    if train.head_epochs:
+        check_features(model)
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, files_below, fingerprint

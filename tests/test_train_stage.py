@@ -304,7 +304,7 @@ def test_features_of_other_weights_are_refused():
     weights = Path("models/pretrained/own.keras")
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"of yesterday")
-    set_params(model={"weights": str(weights)})
+    set_params(model={"weights": str(weights)}, train={"head_epochs": 1})
     weights.write_bytes(b"of today")
     assert (
         f"data/features is not what model.backbone resnet18 sees with model.weights {weights}"

@@ -79,6 +79,25 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
         )
 
 
+def refuse_xla_on_gpus() -> None:
+    """Keras leaves XLA out, with a warning, where TensorFlow sums in one order, as it does on GPUs.
+
+    Raises:
+        StageError: TensorFlow is to compute on a GPU.
+
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow
+
+    if tensorflow.config.list_physical_devices("GPU"):
+        raise StageError(
+            "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it sums "
+            "in one order, so that bytes repeat; set false, or KERAS_BACKEND=jax, which always "
+            "compiles"
+        )
+
+
 @contextlib.contextmanager
 def across_devices(
     rows: Collection[int] = (), *, accumulate: int = 1, xla: bool = False
@@ -117,14 +136,9 @@ def across_devices(
     if backend == "tensorflow":
         import tensorflow
 
-        gpus = tensorflow.config.list_physical_devices("GPU")
-        if gpus and xla:  # Keras would leave it out with a warning
-            raise StageError(
-                "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it "
-                "sums in one order, so that bytes repeat; set false, or KERAS_BACKEND=jax, which "
-                "always compiles"
-            )
-        if len(gpus) > 1:
+        if xla:
+            refuse_xla_on_gpus()
+        if len(tensorflow.config.list_physical_devices("GPU")) > 1:
             if accumulate > 1:
                 raise StageError(
                     f"params.yaml: train.accumulate: {accumulate}, but TensorFlow cannot "

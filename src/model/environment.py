@@ -26,7 +26,7 @@ def best_precision() -> str:
 
     That is the first where all devices multiply matrices in bfloat16 by themselves: NVIDIA's GPUs
     of compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX. On others it
-    is slower than float32 (docs/training.md has figures).
+    is slower than float32. Which processor it is can be told on Linux alone.
     """
     backend = keras.backend.backend()
     capabilities = _bfloat16(backend)
@@ -145,6 +145,8 @@ def _bfloat16(backend: str) -> list[bool]:
     if backend == "torch":
         import torch
 
+        if torch.version.hip:  # AMD numbers its GPUs in another way
+            return [False]
         count = torch.cuda.device_count()
         return [torch.cuda.get_device_capability(number)[0] >= 8 for number in range(count)]
     import tensorflow

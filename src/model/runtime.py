@@ -43,7 +43,7 @@ def start(*, threads: int, seed: int = 0) -> None:
         StageError: the backend is unknown or not installed.
 
     """
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = chosen_backend()
     if backend not in BACKENDS:
         raise StageError(f"KERAS_BACKEND is {backend}; expected {', '.join(BACKENDS)}")
     for variable in THREADS:
@@ -63,6 +63,12 @@ def start(*, threads: int, seed: int = 0) -> None:
     elif keras.backend.backend() == "torch":
         import_quietly("torch").set_num_threads(threads)
     keras.utils.set_random_seed(seed)
+
+
+def chosen_backend() -> str:
+    """``KERAS_BACKEND``, which is set to ``tensorflow`` where it is not set or empty."""
+    os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return os.environ["KERAS_BACKEND"]
 
 
 THREADS = (
@@ -90,7 +96,7 @@ def import_quietly(name: str) -> ModuleType:
 
     Native code prints to standard error; an exception shows it after all.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    chosen_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet(), _hidden(ASIDE - {os.environ["KERAS_BACKEND"]}):
         return importlib.import_module(name)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from params import Section
+from stage import StageError
 
 WEIGHTS_FOLDER = "models/pretrained"
 """Where a weights file of one's own stands; ``dvc.yaml`` watches this folder."""
@@ -36,7 +37,15 @@ class ModelParams(Section):
         return self
 
     def origin(self) -> dict[str, str]:
-        """What features are made by: backbone, weights, and the sha256 of a file of one's own."""
+        """What features are made by: backbone, weights, and the sha256 of a file of one's own.
+
+        Raises:
+            StageError: the file cannot be read.
+
+        """
         file = Path(self.weights)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        try:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        except OSError as error:
+            raise StageError(f"model.weights: cannot read {file}: {error.strerror}") from None
         return {"backbone": self.backbone, "weights": self.weights, "sha256": digest}

@@ -29,7 +29,7 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
         weights: ``none`` leaves it as it is; ``imagenet`` downloads Keras's file once into
             Keras's own folder and checks its checksum; anything else is a file: a ``.keras``
             model trained here or of ``keras.applications``, a ``.weights.h5`` of this backbone,
-            or an ``.h5`` of ``keras.applications``.
+            or an ``.h5`` of ``keras.applications`` without its head.
 
     Raises:
         StageError: the file cannot be had, fails its checksum, or fits another network.
@@ -81,7 +81,9 @@ def download(name: str) -> Path:
 
 def _has_applications_layout(file: Path) -> bool:
     with h5py.File(file) as content:
-        return "layer_names" in content.attrs or "model_weights" in content  # of a whole model
+        layers = content.get("model_weights", content).attrs  # the first of a whole model
+        names = list(layers.get("layer_names", ()))  # as bytes or as text
+        return bool(names) and not {"normalise", b"normalise"} & set(names)
 
 
 def _load_applications(file: Path, backbone: keras.Model) -> None:

@@ -13,6 +13,10 @@ LARGEST = 256 * 2**20
 """Bytes of a file that are read at most; a larger one counts as an error."""
 
 
+class TooLargeError(StageError):
+    """A file of more than :data:`LARGEST` bytes."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The project's files at one time; ``commit`` is a full hash, or ``None`` for the workspace."""
@@ -27,7 +31,7 @@ class Snapshot:
         of the repository.
 
         Raises:
-            StageError: the file is larger than :data:`LARGEST`.
+            TooLargeError: the file is larger than :data:`LARGEST`.
 
         """
         found = self._find(path)
@@ -35,7 +39,9 @@ class Snapshot:
             return None
         size, blob = found
         if size > LARGEST:
-            raise StageError(f"{path} in {self.name}: {size:,} bytes; at most {LARGEST:,} are read")
+            raise TooLargeError(
+                f"{path} in {self.name}: {size:,} bytes; at most {LARGEST:,} are read"
+            )
         return Path(path).read_bytes() if blob is None else git("cat-file", "blob", blob)
 
     def paths(self, folder: str) -> list[str]:

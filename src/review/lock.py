@@ -6,7 +6,7 @@ from collections.abc import Callable
 import yaml
 
 from params import to_number
-from review.history import Snapshot
+from review.history import Snapshot, TooLargeError
 from stage import StageError
 
 
@@ -115,7 +115,7 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
         if path not in digests:
             try:
                 data = version.read(path)
-            except StageError:  # too large for Git, so `dvc status` has to tell
+            except TooLargeError:  # no file for Git, so `dvc status` has to tell
                 data = None
             digests[path] = (
                 None if data is None else hashlib.md5(data, usedforsecurity=False).hexdigest()

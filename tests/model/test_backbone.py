@@ -44,13 +44,15 @@ def test_published_weights_give_the_features_that_keras_gives(published, tmp_pat
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
 def test_weights_of_ones_own_are_taken_over(tmp_path, ending: str):
     keras.utils.set_random_seed(1)
     trained = build_backbone("resnet18", shape=(32, 32))
     file = tmp_path / f"own{ending}"
     if ending == ".keras":
         build_classifier(trained, classes=3, dropout=0.0).save(file)
+    elif ending == ".h5":
+        trained.save(file)
     else:
         trained.save_weights(file)
     keras.utils.set_random_seed(2)

@@ -56,8 +56,8 @@ def test_other_backends_on_processors_keep_float32(
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     cpu = SimpleNamespace(platform="cpu")
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [cpu]))
-    cuda = SimpleNamespace(device_count=lambda: 0)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    cuda, version = SimpleNamespace(device_count=lambda: 0), SimpleNamespace(hip=None)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, version=version))
     assert best_precision() == "float32"
 
 
@@ -85,8 +85,12 @@ def test_all_gpus_have_to_be_made_for_it(
     cuda = SimpleNamespace(
         device_count=lambda: count, get_device_capability=lambda gpu: (generations[gpu], 0)
     )
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    torch = SimpleNamespace(cuda=cuda, version=SimpleNamespace(hip=None))
+    monkeypatch.setitem(sys.modules, "torch", torch)
     assert best_precision() == expected
+    torch.version.hip = "6.0"
+    if backend == "torch":
+        assert best_precision() == "float32"
 
 
 @pytest.mark.parametrize(
