@@ -124,7 +124,8 @@ def table(results: Path) -> str:
         "",
         "Written by `python benchmarks/run.py --table` from `results/`. A ratio says how many",
         "times better the first thing is than the second, the median of rounds (lowest and",
-        "highest in brackets, where there were several); figures are of the machine above them.",
+        "highest in brackets, where there were several); figures are of the machine that the line",
+        "above them names.",
     ]
     for file in sorted(results.glob("*.json")):
         result = read(file)
