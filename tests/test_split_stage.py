@@ -577,8 +577,8 @@ def test_listings_that_share_a_path_fall_to_one_side(project: Project) -> None:
         report = project.split()
         assert report["reasons"].get("duplicate") == 12
         side = {row["path"]: row["split"] for row in project.manifest()}
-        assert all(
-            side[f"m{number}.jpg"] == side[f"{number}.jpg"]
-            for number in range(12)
-            if f"m{number}.jpg" in side
-        )
+        pairs = [(side.get(f"{n}.jpg"), side.get(f"m{n}.jpg")) for n in range(12)]
+        whole = [pair for pair in pairs if None not in pair]
+        assert all(one == other for one, other in whole)
+        # By exact shares groups are placed whole; a hash places listings, before they are joined.
+        assert len(whole) == 12 or method == "stable"

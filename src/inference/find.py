@@ -120,19 +120,11 @@ def read_table(folder: Path, table: Path, *, claims: bool) -> list[Item]:
 
     """
     try:
-        rows = read_rows(photos=folder, labels=table, repeats_are_faults=False)
+        rows = read_rows(photos=folder, labels=table, use="audit" if claims else "predict")
     except StageError as error:
         text = str(error).replace("data.labels: ", "").replace("data.photos: ", "")
         raise StageError(text) from None
-    seen: set[tuple[str, ...]] = set()
-    items = []
-    for item in (_item(folder, row) for row in rows):
-        place = (item.listing, item.path, item.label if claims else "")
-        if item.fault is None and place in seen:
-            item = item._replace(fault=PhotoError("duplicate-row", "is in its listing already"))
-        elif item.fault is None:
-            seen.add(place)
-        items.append(item)
+    items = (_item(folder, row) for row in rows)
     return sorted(items, key=lambda item: (item.listing, item.label, item.path))
 
 

@@ -77,14 +77,18 @@ class Row:
         return self.make or (self.label.split() or [self.label])[0]
 
 
-def read_rows(
-    *, photos: Path | Store, labels: Path | Store, repeats_are_faults: bool = True
-) -> list[Row]:
+Use = Literal["train", "predict", "audit"]
+
+SAID = {"train": ("listing", "subset"), "predict": ("listing",), "audit": ("listing", "label")}
+"""What rows of one path have to differ in to say more than one of them would, by their use."""
+
+
+def read_rows(*, photos: Path | Store, labels: Path | Store, use: Use = "train") -> list[Row]:
     """Reads every input row, faulty ones included.
 
     ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own. A path
-    may stand in several listings. Under several labels all its rows are faulty, and so is a row
-    that says what another says, unless ``repeats_are_faults`` is false.
+    may stand in several listings; a row that says no more of it than another (:data:`SAID`) is
+    faulty, and under several labels all its rows are, where they are to ``train``.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
@@ -92,20 +96,18 @@ def read_rows(
 
     """
     try:
-        return _read_rows(photos, labels, repeats_are_faults)
+        return _read_rows(photos, labels, use)
     except OSError as error:
         place = error.filename or labels
         raise StageError(f"cannot read {place}: {error.strerror or error}") from None
 
 
-def _read_rows(photos: Path | Store, labels: Path | Store, repeats_are_faults: bool) -> list[Row]:
+def _read_rows(photos: Path | Store, labels: Path | Store, use: Use) -> list[Row]:
     if not (photos.entries if isinstance(photos, Store) else photos.is_dir()):
         raise StageError(f"data.photos: no folder {photos}; expected a folder of photos")
     if isinstance(labels, Store):
         same = labels == photos
-        rows = (
-            _rows_from_store(photos) if same else _rows_from_csv(photos, labels, repeats_are_faults)
-        )
+        rows = _rows_from_store(photos) if same else _rows_from_csv(photos, labels, use)
     elif labels.is_dir():
         if isinstance(photos, Store) or labels.resolve() != photos.resolve():
             raise StageError(
@@ -114,7 +116,7 @@ def _read_rows(photos: Path | Store, labels: Path | Store, repeats_are_faults: b
             )
         rows = _rows_from_folders(photos)
     elif labels.is_file():
-        rows = _rows_from_csv(photos, labels, repeats_are_faults)
+        rows = _rows_from_csv(photos, labels, use)
     else:
         raise StageError(f"data.labels: no file {labels}; expected a CSV file")
     if not rows:
@@ -218,9 +220,7 @@ def _read_text(labels: Path | Store) -> str:
     return text
 
 
-def _rows_from_csv(
-    photos: Path | Store, labels: Path | Store, repeats_are_faults: bool
-) -> list[Row]:
+def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list[Row]:
     text = _read_text(labels)
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
@@ -239,36 +239,39 @@ def _rows_from_csv(
         ]
     except csv.Error as error:
         raise StageError(f"data.labels: {labels}, line {table.line_num}: {error}") from None
-    return _without_repeats(rows) if repeats_are_faults else [row for _, row in rows]
+    return _without_repeats(rows, use)
 
 
-def _without_repeats(rows: list[tuple[int, Row]]) -> list[Row]:
-    """Of rows that say the same of a path the first stays; where its labels differ, none does.
+def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
+    """Of rows that say the same of a path the first stays; where labels to learn differ, none does.
 
-    A row of another listing or subset says more: what belongs together follows from all of them.
     One that names no listing says nothing beside one that does.
     """
+
+    def said(row: Row, **known: str) -> tuple[str, ...]:
+        return row.path, *(known.get(field, getattr(row, field)) for field in SAID[use])
+
     lines: dict[str, list[int]] = {}
     named: dict[str, set[str]] = {}
     first: dict[tuple[str, ...], int] = {}
-    listed: dict[str, int] = {}
+    listed: dict[tuple[str, ...], int] = {}
     for line, row in rows:
         if not row.fault:
             lines.setdefault(row.path, []).append(line)
             named.setdefault(row.path, set()).add(row.label)
-            first.setdefault((row.path, row.listing, row.subset), line)
+            first.setdefault(said(row), line)
             if row.listing:
-                listed.setdefault(row.path, line)
+                listed.setdefault(said(row, listing="", subset=""), line)
     checked = []
     for line, row in rows:
-        if not row.fault and len(named[row.path]) > 1:
+        if not row.fault and use == "train" and len(named[row.path]) > 1:
             where = ", ".join(map(str, lines[row.path][:9]))
             detail = f"lines {where} call it {' and '.join(sorted(named[row.path]))}"[:400]
             row = replace(row, fault=("label-conflict", detail))
         elif not row.fault:
-            same = first[row.path, row.listing, row.subset]
+            same = first[said(row)]
             if not row.listing:
-                same = listed.get(row.path, same)
+                same = listed.get(said(row, subset=""), same)
             if same != line:
                 detail = f"line {line}: its path stands in line {same} already"
                 row = replace(row, fault=("duplicate-row", detail))

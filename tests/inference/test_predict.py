@@ -350,8 +350,8 @@ def test_a_listing_has_a_photo_once_or_once_for_each_claim(
 ):
     put(tmp_path, a_png=0)
     table = tmp_path / "labels.csv"
-    rows = ["a.png,One,L,train", "a.png,Two,L,", "a.png,One,L,test"]
+    rows = ["a.png,One,,", "a.png,One,L,train", "a.png,Two,L,", "a.png,One,L,test"]
     table.write_text("\n".join(["path,label,listing,subset", *rows]) + "\n")
     items = read_table(tmp_path, table, claims=claims)
     assert sum(item.fault is None for item in items) == times
-    assert len(items) == 3
+    assert len(items) == 4
