@@ -3,9 +3,9 @@
 Ours: ``main`` of src/evaluate.py, from loading the bundle to writing the last table, intervals
 included. Theirs: the loaded network, warmed up, on the same photos in memory, in batches of the
 same size. 1,305 test and 145 val photos of 224 x 224 random pixels, 196 classes, an untrained
-network. With resnet18 on 2 cores about 8 minutes, with resnet50 about 25:
+network. With resnet18 on 2 cores about 6 minutes, with resnet50 about 20:
 
-    python benchmarks/evaluate.py [--backbone resnet50] [--photos 1305] [--rounds 3]
+    python benchmarks/evaluate.py [--backbone resnet50] [--photos 1305] [--rounds 5]
 """
 
 import argparse
@@ -30,14 +30,14 @@ from photos.shards import Sample, write_shard  # noqa: E402
 
 SIDE, CLASSES, SHARDS = 224, 196, 16
 USUAL = "resnet18"
-NOTE = "intervals and tables take some three seconds, however few the photos"
+NOTE = "loading and tracing the network take some two seconds, however few the photos"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=USUAL)
     parser.add_argument("--photos", type=int, default=1305)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     start(threads=values["model"]["threads"])

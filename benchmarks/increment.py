@@ -3,12 +3,12 @@
 Two DVC projects of photos of 160 x 120 pixels, as the README says (``dvc add photos``): 32 x 32 in
 the shards, two copies, ResNet-18's features. Small, because what is measured is everything around
 the one new row: start, manifest, records, shards and DVC's own looking and hashing. Then, in turns,
-each gets one more training photo; first the stages' own scripts up to ``embed`` are run, three
-times, then ``dvc repro embed``, three times. Compares their times and their peak memory, and
+each gets one more training photo; first the stages' own scripts up to ``embed`` are run, five
+times, then ``dvc repro embed``, five times. Compares their times and their peak memory, and
 counts the arrays that were written anew: one in each folder.
 
 A shard is one of 16 at both sizes, so ten times as many rows are copied, and embedded anew, for one
-that is new (``embed`` makes a shard whole or not at all). Six minutes on 2 cores.
+that is new (``embed`` makes a shard whole or not at all). Eight minutes on 2 cores.
 """
 
 import shutil
@@ -42,7 +42,7 @@ from photos.splits import Stable
 from split import SplitParams
 
 COUNTS = (1_000, 10_000)
-ROUNDS = 3
+ROUNDS = 5
 HEIGHT, WIDTH = 120, 160
 SHAPE = (32, 32)
 REPRO = "dvc repro"

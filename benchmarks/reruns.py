@@ -1,7 +1,7 @@
 """What a change costs: a run of the whole graph, of nothing, and of one changed param.
 
 Clones this repository, renders a quarter of the demo's photos there and trains for one epoch, so
-that what is measured is what DVC and the stages do around the network. Four minutes on 2 cores.
+that what is measured is what DVC and the stages do around the network. Seven minutes on 2 cores.
 """
 
 import os
@@ -21,7 +21,7 @@ SMALLER = {
     "params.yaml": {"augment": {"copies": 2}, "train": {"finetune_epochs": 1}},
     "data/demo/params.yaml": {"demo": {"photos_per_model": 24}},
 }
-ROUNDS = 3
+ROUNDS = 5
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def main() -> None:
     cases = {"tensorflow": lambda: start("import tensorflow")}
     cases[OURS] = lambda: start("from model.runtime import start; start(threads=2)")
     cases |= {name: lambda name=name: start(f"import {name}") for name in scripts}
-    seconds = alternate(cases, rounds=3)
+    seconds = alternate(cases)
     ratios = {
         f"{name} over importing TensorFlow": speedup(seconds[name], seconds["tensorflow"], bar=bar)
         for name, bar in ((OURS, 1), *((name, 2) for name in WITHOUT_A_NETWORK))

@@ -27,7 +27,7 @@ REACH = 0.3
 """Largest difference of two fingerprints with which the photos themselves are looked at."""
 
 _ROUND = 256  # looks in the first round; each has twice as many
-_TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 21, 1 << 10, 64
+_TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 18, 1 << 10, 32
 _FEW = 1 << 12
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
@@ -107,16 +107,15 @@ def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = Non
     """
     if len(fingerprints) < 2:
         return []
-    greys = _to_greys(fingerprints)
-    clear, views = _look(greys)
+    clear, views = _look(fingerprints)
     views = np.concatenate([views, views ^ MIRROR])
     if new is None:
         found = candidates(views[0], views, radius=RADIUS)
     else:
         found = candidates_with(new, views[0], views, radius=RADIUS)
     found = found[clear[found[:, 0]] & clear[found[:, 1]]]
-    found = _roughly_alike(greys, found)
-    alike = zip(found.tolist(), _likenesses(greys, found), strict=True)
+    found = _roughly_alike(fingerprints, found)
+    alike = zip(found.tolist(), _likenesses(fingerprints, found), strict=True)
     return [(*pair, 1 - like) for pair, like in alike if 1 - like <= REACH]
 
 
@@ -257,14 +256,12 @@ _WAVES = np.cos(np.pi / SIDE * np.arange(16)[:, None] * (np.arange(SIDE) + 0.5))
 _CUT_WAVES = [(_WAVES @ _resampling(cut, cut)).astype(np.float32) for cut in _VIEWS]
 
 
-def _look(greys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of uint8 ``(n, SIDE, SIDE)``: is there anything to see, bool ``(n,)``, and the hashes of
-    all cuts, uint64 ``(cuts, n)``.
-    """
-    clear = np.empty(len(greys), bool)
-    hashes = np.empty((len(_VIEWS), len(greys)), np.uint64)
-    for start in range(0, len(greys), _BLOCK):
-        block = greys[start : start + _BLOCK].astype(np.float32)
+def _look(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Is there anything to see, bool ``(n,)``, and the hashes of all cuts, uint64 ``(cuts, n)``."""
+    clear = np.empty(len(fingerprints), bool)
+    hashes = np.empty((len(_VIEWS), len(fingerprints)), np.uint64)
+    for start in range(0, len(fingerprints), _BLOCK):
+        block = _to_greys(fingerprints[start : start + _BLOCK]).astype(np.float32)
         clear[start : start + _BLOCK] = _are_clear(block)
         for view, waves in zip(hashes, _CUT_WAVES, strict=True):
             bits = (waves @ block @ waves.T)[:, _ROWS, _COLUMNS] > 0
@@ -282,13 +279,15 @@ def _edges(greys: np.ndarray) -> np.ndarray:
     return edges / np.maximum(np.linalg.norm(edges, axis=-1, keepdims=True), 1e-6)
 
 
-def _roughly_alike(greys: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _roughly_alike(fingerprints: Sequence[bytes], pairs: np.ndarray) -> np.ndarray:
     """Drops pairs of pictures whose coarse edges disagree, either way round."""
     keep = np.empty(len(pairs), bool)
     for start in range(0, len(pairs), _BLOCK):
         first, second = (
-            greys[at].reshape(-1, 8, SIDE // 8, 8, SIDE // 8).mean(axis=(2, 4), dtype=np.float32)
-            for at in pairs[start : start + _BLOCK].T
+            _to_greys([fingerprints[at] for at in places])
+            .reshape(-1, 8, SIDE // 8, 8, SIDE // 8)
+            .mean(axis=(2, 4), dtype=np.float32)
+            for places in pairs[start : start + _BLOCK].T.tolist()
         )
         views = [_edges(view) for view in (first, first[:, :, ::-1])]
         agreement = [(view * _edges(second)).sum(axis=1) for view in views]
@@ -301,24 +300,27 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
     The best counts of all ways to cut up to 5 % off each side of one of them, mirrored or not.
     """
-    return _likenesses(np.stack([one, other]), np.array([[0, 1]]))[0]
+    return _likenesses([one.tobytes(), other.tobytes()], np.array([[0, 1]]))[0]
 
 
-def _likenesses(greys: np.ndarray, pairs: np.ndarray) -> list[float]:
+def _likenesses(fingerprints: Sequence[bytes], pairs: np.ndarray) -> list[float]:
     """:func:`likeness` of pairs of positions, int ``(pairs, 2)``.
 
-    Where many pictures are alike, each is in many pairs; so they are taken in squares whose
-    pictures are cut only once.
+    Where many pictures are alike, each is in many pairs; so they are taken in squares, row by
+    row, whose pictures are cut only once: a column's stay known, half a megabyte each.
     """
 
-    @lru_cache(2 * _SQUARE)
+    def grey(at: int) -> np.ndarray:
+        return _to_greys([fingerprints[at]])[0].astype(np.float32)
+
+    @lru_cache(_SQUARE + 2)
     def cuts(at: int) -> np.ndarray:
-        windows = (_WINDOWS @ greys[at].astype(np.float32))[:, None] @ _WINDOWS.transpose(0, 2, 1)
+        windows = (_WINDOWS @ grey(at))[:, None] @ _WINDOWS.transpose(0, 2, 1)
         return _edges(windows).reshape(len(_WINDOWS) ** 2, -1)
 
-    @lru_cache(2 * _SQUARE)
+    @lru_cache(_SQUARE + 2)
     def both_ways(at: int) -> tuple[np.ndarray, np.ndarray]:
-        whole = greys[at].astype(np.float32)
+        whole = grey(at)
         return _edges(whole), _edges(whole[:, ::-1])
 
     found = [0.0] * len(pairs)
