@@ -3,17 +3,21 @@
 import os
 import socket
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import joblib
 from pydantic import Field, model_validator
 
 from params import Section
-from stage import StageError
+from stage import BEYOND, StageError, of_disk
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +26,7 @@ SRC = Path(__file__).parent
 PATIENCE = 20
 """Seconds until a cluster that does not answer is given up."""
 
-BACKENDS = {"threads": "threading", "processes": "loky", "dask": "dask", "ray": "ray"}
+BACKENDS = {"threads": "threading", "processes": "loky"}
 
 
 class ComputeParams(Section):
@@ -69,21 +73,13 @@ def spread(
             cluster cannot be reached.
 
     """
-    task = joblib.delayed(partial(_attempt, function, Path.cwd()))
-    cores = joblib.cpu_count() if compute.executor in ("threads", "processes") else -1
-    options = {"n_jobs": compute.workers or cores, "batch_size": 1}
-    with _executor(compute), joblib.parallel_config(backend=BACKENDS[compute.executor]):
-        if compute.executor == "ray":  # gives its results at the end of a call: calls stay short
-            with joblib.Parallel(**options) as parallel:
-                for start in range(0, len(items), 64):
-                    yield from map(_result, parallel(map(task, items[start : start + 64])))
-        else:
-            results = joblib.Parallel(return_as="generator", **options)(map(task, items))
-            try:
-                yield from map(_result, results)
-            finally:
-                with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused
-                    results.close()
+    attempt = partial(_attempt, function, Path.cwd())
+    work = {"dask": _on_dask, "ray": _on_ray}.get(compute.executor, _here)
+    with _cluster(compute) as client, closing(work(attempt, items, compute, client)) as attempts:
+        for value, fault in attempts:
+            if fault:
+                raise StageError(fault)
+            yield value
 
 
 def _attempt(
@@ -100,24 +96,67 @@ def _attempt(
         return None, f"compute: worker {socket.gethostname()} does not see {folder}; share it"
     except StageError as error:
         return None, str(error)
+    except OSError as error:
+        if error.errno not in BEYOND:
+            raise
+        return None, of_disk(error)
 
 
-def _result(attempt: tuple[Result | None, str]) -> Result:
-    value, fault = attempt
-    if fault:
-        raise StageError(fault)
-    return value
+def _here(attempt: Callable, items: Sequence, compute: ComputeParams, _: None) -> Iterator[tuple]:
+    """Attempts in the order of the items, by threads or processes of this machine."""
+    options = {"n_jobs": compute.workers or joblib.cpu_count(), "batch_size": 1}
+    parallel = joblib.Parallel(backend=BACKENDS[compute.executor], return_as="generator", **options)
+    results = parallel(map(joblib.delayed(attempt), items))
+    try:
+        yield from map(tuple, results)  # `yield from` alone would close them, with a warning
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused
+            results.close()
+
+
+def _on_ray(attempt: Callable, items: Sequence, compute: ComputeParams, _: None) -> Iterator[tuple]:
+    options = {"n_jobs": compute.workers or -1, "batch_size": 1}
+    with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
+        for start in range(0, len(items), 64):  # results come at the end of a call: keep it short
+            yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
+
+
+def _on_dask(
+    attempt: Callable, items: Sequence, compute: ComputeParams, client: "Client"
+) -> Iterator[tuple]:
+    """At most ``compute.workers`` at once, where it says so, of a cluster that others use as well.
+
+    Not by joblib, which waits for ever for what fails before it begins.
+    """
+    from distributed import CancelledError, KilledWorker
+
+    limit = compute.workers if compute.workers and compute.address != "local" else len(items)
+    pending = deque()
+    try:
+        for item in items:
+            if len(pending) >= limit:
+                yield pending.popleft().result()
+            pending.append(client.submit(attempt, item, pure=False))
+        while pending:
+            yield pending.popleft().result()
+    except KilledWorker:
+        raise StageError(
+            "compute: Dask workers died again and again over one shard, most likely for want of "
+            "memory; give them more, or set preprocess.shards higher"
+        ) from None
+    except CancelledError as error:
+        raise StageError(f"compute.address: the Dask cluster is gone ({error})") from None
 
 
 @contextmanager
-def _executor(compute: ComputeParams) -> Iterator[None]:
+def _cluster(compute: ComputeParams) -> Iterator["Client | None"]:
     """Connects to the cluster at ``compute.address``, or starts a small one here, for a while."""
     connect = {"dask": _dask, "ray": _ray}.get(compute.executor)
     if connect is None:
-        yield
+        yield None
         return
     try:
-        close = connect(compute)
+        client, close = connect(compute)
     except ImportError as error:
         raise StageError(
             f"compute.executor: {compute.executor} is not installed ({error}); "
@@ -128,17 +167,23 @@ def _executor(compute: ComputeParams) -> Iterator[None]:
             f"compute.address: no {compute.executor} cluster at {compute.address} ({error})"
         ) from None
     try:
-        yield
+        yield client
     finally:
         close()
 
 
-def _dask(compute: ComputeParams) -> Callable[[], None]:
+def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
     from distributed import Client, LocalCluster
 
     if compute.address != "local":
         client = Client(compute.address, timeout=PATIENCE)
-        return client.close
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+            _check_paths(client)
+        except BaseException:
+            client.close()
+            raise
+        return client, client.close
     workers = compute.workers or joblib.cpu_count()
     cluster = LocalCluster(
         n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
@@ -149,10 +194,27 @@ def _dask(compute: ComputeParams) -> Callable[[], None]:
         client.close()
         cluster.close()
 
-    return close
+    return client, close
 
 
-def _ray(compute: ComputeParams) -> Callable[[], None]:
+def _check_paths(client: "Client") -> None:
+    """Sees to it that scheduler and workers find this code, without which no task would begin."""
+    name = __name__
+
+    def finds_code() -> bool:  # within a function, so that it travels whole
+        import importlib.util
+
+        return importlib.util.find_spec(name) is not None
+
+    found = {"the scheduler": client.run_on_scheduler(finds_code), **client.run(finds_code)}
+    if missing := [name for name, finds in found.items() if not finds]:
+        raise StageError(
+            f"compute: {', '.join(missing[:3])} cannot import the stages; start Dask's scheduler "
+            f"and workers with PYTHONPATH={SRC}"
+        )
+
+
+def _ray(compute: ComputeParams) -> tuple[None, Callable[[], None]]:
     import ray
     from ray.util.joblib import register_ray
 
@@ -165,4 +227,4 @@ def _ray(compute: ComputeParams) -> Callable[[], None]:
         log_to_driver=False,
         **(here if compute.address == "local" else {}),
     )
-    return ray.shutdown
+    return None, ray.shutdown

@@ -48,14 +48,10 @@ def main() -> None:
     # Names need not be UTF-8; what cannot be printed is spelt out.
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
-    try:
-        rows = audit_rows if options.declared else rows_of
-        for row in rows(classifier, seen, options):
-            write(row)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, say) has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    rows = audit_rows if options.declared else rows_of
+    for row in rows(classifier, seen, options):
+        write(row)
+    sys.stdout.flush()
     print(f"predict: {seen.photos:,} photos, {seen.faults:,} unreadable", file=sys.stderr)
     if not seen.photos:
         raise StageError("no photo found; expected .jpg, .png or .webp files")

@@ -1,11 +1,18 @@
 """What every script of the graph shares: how it starts, how it fails, how it shows progress."""
 
+import errno
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+
+BEYOND = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""Faults of a disk that no code can mend."""
 
 
 class StageError(Exception):
@@ -16,14 +23,46 @@ class StageError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's ``main``: a :class:`StageError` becomes one line and exit status 1."""
+    """Runs a script's ``main``: a :class:`StageError` becomes one line and exit status 1.
+
+    Where the reader of what is printed (``head``, say) has enough, the status is 141, as a shell
+    gives it.
+    """
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout.fileno()):  # then it was another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except StageError as error:
-        sys.exit("error: " + printable(" ".join(str(error).split())))
+        sys.exit(_line(str(error)))
+    except OSError as error:
+        if error.errno not in BEYOND:
+            raise
+        sys.exit(_line(of_disk(error)))
     except KeyboardInterrupt as stopped:
         words = str(stopped) or "stopped: run the same command again to start this stage anew"
         sys.exit(f"\n{words}")
+
+
+def of_disk(error: OSError) -> str:
+    """What a person is told of an error that is :data:`BEYOND` us."""
+    return f"cannot read or write {error.filename or 'a file'}: {error.strerror}"
+
+
+def _line(text: str) -> str:
+    return "error: " + printable(" ".join(text.split()))
+
+
+def _is_unread(output: int) -> bool:
+    """Whether the other end of a pipe is closed."""
+    watched = select.poll()
+    watched.register(output, 0)
+    return bool(watched.poll(0))  # nothing but errors is reported unasked
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,7 @@
 """Executors: the same bytes from threads, processes, a Dask cluster and Ray; faults in one line."""
 
 import builtins
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,10 @@ def fails_at_two(item: int) -> int:
     return item
 
 
+def fills_the_disk(item: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device", f"shard-{item}.npy")
+
+
 def reverse(item: int) -> int:
     if item == 2:
         raise ZeroDivisionError("a bug, not a person's fault")
@@ -49,7 +54,7 @@ def clusters() -> Iterator[dict[str, str]]:
     )
     with pytest.MonkeyPatch.context() as patch:  # workers find this file's functions too
         patch.setattr(compute, "SRC", f"{compute.SRC}{os.pathsep}{Path(__file__).parent}")
-        close = compute._ray(params("ray"))
+        _, close = compute._ray(params("ray"))
     yield {"dask": cluster.scheduler_address, "ray": ray.get_runtime_context().gcs_address}
     close()
     cluster.close()
@@ -58,7 +63,7 @@ def clusters() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def at(clusters: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     """The params of an executor; Ray, of which a process can hold one, stays connected."""
-    monkeypatch.setattr(compute, "_ray", lambda _: lambda: None)
+    monkeypatch.setattr(compute, "_ray", lambda _: (None, lambda: None))
     return lambda executor: params(executor, address=clusters.get(executor, "local"))
 
 
@@ -79,6 +84,8 @@ def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) 
     assert text == "error: photo 2: it is not there; put it there"
     with pytest.raises(ZeroDivisionError):
         list(spread(reverse, range(5), at(executor)))
+    text = refusal(lambda: list(spread(fills_the_disk, range(5), at(executor))))
+    assert "cannot read or write shard-0.npy: No space left on device" in text
 
 
 @pytest.mark.parametrize("executor", ["processes", "dask", "ray"])
@@ -134,3 +141,24 @@ def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch
     nowhere = params("dask", address="tcp://127.0.0.1:9")
     text = refusal(lambda: list(spread(reverse, [1], nowhere)))
     assert "compute.address: no dask cluster at tcp://127.0.0.1:9" in text
+
+
+def test_a_cluster_that_does_not_find_the_code_is_one_line(at, monkeypatch) -> None:
+    monkeypatch.setattr(compute, "__name__", "code_that_lies_elsewhere")
+    text = refusal(lambda: list(spread(len, ["a"], at("dask"))))
+    assert "compute: the scheduler, tcp://127.0.0.1:" in text
+    assert f"start Dask's scheduler and workers with PYTHONPATH={compute.SRC}" in text
+
+
+def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(compute, "PATIENCE", 1)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
+        address = empty.scheduler_address
+        text = refusal(lambda: list(spread(len, ["a"], params("dask", address=address))))
+    assert f"compute.address: no dask cluster at {address}" in text
+
+
+def test_of_a_shared_cluster_no_more_workers_are_taken_than_asked_for(at) -> None:
+    chosen = at("dask").model_copy(update={"workers": 1})
+    assert list(spread(len, ["a", "bb", "ccc"], chosen)) == [1, 2, 3]

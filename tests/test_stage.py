@@ -1,9 +1,14 @@
 """What a person sees of long work: plain lines in a log, a bar on a terminal."""
 
+import errno
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import stage
 from stage import StageError, progress, run
 
 
@@ -56,6 +61,38 @@ def test_a_terminal_gets_a_bar(
     assert "2/2" in shown.err
 
 
+SCRIPT = """
+import os, sys
+from stage import run
+def main():
+    {}
+    for number in range(100_000):
+        print(number)
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [("pass", 141), ("os.close(0); r, w = os.pipe(); os.close(r); os.write(w, b'x')", 1)],
+    ids=["its reader has enough", "another pipe broke"],
+)
+def test_who_pipes_into_head_gets_no_traceback_but_faults_are_not_hidden(first, status) -> None:
+    script = [sys.executable, "-c", SCRIPT.format(first)]
+    source = Path(stage.__file__).parent
+    with subprocess.Popen(
+        script, cwd=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        if status == 141:
+            assert process.stdout.readline() == "0\n"
+            process.stdout.close()
+        else:
+            process.stdout.read()
+        told = process.stderr.read()
+    assert process.returncode == status
+    assert ("BrokenPipeError" in told) == (status == 1)
+
+
 def test_an_error_tells_a_terminal_nothing_but_text() -> None:
     def fails() -> None:
         raise StageError("found: \x1b[31mlabel\n,\x9b2J; expected: path")
@@ -63,3 +100,16 @@ def test_an_error_tells_a_terminal_nothing_but_text() -> None:
     with pytest.raises(SystemExit) as ended:
         run(fails)
     assert ended.value.code == r"error: found: \x1b[31mlabel ,\x9b2J; expected: path"
+
+
+def test_a_full_disk_is_one_line_and_other_errors_are_not_hidden() -> None:
+    def fails(number: int) -> None:
+        raise OSError(number, os.strerror(number), "data/shard-000.npy")
+
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: fails(errno.ENOSPC))
+    assert ended.value.code == (
+        "error: cannot read or write data/shard-000.npy: No space left on device"
+    )
+    with pytest.raises(FileNotFoundError):
+        run(lambda: fails(errno.ENOENT))
