@@ -20,6 +20,7 @@ TARGETS := repro test report pr-report check-photos serve train-distributed benc
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
+check-photos: export CALLED_FROM := $(CURDIR)
 $(TARGETS):
 	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
 else

@@ -19,7 +19,7 @@ import params
 from compute import ComputeParams
 from photos.hazards import find_hazards, find_twins, walk
 from photos.inspect import inspect_all
-from photos.source import DataParams, Row, read_rows
+from photos.source import DataParams, Row, find_conflicts, read_rows
 from split import SplitParams
 from stage import StageError, progress, run
 
@@ -42,8 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"found {url}; expected paths of this machine: a store's photos need no dvc add, "
             "and split looks at each"
         )
-    given.folder = Path(given.folder)
-    given.labels = Path(given.labels) if given.labels else None
+    start = Path(os.environ.get("CALLED_FROM", ""))  # of make -f, which works in the repository
+    given.folder = start / given.folder
+    given.labels = start / given.labels if given.labels else None
     try:
         there = given.folder.is_dir()
     except OSError as error:
@@ -95,7 +96,9 @@ def find_faults(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, str]]
         megabytes=split.photo_megabytes,
     )
     found = progress(looked_at, total=len(rows), label="check", unit="photos")
-    return [(item.row.path, *item.fault) for item in found if item.fault]
+    conflicts = find_conflicts(rows)
+    faults = [(item.row.path, item.fault or conflicts.get(item.row.path)) for item in found]
+    return [(path, *fault) for path, fault in faults if fault]
 
 
 def show(title: str, lines: Sequence[tuple[str, str]], *, everything: bool) -> None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import check_photos
 import hostile
 import wiring
+from forked_dvc import run_dvc
 from photos.hazards import find_twins
 from stage import run
 from tiny_photos import photo_bytes
@@ -51,6 +51,14 @@ def test_bad_photos_and_rows_are_named_with_their_reasons(project: Project, chec
     status, text = check()
     assert status == FAULTY
     assert "9 photos: 8 can be read, 1 would be set aside (1 truncated)" in text
+
+
+def test_a_photo_under_two_labels_is_named_in_each_row(project: Project, check) -> None:
+    project.with_good_photos(("audi-2.jpg", "Seat"))
+    status, text = check("labels.csv")
+    assert status == FAULTY
+    assert text.count("'audi-2.jpg': label-conflict: it is labelled Audi and Seat") == 2
+    assert "9 photos: 7 can be read, 2 would be set aside (2 label-conflict)" in text
 
 
 def put(name: str, data: bytes = b"x") -> Callable[[Path], None]:
@@ -157,10 +165,20 @@ def test_make_runs_the_check_whatever_the_folder_is_called() -> None:
     assert not Path("ran").exists()
 
 
+def test_paths_are_those_of_the_folder_that_make_was_called_in(
+    project: Project, check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.with_good_photos()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "photos").mkdir(parents=True)
+    (elsewhere / "photos/half.jpg").write_bytes(photo_bytes(9)[:500])
+    monkeypatch.setenv("CALLED_FROM", str(elsewhere))
+    assert "1 photos: 0 can be read, 1 would be set aside (1 truncated)" in check()[1]
+
+
 def dvc(*arguments: str) -> int:
     silent = {**os.environ, "DVC_NO_ANALYTICS": "1"}  # else each starts a process that calls home
-    command = [sys.executable, "-m", "dvc", *arguments, "-q"]
-    return subprocess.run(command, capture_output=True, timeout=60, env=silent).returncode
+    return run_dvc(*arguments, "-q", cwd=Path.cwd(), env=silent).returncode
 
 
 def contents(folder: Path) -> dict[str, bytes]:

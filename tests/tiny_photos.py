@@ -41,10 +41,14 @@ def photo_bytes(seed: int = 0, ending: str = ".jpg", *, height: int = 48, width:
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
     """Puts an EXIF segment with only the orientation (1 to 8) behind the JPEG's first marker."""
-    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
-    tiff = b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
-    payload = b"Exif\0\0" + tiff
+    payload = b"Exif\0\0" + tiff_of(orientation)
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
+
+
+def tiff_of(orientation: int) -> bytes:
+    """What EXIF holds of a photo of which nothing else is known."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
 
 
 def webp_claiming(width: int, height: int) -> bytes:

@@ -99,6 +99,27 @@ def _read_webp(data: bytes) -> Header:
     return Header("webp", *frame)
 
 
+def with_bare_exif(data: bytes) -> bytes:
+    """A WebP that :func:`read_header` passed, its EXIF without the six bytes before it in a JPEG.
+
+    Some encoders write them, RFC 9649 knows none, and OpenCV does not look behind them.
+    """
+    prefix, position = b"Exif\0\0", 12
+    if prefix not in data:
+        return data
+    end = 8 + int.from_bytes(data[4:8], "little")
+    while position + 8 <= end:
+        kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
+        start, following = position + 8, position + 8 + length + length % 2
+        if kind == b"EXIF" and data[start : start + 6] == prefix:
+            exif = data[start + 6 : start + length] + bytes(length % 2)
+            body = data[8:position] + kind + struct.pack("<I", length - 6) + exif
+            body += data[following:end]
+            return b"RIFF" + struct.pack("<I", len(body)) + body
+        position = following
+    return data
+
+
 def _webp_frame(kind: bytes, head: bytes, length: int) -> tuple[int, int]:
     """Width and height of a WebP's picture, from the first ten bytes of its chunk."""
     if kind == b"VP8L":

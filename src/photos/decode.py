@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from photos.complaints import listening
-from photos.containers import FORMATS, read_header
+from photos.containers import FORMATS, read_header, with_bare_exif
 from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
 from photos.header import MIN_SIDE, Header
@@ -62,6 +62,8 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
             or ``too-small`` (below 16 pixels a side).
 
     """
+    if data[:4] == b"RIFF":
+        data = with_bare_exif(data)
     image, complaints = _decode(data, reduction)
     if _ODD_SCAN in b"".join(complaints):
         # Harmless, but libjpeg prints no second line, and that one may be of damage.

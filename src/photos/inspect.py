@@ -123,7 +123,8 @@ def resolve(
     One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
     stays. Photos of one listing and those that are one photo form a group, and so on from group
     to group. Where a group names several subsets, only the rows of the first of
-    ``SUBSET_ORDER`` stay. Of identical bytes the first remaining path stays.
+    ``SUBSET_ORDER`` stay; with train, also those that name none. Of identical bytes the first
+    remaining path stays.
 
     Args:
         inspected: every input row.
@@ -183,13 +184,17 @@ def resolve(
         owned = [(groups.find(key_of(item)), item, side) for item, side in placed]
         for owner, _, side in owned:
             winners[owner] = min(winners.get(owner, ""), side, key=SUBSET_ORDER.index)
-        left = [(item, side) for owner, item, side in owned if side == winners[owner]]
-        stays = {item.photo_id for item, _ in left}
+        left, lost = [], []
         for owner, item, side in owned:
-            if side != winners[owner]:
-                copy = item.photo_id in stays
-                detail = f"its bytes stay in {winners[owner]}" if copy else words + winners[owner]
-                rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
+            winner = winners[owner]
+            # What names no subset may train as well; beside val and test it would be a leak to say.
+            stays = side == winner or (winner == "train" and not side)
+            (left if stays else lost).append((item, winner))
+        there = {item.photo_id for item, _ in left}
+        for item, winner in lost:
+            copy = item.photo_id in there
+            detail = f"its bytes stay in {winner}" if copy else words + winner
+            rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left
 
     given = "other photos of its listing, or copies of it, are given as "

@@ -114,6 +114,16 @@ class Preparation(Section):
         attached._attached = (detector, opener)
         return attached
 
+    def open(self) -> None:
+        """Opens the detector, where one is used, as the first photo would.
+
+        Raises:
+            StageError: it cannot be had or used.
+
+        """
+        if self.crop.uses_detector:
+            self._detector()
+
     def prepare(self, data: bytes, box: Sequence[float] | None = None) -> Prepared:
         """Turns the bytes of a photo into the network's input.
 

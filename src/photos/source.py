@@ -79,7 +79,11 @@ class Row:
 
 Use = Literal["train", "predict", "audit"]
 
-SAID = {"train": ("listing", "subset"), "predict": ("listing",), "audit": ("listing", "label")}
+SAID = {
+    "train": ("listing", "subset", "label"),
+    "predict": ("listing",),
+    "audit": ("listing", "label"),
+}
 """What rows of one path have to differ in to say more than one of them would, by their use."""
 
 
@@ -88,7 +92,7 @@ def read_rows(*, photos: Path | Store, labels: Path | Store, use: Use = "train")
 
     ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own. A path
     may stand in several listings; a row that says no more of it than another (:data:`SAID`) is
-    faulty, and under several labels all its rows are, where they are to ``train``.
+    faulty. Rows of one path under several labels are not: what belongs together follows from them.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
@@ -243,7 +247,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
 
 
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
-    """Of rows that say the same of a path the first stays; where labels to learn differ, none does.
+    """Of rows that say the same of a path the first stays.
 
     One that names no listing says nothing beside one that does.
     """
@@ -251,24 +255,16 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
     def said(row: Row, **known: str) -> tuple[str, ...]:
         return row.path, *(known.get(field, getattr(row, field)) for field in SAID[use])
 
-    lines: dict[str, list[int]] = {}
-    named: dict[str, set[str]] = {}
     first: dict[tuple[str, ...], int] = {}
     listed: dict[tuple[str, ...], int] = {}
     for line, row in rows:
         if not row.fault:
-            lines.setdefault(row.path, []).append(line)
-            named.setdefault(row.path, set()).add(row.label)
             first.setdefault(said(row), line)
             if row.listing:
                 listed.setdefault(said(row, listing="", subset=""), line)
     checked = []
     for line, row in rows:
-        if not row.fault and use == "train" and len(named[row.path]) > 1:
-            where = ", ".join(map(str, lines[row.path][:9]))
-            detail = f"lines {where} call it {' and '.join(sorted(named[row.path]))}"[:400]
-            row = replace(row, fault=("label-conflict", detail))
-        elif not row.fault:
+        if not row.fault:
             same = first[said(row)]
             if not row.listing:
                 same = listed.get(said(row, subset=""), same)
@@ -277,6 +273,19 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
                 row = replace(row, fault=("duplicate-row", detail))
         checked.append(row)
     return checked
+
+
+def find_conflicts(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
+    """The paths that rows give several labels, each with reason code and detail."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if not row.fault:
+            named[row.path].add(row.label)
+    return {
+        path: ("label-conflict", f"it is labelled {' and '.join(sorted(labels))}"[:400])
+        for path, labels in named.items()
+        if len(labels) > 1
+    }
 
 
 def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:

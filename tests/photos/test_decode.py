@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hostile import canvas, riff, webp_picture
 from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
@@ -25,6 +26,7 @@ from tiny_photos import (
     photo_bytes,
     picture,
     quadrants,
+    tiff_of,
     webp_claiming,
     with_orientation,
 )
@@ -92,6 +94,20 @@ def test_a_photo_is_turned_upright_as_its_exif_says(
     stored = np.ascontiguousarray(turn_back(quadrants(64, 96)))
     image = decode(with_orientation(encode(stored), orientation), reduction=reduction)
     assert image.shape == (64 // reduction, 96 // reduction, 3)
+    np.testing.assert_allclose(corners(image), [RED, GREEN, BLUE, (0, 0, 0)], atol=8)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"], ids=["as specified", "as in a JPEG"])
+@pytest.mark.parametrize("more", [b"", b"x"], ids=["even", "odd"])
+def test_a_webp_is_turned_upright_whatever_stands_before_its_exif(
+    prefix: bytes, more: bytes
+) -> None:
+    stored = np.ascontiguousarray(np.rot90(quadrants(64, 96), 1))  # orientation 6 undoes it
+    parts = canvas(64, 96, 8), webp_picture(encode(stored, ".webp"))
+    data = riff(*parts, (b"EXIF", prefix + tiff_of(6) + more), (b"XMP ", b"behind it"))
+    assert (read_header(data).width, read_header(data).height) == (64, 96)
+    image = decode(data)
+    assert image.shape == (64, 96, 3)
     np.testing.assert_allclose(corners(image), [RED, GREEN, BLUE, (0, 0, 0)], atol=8)
 
 

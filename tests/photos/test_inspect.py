@@ -202,6 +202,38 @@ def test_of_a_listing_in_two_subsets_only_the_stricter_stays(
     assert [row.reason for row in left] == ["subset-leak"]
 
 
+def test_photos_of_a_training_listing_that_name_no_subset_train_with_it() -> None:
+    rows = [
+        seen("a", "1", listing="x", subset="train"),
+        seen("b", "2", listing="x"),
+        seen("c", "3", listing="y"),
+    ]
+    kept, left = resolve(rows)
+    assert not left
+    assert [(photo.row.path, photo.subset) for photo in kept] == [
+        ("a", "train"),
+        ("b", "train"),
+        ("c", ""),
+    ]
+
+
+def test_a_path_under_two_labels_is_used_under_neither_and_joins_its_listings() -> None:
+    rows = [
+        seen("a", "1", listing="x"),
+        seen("shared", "2", listing="x"),
+        seen("shared", "2", "Seat", listing="y"),
+        seen("b", "3", "Seat", listing="y"),
+        seen("copy", "2", listing="z"),
+    ]
+    kept, left = resolve(rows)
+    assert {photo.row.path for photo in kept} == {"a", "b"}
+    assert kept[0].group == kept[1].group
+    assert {(row.path, row.reason) for row in left} == {
+        ("shared", "label-conflict"),
+        ("copy", "label-conflict"),
+    }
+
+
 def test_a_photo_given_to_train_and_test_is_a_test_photo() -> None:
     kept, left = resolve([seen("a", "1", subset="train"), seen("b", "1", subset="test")])
     assert [(photo.row.path, photo.subset) for photo in kept] == [("b", "test")]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from photos.source import Row, read_rows
+from photos.source import Row, find_conflicts, read_rows
 from stage import StageError
 
 PLAIN = "path,label,listing\na.jpg,Audi A4,1\nb.jpg,Citroën C3,\n"
@@ -133,14 +133,11 @@ def test_a_faulty_row_is_kept_with_its_reason(line: str, reason: str, tmp_path: 
     assert bad.fault[1]
 
 
-def test_a_path_with_two_labels_is_used_under_neither(tmp_path: Path) -> None:
+def test_a_path_with_two_labels_is_named(tmp_path: Path) -> None:
     rows = read(tmp_path, "path,label\na.jpg,Audi\nb.jpg,Audi\n./a.jpg,Seat\nb.jpg,Audi\n")
-    assert [row.fault for row in rows] == [
-        ("label-conflict", "lines 2, 4 call it Audi and Seat"),
-        None,
-        ("label-conflict", "lines 2, 4 call it Audi and Seat"),
-        ("duplicate-row", "line 5: its path stands in line 3 already"),
-    ]
+    repeat = ("duplicate-row", "line 5: its path stands in line 3 already")
+    assert [row.fault for row in rows] == [None, None, None, repeat]
+    assert find_conflicts(rows) == {"a.jpg": ("label-conflict", "it is labelled Audi and Seat")}
 
 
 @pytest.mark.parametrize(("listed", "there"), [("\xe9", "e\u0301"), ("e\u0301", "\xe9")])
