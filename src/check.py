@@ -11,6 +11,7 @@ import params
 import preprocess
 import split
 import train
+from model.agreement import check_parts
 from model.section import ModelParams
 from photos.source import DataParams
 from stage import run
@@ -31,7 +32,7 @@ KINDS = {
 
 def main() -> None:
     values = {name: params.load(name, kind) for name, kind in KINDS.items()}
-    train.check_parts(values["model"].weights, values["train"])
+    check_parts(values["model"].weights, values["train"])
 
 
 if __name__ == "__main__":

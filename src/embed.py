@@ -18,7 +18,7 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import chosen_backend, start
+from model.runtime import chosen_backend, kernel_variables, start
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.shards import list_shards, new_file, read_samples, read_shard
@@ -82,6 +82,7 @@ def describe(model: ModelParams) -> str:
         weights=model.origin()["sha256"],
         backend=backend,
         processor=cv2.getCPUFeaturesLine(),
+        variables=kernel_variables(),
         accelerators=accelerators(),
     )
 

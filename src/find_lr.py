@@ -37,7 +37,7 @@ def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     start(threads=model.threads, seed=train.seed)
-    from model.devices import refuse_xla_on_gpus
+    from model.devices import refuse_on_gpus
     from model.environment import best_precision
     from model.feed import ShardFeed
     from model.network import build_network
@@ -45,8 +45,7 @@ def main() -> None:
     from model.views import freeze
 
     train = train.computed_in(best_precision())
-    if train.xla:
-        refuse_xla_on_gpus()
+    refuse_on_gpus(train)
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
     feed = ShardFeed(PHOTOS, classes, **train.batches())

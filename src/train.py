@@ -4,10 +4,10 @@ Fits the head on cached features when the backbone is pretrained, then the whole
 run goes on from its last whole epoch, which .checkpoints/ keeps.
 """
 
-import json
 from pathlib import Path
 
 import params
+from model.agreement import check_copies, check_origin, check_parts, check_rows
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import WEIGHTS_FOLDER, ModelParams
@@ -32,12 +32,12 @@ def main() -> None:
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_parts(model.weights, train)
     if train.head_epochs:
-        check_features(model)
+        check_origin(model, FEATURES_NOTE)
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, files_below, fingerprint
     from model.curves import Curves
-    from model.devices import across_devices, join_hosts, refuse_differences
+    from model.devices import across_devices, join_hosts, refuse_differences, refuse_on_gpus
     from model.environment import best_precision, committed, describe, differences, write
     from model.feed import ShardFeed
     from model.fitting import fit
@@ -47,6 +47,7 @@ def main() -> None:
     labels = read_labels(LABELS)
     part = host, hosts = join_hosts(batch_size=train.batch_size)
     train = train.computed_in(best_precision())
+    refuse_on_gpus(train)
     environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
@@ -58,10 +59,11 @@ def main() -> None:
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
     photos = ShardFeed(PHOTOS, **batches, workers=model.threads)
+    val_photos = ShardFeed([VAL], **watched)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
-    sizes = {photos.batch_rows, train.batch_size}
-    shared = across_devices(sizes, accumulate=train.accumulate, xla=train.xla)
+    check_copies(photos.samples, PHOTOS[1])
+    shared = across_devices({photos.batch_rows, train.batch_size})
     with shared, Curves(CURVES, written=host == 0) as curves:
         network = build_network(
             model,
@@ -74,12 +76,15 @@ def main() -> None:
         if model.weights != "none":
             head, rows = head_of(network), ShardFeed(FEATURES, **batches)
             val = ShardFeed([VAL_FEATURES], **watched)
+            if train.head_epochs:
+                seen, wanted = rows.samples + val.samples, photos.samples + val_photos.samples
+                check_rows(seen, wanted, FEATURES_NOTE.parent)
             fit(head, rows, val, phase="head", epochs=train.head_epochs, lr=train.lr, **common)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         fit(
             network,
             photos,
-            ShardFeed([VAL], **watched),
+            val_photos,
             phase="network",
             epochs=train.finetune_epochs,
             lr=train.lr * train.finetune_lr_scale,
@@ -92,41 +97,6 @@ def main() -> None:
             BUNDLE, network, labels=labels, preparation=preparation, environment=environment
         )
     checkpoints.remove()
-
-
-def check_parts(weights: str, train: TrainParams) -> None:
-    """Refuses a run in which nothing would be trained, or random layers stay as they are."""
-    if weights == "none" and not train.finetune_epochs:
-        raise StageError(
-            "params.yaml: train.finetune_epochs is 0 while model.weights is none: a random "
-            "backbone has no features worth a head; set pretrained weights or epochs above 0"
-        )
-    if weights == "none" and train.finetune_from != "all":
-        raise StageError(
-            f"params.yaml: train.finetune_from is {train.finetune_from} while model.weights is "
-            "none: the stages before it would stay random; set pretrained weights or all"
-        )
-    if weights == "none" and train.batchnorm == "frozen":
-        raise StageError(
-            "params.yaml: train.batchnorm is frozen while model.weights is none: new residual "
-            "blocks start switched off and would stay so; set pretrained weights or train"
-        )
-
-
-def check_features(model: ModelParams) -> None:
-    """Refuses features of another backbone, which a run without ``embed`` would meet."""
-    wanted = model.origin()
-    if not wanted["sha256"] and model.weights != "imagenet":
-        return  # none, or a file that is missing, which is told where it is loaded
-    try:
-        found = json.loads(FEATURES_NOTE.read_text())
-    except (OSError, ValueError):
-        found = None
-    if found != wanted:
-        raise StageError(
-            f"{FEATURES_NOTE.parent} is not what model.backbone {model.backbone} sees with "
-            f"model.weights {model.weights}; run dvc repro embed"
-        )
 
 
 if __name__ == "__main__":

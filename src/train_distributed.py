@@ -27,6 +27,7 @@ def main() -> None:
     count = parser.parse_args().processes
     if count < 1:
         parser.error("--processes: expected at least 1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and the children end
     coordinator = f"127.0.0.1:{free_port()}"
     common = {"KERAS_BACKEND": "jax", "JAX_COORDINATOR_ADDRESS": coordinator}
     common["JAX_NUM_PROCESSES"] = str(count)
@@ -59,7 +60,7 @@ def wait_for_all(processes: list[subprocess.Popen]) -> None:
 
     """
     try:
-        while any(process.poll() is None for process in processes):
+        while None in [process.poll() for process in processes]:  # all are asked each time
             failed = [process for process in processes if process.returncode]
             if failed:
                 raise StageError(

@@ -22,7 +22,8 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
-from model.devices import across_devices, join_hosts  # noqa: E402
+from model.devices import across_devices, join_hosts, refuse_on_gpus  # noqa: E402
+from model.recipe import TrainParams  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -189,9 +190,13 @@ def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPa
             pass
     tensorflow = pytest.importorskip("tensorflow")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
-    words = "TensorFlow cannot accumulate over several GPUs"
-    with pytest.raises(StageError, match=words), across_devices({32}, accumulate=2):
-        pass
-    words = "TensorFlow compiles no step on a GPU"
-    with pytest.raises(StageError, match=words), across_devices({32}, xla=True):
-        pass
+    recipe = TrainParams(**shipped("train")).for_weights("none").computed_in("float32")
+    refuse_on_gpus(recipe)
+    for changes, words in (
+        ({"xla": True}, "TensorFlow compiles no step on a GPU"),
+        ({"accumulate": 2}, "train.accumulate: 2, which goes wrong on several GPUs"),
+        ({"clip_norm": 1.0}, "train.clip_norm: 1, which goes wrong on several GPUs"),
+        ({"precision": "mixed_float16"}, "train.precision: mixed_float16, which goes wrong"),
+    ):
+        with pytest.raises(StageError, match=words):
+            refuse_on_gpus(recipe.model_copy(update=changes))

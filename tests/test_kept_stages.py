@@ -13,6 +13,7 @@ import augment
 import embed
 import stage
 import wiring
+from model.section import ModelParams
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
@@ -148,3 +149,13 @@ def test_another_file_of_weights_makes_all_features_anew(stages: Stages, capsys)
     text = capsys.readouterr().out
     assert "preprocess: 0 rows made, 8 kept" in text
     assert ", 0 kept" in text.partition("embed: ")[2].partition("embed: ")[2]
+
+
+def test_features_are_of_the_kernels_that_variables_choose(project: Project, monkeypatch) -> None:
+    monkeypatch.chdir(project.root)
+    Path(MODEL["weights"]).parent.mkdir(parents=True)
+    Path(MODEL["weights"]).write_bytes(b"weights")
+    model = ModelParams(**MODEL)
+    usual = embed.describe(model)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert embed.describe(model) != usual

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import train
 from children import ended_well, running
 from model.runtime import start
+from photos.shards import read_shard, write_shard
 from tiny_project import refusal
 from tiny_training import ROOT, set_params, shrink_networks, write_shards
 
@@ -297,6 +299,16 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
 def test_weights_that_went_missing_are_one_line():
     set_params(model={"weights": "models/pretrained/gone.keras"})
     assert "model.weights: no file" in refusal(train.main)
+
+
+def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
+    file = shards / "data/processed/train/shard-000.npy"
+    images, samples = read_shard(file)
+    others = [replace(sample, photo_id="f" * 16) for sample in samples]
+    write_shard(file, np.array(images), others)
+    text = refusal(train.main)
+    assert f"data/augmented has copies of {len(samples)} photos that do not train" in text
+    assert "run dvc repro augment" in text
 
 
 @pytest.mark.usefixtures("shards")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 import keras
 import numpy as np
 
+from model.recipe import TrainParams
 from stage import StageError
 
 COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -79,38 +80,50 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
         )
 
 
-def refuse_xla_on_gpus() -> None:
-    """Keras leaves XLA out, with a warning, where TensorFlow sums in one order, as it does on GPUs.
+def refuse_on_gpus(recipe: TrainParams) -> None:
+    """Refuses what TensorFlow would leave out on a GPU, or do wrongly on several.
+
+    On GPUs it sums in one order, and there Keras leaves XLA out with a warning. Over several Keras
+    cuts gradients, and looks for overflows, before it sums them, on each by itself.
 
     Raises:
-        StageError: TensorFlow is to compute on a GPU.
+        StageError: the recipe asks for such a thing.
 
     """
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow
 
-    if tensorflow.config.list_physical_devices("GPU"):
+    gpus = len(tensorflow.config.list_physical_devices("GPU"))
+    if gpus and recipe.xla:
         raise StageError(
             "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it sums "
             "in one order, so that bytes repeat; set false, or KERAS_BACKEND=jax, which always "
             "compiles"
         )
+    if gpus < 2:
+        return
+    for asked, found, usual in (
+        (recipe.accumulate > 1, f"accumulate: {recipe.accumulate}", "1"),
+        (recipe.clip_norm > 0, f"clip_norm: {recipe.clip_norm:g}", "0"),
+        (recipe.precision == "mixed_float16", "precision: mixed_float16", "mixed_bfloat16"),
+    ):
+        if asked:
+            raise StageError(
+                f"params.yaml: train.{found}, which goes wrong on several GPUs with TensorFlow; "
+                f"set {usual}, or KERAS_BACKEND=jax"
+            )
 
 
 @contextlib.contextmanager
-def across_devices(
-    rows: Collection[int] = (), *, accumulate: int = 1, xla: bool = False
-) -> Iterator[None]:
+def across_devices(rows: Collection[int] = ()) -> Iterator[None]:
     """A scope in which networks are copied to every GPU (of every host) and batches are shared.
 
     Args:
         rows: of the batches that will be met, over all processes.
-        accumulate: how many of them make a step.
-        xla: whether steps are to be compiled.
 
     Raises:
-        StageError: a batch cannot be shared equally, or TensorFlow cannot do on GPUs what is asked.
+        StageError: a batch cannot be shared equally.
 
     """
     backend = keras.backend.backend()
@@ -136,14 +149,7 @@ def across_devices(
     if backend == "tensorflow":
         import tensorflow
 
-        if xla:
-            refuse_xla_on_gpus()
         if len(tensorflow.config.list_physical_devices("GPU")) > 1:
-            if accumulate > 1:
-                raise StageError(
-                    f"params.yaml: train.accumulate: {accumulate}, but TensorFlow cannot "
-                    "accumulate over several GPUs; set 1, or KERAS_BACKEND=jax"
-                )
             with tensorflow.distribute.MirroredStrategy().scope():
                 yield
             return

@@ -9,15 +9,9 @@ from pathlib import Path
 
 import keras
 
+from model.runtime import kernel_variables
+
 PACKAGES = {"tensorflow": "tensorflow", "jax": "jaxlib", "torch": "torch"}
-# Numeric libraries choose their kernels by these.
-VARIABLES = (
-    "TF_ENABLE_ONEDNN_OPTS",
-    "ONEDNN_MAX_CPU_ISA",
-    "TF_XLA_FLAGS",
-    "XLA_FLAGS",
-    "NVIDIA_TF32_OVERRIDE",
-)
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
@@ -39,9 +33,8 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
     """Backend, versions, threads and processor features; equal on machines of one kind."""
     backend = keras.backend.backend()
     vendor, flags = _processor()
-    chosen = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return {
-        **chosen,
+        **kernel_variables(),
         "backend": backend,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version("keras"),

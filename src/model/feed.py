@@ -8,6 +8,7 @@ import numpy as np
 
 from model.jitter import blend, flip_and_crop, paste
 from photos.shards import Sample, list_shards, read_shard
+from stage import StageError
 
 
 class ShardFeed(keras.utils.PyDataset):
@@ -27,11 +28,14 @@ class ShardFeed(keras.utils.PyDataset):
         crop: largest share of height and width that a random crop cuts off.
         mixup: above 0, blends each row with another of its batch, by Beta(mixup, mixup).
         cutmix: above 0, pastes a box of another photo, its area by Beta(cutmix, cutmix); where
-            both are above 0, a coin decides for each row.
+            both are above 0, a coin decides for each row. Rows of features stay as they are.
         class_balance: weighs each row by its class's frequency to the power of minus this;
             batches then are ``(x, y, weight)`` with weights that average 1.
         part: (number, of how many) equal slices of each batch, for several processes.
         workers: threads that prepare batches ahead.
+
+    Raises:
+        StageError: a row has a label that is none of ``classes``.
 
     A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features), ``y`` float32
     ``(n, classes)``, each row the shares of the classes in ``x``. Everything random is drawn from
@@ -60,6 +64,12 @@ class ShardFeed(keras.utils.PyDataset):
         shards = [read_shard(file) for folder in folders for file in list_shards(folder)]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
+        strange = {sample.label for sample in self.samples} - classes.keys()
+        if strange:
+            raise StageError(
+                f"{folders[0]} holds photos labelled {min(strange)!r}, a class that the network or "
+                "data/split/labels.json does not have; run dvc repro"
+            )
         self.targets = np.array([classes[sample.label] for sample in self.samples], np.int32)
         lengths = [len(array) for array in self._arrays]
         self._shard = np.repeat(np.arange(len(lengths)), lengths)
@@ -136,9 +146,10 @@ class ShardFeed(keras.utils.PyDataset):
         share = random.beta(self._mixup or 1, self._mixup or 1, n)
         area = random.beta(self._cutmix or 1, self._cutmix or 1, n)
         centres, pasted = random.random((n, 2))[mine], pasted[mine]
-        share = np.where(pasted, area[mine], share[mine])
-        if x.ndim != 4:  # features have no boxes to paste
+        if x.ndim != 4:  # features have no boxes to paste, so such rows stay as they are
+            share = np.where(pasted, 1.0, share[mine])
             return blend(x, theirs, share), share
+        share = np.where(pasted, area[mine], share[mine])
         mixed = x.copy()
         mixed[~pasted] = blend(x[~pasted], theirs[~pasted], share[~pasted])
         mixed[pasted], share[pasted] = paste(

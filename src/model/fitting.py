@@ -63,7 +63,7 @@ def fit(
             f"{epochs} epochs ({phase}) have {epochs * len(train)}; set fewer"
         )
     warmup = round(min(recipe.warmup_epochs, epochs / 2) * len(train))
-    schedule = WarmupCosine(lr, epochs * len(train), warmup)
+    schedule = WarmupCosine(lr, epochs * len(train), warmup, every=recipe.accumulate)
     optimizer = build_optimizer(recipe, schedule)
     optimizer.build(network.trainable_variables)
     if state and state.phase == phase:

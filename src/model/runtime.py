@@ -80,6 +80,21 @@ THREADS = (
 """Variables that numeric libraries take their number of threads from when they are loaded."""
 
 
+KERNELS = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+    "NVIDIA_TF32_OVERRIDE",
+)
+"""Variables by which numeric libraries choose their kernels, and so the last digits."""
+
+
+def kernel_variables() -> dict[str, str]:
+    """Those of :data:`KERNELS` that are set."""
+    return {name: os.environ[name] for name in KERNELS if name in os.environ}
+
+
 def _prepare_tensorflow() -> None:
     """On GPUs: memory as it is needed, and sums in one order, so that bytes repeat."""
     tensorflow = import_quietly("tensorflow")

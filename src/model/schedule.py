@@ -14,14 +14,19 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest learning rate.
         steps: steps in all; the rate reaches zero after the last.
         warmup_steps: steps until the peak.
+        every: of so many steps all have the rate of the first. Keras counts batches and, where it
+            accumulates gradients, takes the rate at the last batch of each update, which of few
+            updates would be the end of the cosine.
 
     """
 
-    def __init__(self, peak: float, steps: int, warmup_steps: int):
+    def __init__(self, peak: float, steps: int, warmup_steps: int, every: int = 1):
         super().__init__()
-        self.peak, self.steps, self.warmup_steps = peak, steps, warmup_steps
+        self.peak, self.steps, self.warmup_steps, self.every = peak, steps, warmup_steps, every
 
     def __call__(self, step):
+        if self.every > 1:
+            step = step // self.every * self.every
         step = ops.cast(step, "float32")
         warm = self.peak * (step + 1) / max(1, self.warmup_steps)
         through = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)

@@ -7,7 +7,7 @@ import keras
 import pytest
 import tensorflow
 
-from model import environment
+from model import environment, runtime
 from model.environment import best_precision
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -19,7 +19,7 @@ def processor(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
 
 @pytest.fixture(autouse=True)
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in environment.VARIABLES:
+    for variable in runtime.KERNELS:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: [])
 

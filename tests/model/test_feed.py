@@ -11,6 +11,7 @@ from model.feed import ShardFeed, class_weights
 from model.jitter import flip_and_crop
 from model.schedule import WarmupCosine
 from photos.shards import Sample, shard_file, write_shard
+from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -95,6 +96,24 @@ def test_cutmix_pastes_boxes_and_shares_classes_by_area(shards: Path):
             np.testing.assert_allclose(share[label.argmax()], stayed, atol=1e-6)
             pasted_rows += 1
     assert pasted_rows >= 2
+
+
+def test_cutmix_leaves_features_as_they_are(tmp_path: Path):
+    samples = [Sample(f"{row:016x}", 0, "abc"[row % 3], "") for row in range(8)]
+    write_shard(shard_file(tmp_path, 0), np.arange(16, dtype=np.float32).reshape(8, 2), samples)
+    plain, pasted, both = (
+        ShardFeed([tmp_path], CLASSES, batch_size=8, seed=2, **options)[0]
+        for options in ({}, {"cutmix": 1.0}, {"cutmix": 1.0, "mixup": 1.0})
+    )
+    for one, other in zip(plain, pasted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    kept = (both[0] == plain[0]).all(axis=1)
+    assert 0 < kept.sum() < 8  # a coin decides
+
+
+def test_a_label_that_is_no_class_is_one_clear_line(shards: Path):
+    with pytest.raises(StageError, match=r"holds photos labelled 'c', a class that"):
+        ShardFeed([shards], {"a": 0, "b": 1}, batch_size=3)
 
 
 def flipped_and_cropped(image: np.ndarray, uniform, *, size: tuple[int, int], **options):
@@ -194,3 +213,11 @@ def test_the_learning_rate_warms_up_and_falls_along_half_a_cosine():
     np.testing.assert_allclose(rates[6], 0.2 * (1 + math.cos(math.pi / 4)), rtol=1e-6)
     np.testing.assert_allclose(rates[8], 0.2, rtol=1e-6)
     np.testing.assert_allclose(rates[12], 0, atol=1e-7)
+
+
+def test_an_update_of_several_batches_has_the_rate_of_the_first():
+    plain, shared = WarmupCosine(0.4, 12, 4), WarmupCosine(0.4, 12, 4, every=3)
+    for step in range(12):
+        assert float(shared(step)) == float(plain(step - step % 3))
+    whole = WarmupCosine(0.4, 40, 0, every=40)  # one update in all is at the peak, not at the end
+    np.testing.assert_allclose(float(whole(39)), 0.4, rtol=1e-6)

@@ -1,0 +1,72 @@
+"""Do params, photos, copies and features belong together? Asked before a run costs anything.
+
+DVC sees to it in ``dvc repro``; who starts stages singly is told here.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.recipe import TrainParams
+from model.section import ModelParams
+from photos.shards import Sample
+from stage import StageError
+
+
+def check_parts(weights: str, recipe: TrainParams) -> None:
+    """Refuses a run in which nothing would be trained, or random layers stay as they are."""
+    if weights == "none" and not recipe.finetune_epochs:
+        raise StageError(
+            "params.yaml: train.finetune_epochs is 0 while model.weights is none: a random "
+            "backbone has no features worth a head; set pretrained weights or epochs above 0"
+        )
+    if weights == "none" and recipe.finetune_from != "all":
+        raise StageError(
+            f"params.yaml: train.finetune_from is {recipe.finetune_from} while model.weights is "
+            "none: the stages before it would stay random; set pretrained weights or all"
+        )
+    if weights == "none" and recipe.batchnorm == "frozen":
+        raise StageError(
+            "params.yaml: train.batchnorm is frozen while model.weights is none: new residual "
+            "blocks start switched off and would stay so; set pretrained weights or train"
+        )
+
+
+def check_origin(model: ModelParams, note: Path) -> None:
+    """Refuses features of another backbone, which a run without ``embed`` would meet."""
+    wanted = model.origin()
+    if not wanted["sha256"] and model.weights != "imagenet":
+        return  # none, or a file that is missing, which is told where it is loaded
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):
+        found = None
+    if found != wanted:
+        raise StageError(
+            f"{note.parent} is not what model.backbone {model.backbone} sees with "
+            f"model.weights {model.weights}; run dvc repro embed"
+        )
+
+
+def check_copies(samples: Sequence[Sample], folder: Path) -> None:
+    """Refuses copies of photos that no longer train, which a run without ``augment`` would meet."""
+    training = {sample.photo_id for sample in samples if not sample.copy}
+    strangers = {sample.photo_id for sample in samples} - training
+    if strangers:
+        raise StageError(
+            f"{folder} has copies of {len(strangers)} photos that do not train; run dvc repro "
+            "augment"
+        )
+
+
+def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Path) -> None:
+    """Refuses features of other photos or labels, which a run without ``embed`` would meet."""
+    found, wanted = (
+        {(sample.photo_id, sample.copy, sample.label) for sample in samples}
+        for samples in (features, photos)
+    )
+    if found != wanted:
+        raise StageError(
+            f"{folder} is of other photos or labels than train now has: {len(found ^ wanted)} rows "
+            "differ; run dvc repro embed"
+        )

@@ -1,0 +1,41 @@
+"""What does not belong together is refused before it trains."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.agreement import check_copies, check_rows
+from photos.shards import Sample
+from stage import StageError
+
+PHOTOS = [
+    Sample("a" * 16, 0, "Audi", ""),
+    Sample("a" * 16, 1, "Audi", ""),
+    Sample("b" * 16, 0, "Seat", ""),
+]
+FEATURES = Path("data/features")
+
+
+def test_what_belongs_together_passes():
+    check_copies(PHOTOS, Path("data/augmented"))
+    check_rows(PHOTOS[::-1], PHOTOS, FEATURES)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        PHOTOS[:-1],
+        [*PHOTOS, Sample("c" * 16, 0, "Seat", "")],  # of test, after another split
+        [*PHOTOS[:-1], replace(PHOTOS[-1], label="Audi")],
+    ],
+    ids=["one is missing", "one is a stranger", "one had another label"],
+)
+def test_features_of_other_photos_or_labels_are_refused(features):
+    with pytest.raises(StageError, match=r"data/features is of other .* run dvc repro embed"):
+        check_rows(features, PHOTOS, FEATURES)
+
+
+def test_a_copy_without_its_photo_is_refused():
+    with pytest.raises(StageError, match="copies of 1 photos that do not train"):
+        check_copies([*PHOTOS, Sample("c" * 16, 2, "Seat", "")], Path("data/augmented"))

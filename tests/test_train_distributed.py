@@ -1,0 +1,58 @@
+"""Several processes as on several hosts: they end together, however one of them ends."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train_distributed
+
+STAND_IN = """
+import os, sys, time
+print(os.environ["JAX_PROCESS_ID"], os.environ["JAX_NUM_PROCESSES"], flush=True)
+{}
+"""
+"""Instead of src/train.py, whose results ``test_backends.py`` compares."""
+
+
+@pytest.fixture
+def started(tmp_path: Path):
+    """Starts two processes; each runs the code that is given after it said who it is."""
+
+    def start(code: str) -> subprocess.Popen:
+        script = tmp_path / "train.py"
+        script.write_text(STAND_IN.format(code))
+        program = "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); t.run(t.main)"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, str(script), "--processes", "2"],
+            cwd=Path(train_distributed.__file__).parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def test_each_process_knows_its_number(started):
+    with started("") as parent:
+        shown, told = parent.communicate(timeout=20)
+    assert (sorted(shown.splitlines()), told, parent.returncode) == (["0 2", "1 2"], "", 0)
+
+
+def test_where_one_fails_the_others_are_stopped(started):
+    with started('os.environ["JAX_PROCESS_ID"] == "1" and sys.exit(7); time.sleep(60)') as parent:
+        _, told = parent.communicate(timeout=20)  # which ends when no child holds the pipe
+    assert parent.returncode == 1
+    assert told == "error: one of 2 processes ended with status 7; the others were stopped\n"
+
+
+def test_who_stops_the_parent_stops_its_children(started):
+    with started("time.sleep(60)") as parent:
+        for _ in range(2):
+            parent.stdout.readline()
+        parent.send_signal(signal.SIGTERM)
+        _, told = parent.communicate(timeout=20)
+    assert (parent.returncode, told) == (128 + signal.SIGTERM, "")
