@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.classifier import Classifier, load_classifier
+from model.runtime import chosen_backend
 from photos.shards import list_shards, read_shard
 from stage import StageError, run
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=Path("models/vehicle"))
     parser.add_argument("--out", type=Path, help="folder to write; or models/export/FORMAT")
     options = parser.parse_args()
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    if chosen_backend() != "tensorflow":
         raise StageError("export needs KERAS_BACKEND=tensorflow, on which the bundle runs as well")
     target = options.out or Path("models/export") / options.to
     classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)

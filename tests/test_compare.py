@@ -84,7 +84,7 @@ def test_other_test_photos_are_refused_unless_told_so(repository: History, run):
     text = run("main", "--common")
     assert text.startswith("no difference shown: top-1 0.4444 → 1.0000")
     assert "on the same 18 photos" in text
-    assert "5 photos that only one of the two has were left out." in text
+    assert "Left out: 5 that are in one alone or changed class." in text
     repository.write("metrics/predictions.csv", table(predictions("+++", label="Other")))
     assert run("main", "--common") == ("not comparable: the two have no test photo in common.\n")
 

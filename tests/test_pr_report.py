@@ -2,16 +2,16 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import pr_report
+from forked_dvc import run_dvc
 from review import figures, history, markdown
 from review.history import snapshot
 from tiny_history import History, predictions
@@ -91,8 +91,7 @@ def test_a_reviewer_sees_what_changed_verdict_first(branches: History, capsys, m
     assert "| `metrics/train/plots/metrics/val/accuracy.tsv` | changed |" in lines
     assert "| `quarantined` | 0 | 2 | +2 | ▼ worse |" in lines
     assert "| `reasons.unreadable` | 0 | 2 | +2 |  |" in lines
-    dvc = [sys.executable, "-m", "dvc", "params", "diff", "--json", "main"]
-    found = json.loads(subprocess.run(dvc, cwd=branches.root, capture_output=True).stdout)
+    found = json.loads(run_dvc("params", "diff", "--json", "main", cwd=branches.root).stdout)
     assert list(found["params.yaml"]) == ["train.lr"]  # DVC sees no other change either
     (evaluate,) = (line for line in lines if line.startswith("| `evaluate` |"))
     assert "params `train.lr`" in evaluate
@@ -333,6 +332,17 @@ def test_small_numbers_are_those_of_the_lock_however_they_are_written(branches: 
         branches.repro()
         assert "1e-05" in (branches.root / "dvc.lock").read_text()
         assert "WARNING" not in report()
+
+
+def test_another_file_of_a_store_is_named_as_the_cause(branches: History):
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    labels = {"path": "s3://cars/labels.csv", "size": 9}
+    for etag in ("aaa", "bbb"):  # DVC knows a file of a store by its etag
+        lock["stages"]["split"]["deps"] = [labels | {"etag": etag}]
+        branches.write("dvc.lock", yaml.safe_dump(lock))
+        if etag == "aaa":
+            branches.commit("Labels in a store")
+    assert "data `s3://cars/labels.csv`" in report("HEAD")
 
 
 def test_an_input_too_large_for_git_is_left_to_dvc(branches: History, monkeypatch):

@@ -49,16 +49,20 @@ def export(
         The largest difference of a probability.
 
     Raises:
-        StageError: ``target`` is something that we did not write, or the export differs.
+        StageError: ``target`` is something that we did not write, or cannot be written, or the
+            export differs.
 
     """
-    form = FORMS[kind]
+    form, target = FORMS[kind], target.resolve()
     if target.exists() and not (target / "export.json").is_file():
         raise StageError(f"{target}: is there and is no earlier export; give another --out")
     network = with_probabilities(classifier)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise _unwritable(target, error) from None
     try:
         with quiet():
             form.write(network, partial / form.name)
@@ -76,11 +80,19 @@ def export(
             "temperature": "already applied",
         }
         (partial / "export.json").write_text(json.dumps(contract, indent=1) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
+        try:
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(partial, target)
+        except OSError as error:
+            raise _unwritable(target, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
+
+
+def _unwritable(target: Path, error: OSError) -> StageError:
+    return StageError(f"{target}: cannot be written ({error.strerror}); give another --out")
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:

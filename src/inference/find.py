@@ -86,10 +86,12 @@ def _find(arguments: Sequence[Path]) -> Iterator[Item]:
 
 
 def _walk(root: Path, *, below: str) -> Iterator[Item]:
-    pending = [""]
+    pending, own = [""], root.resolve().name
+    if (root / own).is_dir():  # which is a listing of that name
+        own = "."
     while pending:
         inner = pending.pop()
-        listing = "/".join(filter(None, [below, inner])) or root.name
+        listing = "/".join(filter(None, [below, inner])) or own
         folders, files = [], []
         try:
             with os.scandir(root / inner) as entries:

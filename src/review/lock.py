@@ -49,8 +49,8 @@ def stages(version: Snapshot) -> dict[str, dict]:
         return {
             str(name): {
                 "cmd": stage.get("cmd"),
-                "deps": {str(dep["path"]): dep.get("md5") for dep in stage.get("deps", [])},
-                "outs": {str(out["path"]): out.get("md5") for out in stage.get("outs", [])},
+                "deps": {str(dep["path"]): _state(dep) for dep in stage.get("deps", [])},
+                "outs": {str(out["path"]): _state(out) for out in stage.get("outs", [])},
                 "params": {
                     key if file == "params.yaml" else f"{file}:{key}": value
                     for file, values in stage.get("params", {}).items()
@@ -63,6 +63,11 @@ def stages(version: Snapshot) -> dict[str, dict]:
         raise StageError(
             f"dvc.lock in {version.name}: not as DVC writes it; run dvc repro"
         ) from None
+
+
+def _state(entry: dict) -> str | None:
+    """What tells one content of a dep or an out from another: a digest, or a store's own mark."""
+    return next((entry[mark] for mark in ("md5", "etag", "checksum") if entry.get(mark)), None)
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:

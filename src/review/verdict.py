@@ -11,7 +11,8 @@ def verdict(
     """A verdict in a word or three, and a sentence with its figures.
 
     The verdict is ``better``, ``worse``, ``no difference shown`` or ``not comparable``. With
-    ``common``, photos that stand in only one of the two are left out and counted.
+    ``common``, photos that stand in only one of the two, or under another class, are left out
+    and counted.
     """
     try:
         paired = pair(before, after, common=common)
@@ -20,7 +21,7 @@ def verdict(
     found = compare_top1(paired.before, paired.after, paired.listings)
     text = describe(found)
     if paired.left_out:
-        text += f" {paired.left_out:,} photos that only one of the two has were left out."
+        text += f" Left out: {paired.left_out:,} that are in one alone or changed class."
     return found.verdict, text
 
 

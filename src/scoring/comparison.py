@@ -58,9 +58,7 @@ def compare_top1(before: np.ndarray, after: np.ndarray, listings: np.ndarray) ->
     changes = np.bincount(group, weights=change).astype(np.int64)
     photos = np.bincount(group)
     p = sign_flip_p(changes)
-    low, high = sign_flip_interval(changes, photos)
-    if p > LEVEL:  # the exact test decides, where drawn halves would not quite agree with it
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = sign_flip_interval(changes, photos, equal=p > LEVEL)
     return Comparison(
         photos=len(before),
         listings=len(photos),
@@ -100,7 +98,7 @@ def sign_flip_p(changes: np.ndarray) -> float:
 
 
 def sign_flip_interval(
-    changes: np.ndarray, photos: np.ndarray, *, draws: int = 10_000
+    changes: np.ndarray, photos: np.ndarray, *, equal: bool | None = None, draws: int = 10_000
 ) -> tuple[float, float]:
     """All differences in top-1 that the sign-flip test, at :data:`LEVEL`, does not refuse.
 
@@ -112,6 +110,7 @@ def sign_flip_interval(
     Args:
         changes: int ``(g,)``, photos gained less photos lost in each listing.
         photos: int ``(g,)``, photos of each listing, > 0.
+        equal: whether the exact test leaves 0 standing; drawn halves would not always agree.
         draws: random halves.
 
     """
@@ -132,6 +131,14 @@ def sign_flip_interval(
         highs.append(np.where(whole, 1.0, np.maximum(one, other)))
     # d is kept while more than LEVEL of the halves enclose it.
     rank = int(LEVEL * (draws + 1))
-    low = np.partition(np.concatenate(lows), rank)[rank]
-    high = -np.partition(-np.concatenate(highs), rank)[rank]
-    return float(low), float(high)
+    lows, highs = np.sort(np.concatenate(lows)), -np.sort(-np.concatenate(highs))
+    low, high = float(lows[rank]), float(highs[rank])
+    if equal:
+        return min(low, 0.0), max(high, 0.0)
+    if equal is False and low <= 0 <= high:  # up to the next half beyond 0
+        mean = total / everything
+        if total > 0:
+            low = float(lows[lows > 0].min(initial=mean))
+        else:
+            high = float(highs[highs < 0].max(initial=mean))
+    return low, high

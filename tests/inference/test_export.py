@@ -62,6 +62,30 @@ def test_an_export_that_differs_is_not_kept(bundle, tmp_path, monkeypatch):
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+def test_where_nothing_can_be_written_is_said(bundle, classifier, tmp_path):
+    (tmp_path / "file").write_text("keep")
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    out = tmp_path / "file/onnx"
+    text = refusal(lambda: export_to(classifier, bundle, out, kind="onnx", images=pictures))
+    assert f"{out}: cannot be written (Not a directory); give another --out" in text
+
+
+def test_a_link_to_an_earlier_export_gets_the_new_one(bundle, classifier, tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "export.json").write_text("{}")
+    (tmp_path / "link").symlink_to(old)
+    wrong = FORMS["onnx"]._replace(
+        write=lambda _, path: path.write_bytes(b"new"),
+        read=lambda _: lambda pixels: classifier.probabilities(list(pixels)),
+    )
+    monkeypatch.setitem(FORMS, "onnx", wrong)
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    export_to(classifier, bundle, tmp_path / "link", kind="onnx", images=pictures)
+    assert (old / "model.onnx").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("keep")
     words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]

@@ -187,6 +187,15 @@ def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatc
     assert "\\n\\x1b[31m.png" in out
 
 
+def want_a_detector(folder: Path) -> None:
+    file = folder / "preprocess.json"
+    contract = json.loads(file.read_text())
+    detector = {"path": "models/detectors/lost.onnx", "sha256": "0" * 64}
+    detector |= {"classes": [2], "confidence": 0.5, "size": 320}
+    contract["crop"] |= {"method": "detector", "detector": detector}
+    file.write_text(json.dumps(contract))
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -200,6 +209,7 @@ def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatc
             ),
             "two bundles were mixed",
         ),
+        (want_a_detector, "cannot read"),  # at once, not when the first photo comes
     ],
 )
 def test_an_incomplete_bundle_is_one_clear_error(bundle, tmp_path: Path, make, text: str):
@@ -239,6 +249,19 @@ def test_a_walk_is_in_order_and_follows_no_link(tmp_path: Path):
         "b/y.png",
         "b/a/x.png",
     ]
+
+
+def test_a_folder_in_a_folder_of_its_name_is_another_listing(tmp_path: Path, monkeypatch):
+    put(tmp_path, cars__a_png=0, cars__cars__b_png=1, alone__c_png=2)
+    monkeypatch.chdir(tmp_path)
+
+    def listings(name: str) -> list[str]:
+        return [item.listing for item in find_photos([Path(name)])]
+
+    assert listings("cars") == [".", "cars"]
+    assert listings("alone") == ["alone"]
+    monkeypatch.chdir("alone")
+    assert listings(".") == ["alone"]
 
 
 def test_folders_of_one_name_are_not_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

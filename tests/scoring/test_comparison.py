@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -107,6 +107,35 @@ def test_the_interval_holds_the_differences_that_the_test_does_not_refuse(
             assert (low - 1e-6 <= difference <= high + 1e-6) == (p > LEVEL)
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 9)), min_size=3),
+    st.integers(0, 40),
+)
+def test_the_interval_leaves_out_no_difference_exactly_where_the_verdict_does(listings, gains):
+    gained = [gain for gain, _, _ in listings] + [1] * gains
+    lost = [loss for _, loss, _ in listings] + [0] * gains
+    same = [rest for _, _, rest in listings] + [1] * gains
+    sizes = np.stack([gained, lost, same], axis=1)
+    assume(sizes.any())
+    before = np.tile([False, True, True], len(sizes))
+    after = np.tile([True, False, True], len(sizes))
+    names = np.repeat(np.arange(len(sizes)), 3)
+    found = compare_top1(*(np.repeat(one, sizes.ravel()) for one in (before, after, names)))
+    assert (found.low <= 0 <= found.high) == (found.verdict == "no difference shown")
+    assert found.low <= found.difference <= found.high
+
+
+def test_thirteen_gained_and_four_lost_are_better_and_no_interval_says_otherwise():
+    # A difference that the exact test just refuses, and drawn halves would not.
+    right = np.array([0] * 13 + [1] * 203), np.array([1] * 13 + [0] * 4 + [1] * 199)
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(216)
+        found = compare_top1(*(one[order] > 0 for one in right), np.arange(216))
+        assert found.p == pytest.approx(0.049, abs=5e-4)
+        assert found.verdict == "better"
+        assert found.low > 0
+
+
 def test_order_and_names_of_listings_do_not_matter():
     random = np.random.default_rng(3)
     before, after = random.random((2, 300)) < 0.8
@@ -128,7 +157,7 @@ def simulation():
 
 def spare_intervals(patch: pytest.MonkeyPatch) -> None:
     """Alarms need none, and drawing them takes longest."""
-    patch.setattr("scoring.comparison.sign_flip_interval", lambda *_: (0.0, 0.0))
+    patch.setattr("scoring.comparison.sign_flip_interval", lambda *_, **__: (0.0, 0.0))
 
 
 def test_false_alarms_stay_within_the_promise_and_five_points_are_found(monkeypatch):
