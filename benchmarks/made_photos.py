@@ -30,22 +30,30 @@ def make_photo(seed: int, *, height: int, width: int) -> np.ndarray:
     return cv2.add(image, noise)
 
 
-def write_photos(folder: Path, count: int, *, height: int, width: int, first: int = 0) -> list[str]:
-    """Writes JPEG files of quality 90 and returns their names."""
+def write_photos(
+    folder: Path, count: int, *, height: int, width: int, pictures: int | None = None
+) -> list[str]:
+    """Writes JPEG files of quality 90 and returns their names.
+
+    With fewer ``pictures`` than files, some show the same one; no two have the same bytes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{number:06d}.jpg" for number in range(first, first + count)]
-    for number, name in enumerate(names, first):
-        image = make_photo(number, height=height, width=width)
-        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-        (folder / name).write_bytes(data.tobytes())
+    names = [f"{number:06d}.jpg" for number in range(count)]
+    pictures = min(pictures or count, count)
+    for number, name in enumerate(names):
+        if number < pictures:
+            image = make_photo(number, height=height, width=width)
+            data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        else:
+            data = with_comment((folder / names[number % pictures]).read_bytes(), name.encode())
+        (folder / name).write_bytes(data)
     return names
 
 
-def copy_photo(source: Path, target: Path) -> None:
-    """Writes the same picture as another file: its new name becomes a comment within the JPEG."""
-    data, comment = source.read_bytes(), target.name.encode()
+def with_comment(jpeg: bytes, comment: bytes) -> bytes:
+    """Another file of the same pixels."""
     segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-    target.write_bytes(data[:2] + segment + data[2:])
+    return jpeg[:2] + segment + jpeg[2:]
 
 
 def make_project(folder: Path, names: list[str], **sections: dict) -> None:

@@ -22,7 +22,6 @@ from PIL import Image
 
 from made_photos import (
     ROOT,
-    copy_photo,
     make_photo,
     make_project,
     work_folder,
@@ -54,10 +53,8 @@ def main() -> None:
     ratios, figures = {}, {}
     for name, (pictures, count, height, width, size, bar) in SETS.items():
         with work_folder():
-            names = write_photos(Path("photos"), pictures, height=height, width=width)
-            for number in range(pictures, count):
-                names.append(f"{number:06d}.jpg")
-                copy_photo(Path("photos", names[number % pictures]), Path("photos", names[-1]))
+            shape = {"height": height, "width": width}
+            names = write_photos(Path("photos"), count, **shape, pictures=pictures)
             make_project(Path(), names, preprocess={"size": size, "fit": "stretch", **WHOLE})
             cases = {
                 "ours": partial(ours, names),

@@ -109,7 +109,7 @@ def prepare() -> None:
 
 
 def main() -> None:
-    shrink_networks()
+    shrink_networks((0, 0, 0, 0))  # what is saved and resumed does not depend on the depth
     top = Path(sys.argv[1])
     for name in ("undisturbed", "killed"):
         (top / name).mkdir()
