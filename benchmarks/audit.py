@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, default=Path("data/demo/labels.csv"))
     options = parser.parse_args()
     classifier = load_classifier(Path("models/vehicle"), threads=os.cpu_count() or 1)
-    items = read_table(options.photos, options.labels)
+    items = read_table(options.photos, options.labels, claims=True)
     seen = [row for row in look(classifier, items, workers=os.cpu_count() or 1) if not row.fault]
     manifest = read_manifest(Path("data/split/manifest.csv"))
     tested = {row.path for row in manifest if row.split == "test"}

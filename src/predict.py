@@ -157,7 +157,7 @@ def cells(verdict: "Verdict") -> dict:
 def audit_rows(
     classifier: "Classifier", seen: Iterable["Seen"], _options: argparse.Namespace
 ) -> Iterator[dict]:
-    """Unreadable photos, listings that cannot be judged, then contradictions, the surest first."""
+    """Contradictions, the surest first, then listings that cannot be judged, unreadable photos."""
     from inference.listings import Contradiction, audit, ranked
 
     faults, found, unknown = [], [], []

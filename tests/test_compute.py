@@ -84,7 +84,10 @@ def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) 
     assert text == "error: photo 2: it is not there; put it there"
     with pytest.raises(ZeroDivisionError):
         list(spread(reverse, range(5), at(executor)))
-    text = refusal(lambda: list(spread(fills_the_disk, range(5), at(executor))))
+
+
+def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
+    text = refusal(lambda: list(spread(fills_the_disk, range(5), at("dask"))))
     assert "cannot read or write shard-0.npy: No space left on device" in text
 
 
