@@ -14,7 +14,7 @@ import joblib
 from pydantic import Field, model_validator
 
 from params import Section
-from stage import BEYOND, StageError, of_disk
+from stage import StageError, is_of_disk, of_disk
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,7 +97,7 @@ def _attempt(
     except StageError as error:
         return None, str(error)
     except OSError as error:
-        if error.errno not in BEYOND:
+        if not is_of_disk(error):
             raise
         return None, of_disk(error)
 
@@ -128,15 +128,17 @@ def _on_dask(
 
     Not by joblib, which waits for ever for what fails before it begins.
     """
-    from distributed import CancelledError, KilledWorker
+    from distributed import CancelledError, KilledWorker, wait
 
     limit = compute.workers if compute.workers and compute.address != "local" else len(items)
     pending = deque()
     try:
         for item in items:
-            if len(pending) >= limit:
-                yield pending.popleft().result()
+            while len(busy := [future for future in pending if not future.done()]) >= limit:
+                wait(busy, return_when="FIRST_COMPLETED")
             pending.append(client.submit(attempt, item, pure=False))
+            while pending[0].done() and len(pending) > 1:
+                yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     except KilledWorker:
@@ -178,7 +180,7 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
     if compute.address != "local":
         client = Client(compute.address, timeout=PATIENCE)
         try:
-            client.wait_for_workers(1, timeout=PATIENCE)
+            client.submit(int, pure=False).result(timeout=PATIENCE)  # an adaptive one wakes by work
             _check_paths(client)
         except BaseException:
             client.close()

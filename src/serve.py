@@ -32,6 +32,7 @@ def main() -> None:
     from inference.classifier import load_classifier
 
     classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+    classifier.preparation.open()  # a detector that is not there is told now, not to a visitor
     import uvicorn
 
     from inference.web import create_app

@@ -11,8 +11,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-BEYOND = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-"""Faults of a disk that no code can mend."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class StageError(Exception):
@@ -31,26 +31,31 @@ def run(main: Callable[[], None]) -> None:
     try:
         try:
             main()
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        if not _is_unread(sys.stdout.fileno()):  # then it was another pipe
+        except SystemExit:
+            _flush()
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except StageError as error:
-        sys.exit(_line(str(error)))
-    except OSError as error:
-        if error.errno not in BEYOND:
-            raise
-        sys.exit(_line(of_disk(error)))
+        _flush()
     except KeyboardInterrupt as stopped:
         words = str(stopped) or "stopped: run the same command again to start this stage anew"
         sys.exit(f"\n{words}")
+    except Exception as error:
+        unread = _leave_closed_pipe()
+        if isinstance(error, StageError):
+            sys.exit(_line(str(error)))
+        if isinstance(error, OSError) and is_of_disk(error):
+            sys.exit(_line(of_disk(error)))
+        if isinstance(error, BrokenPipeError) and unread:  # else it was another pipe
+            sys.exit(141)
+        raise
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether an error is one of a full, broken or forbidden disk, which no code can mend."""
+    return error.errno in FULL or (error.errno in FORBIDDEN and error.filename is not None)
 
 
 def of_disk(error: OSError) -> str:
-    """What a person is told of an error that is :data:`BEYOND` us."""
+    """What a person is told of such an error."""
     return f"cannot read or write {error.filename or 'a file'}: {error.strerror}"
 
 
@@ -58,11 +63,23 @@ def _line(text: str) -> str:
     return "error: " + printable(" ".join(text.split()))
 
 
-def _is_unread(output: int) -> bool:
-    """Whether the other end of a pipe is closed."""
+def _flush() -> None:
+    if sys.stdout is not None:  # a shell's `>&-` closes it
+        sys.stdout.flush()
+
+
+def _leave_closed_pipe() -> bool:
+    """Sends nothing more to a pipe that nobody reads; returns whether it is one."""
+    try:
+        output = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # there is none
+        return False
     watched = select.poll()
     watched.register(output, 0)
-    return bool(watched.poll(0))  # nothing but errors is reported unasked
+    if not watched.poll(0):  # nothing but errors is reported unasked
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def printable(text: str) -> str:

@@ -77,8 +77,8 @@ def main() -> None:
             head, rows = head_of(network), ShardFeed(FEATURES, **batches)
             val = ShardFeed([VAL_FEATURES], **watched)
             if train.head_epochs:
-                seen, wanted = rows.samples + val.samples, photos.samples + val_photos.samples
-                check_rows(seen, wanted, FEATURES_NOTE.parent)
+                check_rows(rows.samples, photos.samples, FEATURES[0])
+                check_rows(val.samples, val_photos.samples, VAL_FEATURES)
             fit(head, rows, val, phase="head", epochs=train.head_epochs, lr=train.lr, **common)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         fit(

@@ -302,6 +302,7 @@ def webps(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("alpha", KEPT, saved(alpha, "WEBP", "RGBA")),
         ("turned", KEPT, plain(exif=exif)),
         ("turned, as in a JPEG", KEPT, riff(canvas(128, 96, 8), lossy, (b"EXIF", b"Exif\0\0II"))),
+        ("less than a prefix", KEPT, riff(canvas(128, 96, 8), lossless, (b"EXIF", b"Exif\0"))),
         ("junk behind the end", KEPT, plain() + b"junk" * 9),
         ("half", "truncated", plain()[:500]),
         ("half, said to be whole", "undecodable", riff((lossy[0], lossy[1][:-200]))),

@@ -3,7 +3,9 @@
 import builtins
 import errno
 import os
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,12 @@ def params(executor: str, *, workers: int = 2, address: str = "local") -> Comput
 def whereabouts(item: int) -> tuple[int, int, str]:
     """Stands for a shard's work: what came of it, in which process, in which folder."""
     return item * item, os.getpid(), str(Path.cwd())
+
+
+def takes_a_while(_: int) -> tuple[float, float]:
+    start = time.time()
+    time.sleep(0.05)
+    return start, time.time()
 
 
 def fails_at_two(item: int) -> int:
@@ -164,4 +172,5 @@ def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_of_a_shared_cluster_no_more_workers_are_taken_than_asked_for(at) -> None:
     chosen = at("dask").model_copy(update={"workers": 1})
-    assert list(spread(len, ["a", "bb", "ccc"], chosen)) == [1, 2, 3]
+    times = list(spread(takes_a_while, range(4), chosen))
+    assert all(end <= start for (_, end), (start, _) in pairwise(times))

@@ -93,6 +93,42 @@ def test_who_pipes_into_head_gets_no_traceback_but_faults_are_not_hidden(first, 
     assert ("BrokenPipeError" in told) == (status == 1)
 
 
+@pytest.mark.parametrize(
+    ("last", "status", "words"),
+    [
+        ("raise stage.StageError('no such photo')", 1, "error: no such photo\n"),
+        ("raise ZeroDivisionError", 1, "ZeroDivisionError\n"),
+        ("sys.exit(3)", 141, ""),
+        ("", 141, ""),
+    ],
+)
+def test_a_closed_pipe_hides_no_error(last: str, status: int, words: str) -> None:
+    program = (
+        f"import sys, stage\ndef main():\n print('x'); sys.stdin.read()\n {last}\nstage.run(main)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=Path(stage.__file__).parent,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        process.stdin.close()  # only now it goes on
+        told = process.stderr.read()
+    assert (process.returncode, told.endswith(words), bool(told)) == (status, True, bool(words))
+
+
+def test_a_script_whose_output_is_closed_ends_well() -> None:
+    program = f"{sys.executable} -c 'import stage; stage.run(lambda: None)' >&-"
+    done = subprocess.run(
+        ["sh", "-c", program], cwd=Path(stage.__file__).parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_error_tells_a_terminal_nothing_but_text() -> None:
     def fails() -> None:
         raise StageError("found: \x1b[31mlabel\n,\x9b2J; expected: path")
@@ -113,3 +149,9 @@ def test_a_full_disk_is_one_line_and_other_errors_are_not_hidden() -> None:
     )
     with pytest.raises(FileNotFoundError):
         run(lambda: fails(errno.ENOENT))
+
+    def forbidden() -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with pytest.raises(PermissionError):  # of no file, so of something else
+        run(forbidden)

@@ -135,7 +135,6 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
         )
     preparation = load_preparation(folder)
     start(threads=threads)
-    preparation.open()  # before a photo needs what is not there
     from model.bundle import check_hash, load_bundle
 
     calibration = read_calibration(calibration_file(folder), network=check_hash(folder))

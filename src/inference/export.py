@@ -19,7 +19,7 @@ import numpy as np
 
 from inference.classifier import BATCH_SIZE, Classifier, calibration_file
 from model.runtime import import_quietly
-from photos.detector_files import copy_preparation
+from photos.detector_files import brings_detector, copy_preparation
 from stage import StageError
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -56,6 +56,8 @@ def export(
     form, target = FORMS[kind], target.resolve()
     if target.exists() and not (target / "export.json").is_file():
         raise StageError(f"{target}: is there and is no earlier export; give another --out")
+    if classifier.preparation.crop.uses_detector and not brings_detector(bundle):
+        raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -87,7 +87,7 @@ def _find(arguments: Sequence[Path]) -> Iterator[Item]:
 
 def _walk(root: Path, *, below: str) -> Iterator[Item]:
     pending, own = [""], root.resolve().name
-    if (root / own).is_dir():  # which is a listing of that name
+    if os.path.isdir(root / own):  # noqa: PTH112 (it never raises); which is a listing of that name
         own = "."
     while pending:
         inner = pending.pop()

@@ -67,8 +67,8 @@ class ShardFeed(keras.utils.PyDataset):
         strange = {sample.label for sample in self.samples} - classes.keys()
         if strange:
             raise StageError(
-                f"{folders[0]} holds photos labelled {min(strange)!r}, a class that the network or "
-                "data/split/labels.json does not have; run dvc repro"
+                f"{' or '.join(map(str, folders))} holds photos labelled {min(strange)!r}, a class "
+                "that the network or data/split/labels.json does not have; run dvc repro"
             )
         self.targets = np.array([classes[sample.label] for sample in self.samples], np.int32)
         lengths = [len(array) for array in self._arrays]

@@ -111,7 +111,7 @@ def with_bare_exif(data: bytes) -> bytes:
     while position + 8 <= end:
         kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
         start, following = position + 8, position + 8 + length + length % 2
-        if kind == b"EXIF" and data[start : start + 6] == prefix:
+        if kind == b"EXIF" and length >= 6 and data[start : start + 6] == prefix:
             exif = data[start + 6 : start + length] + bytes(length % 2)
             body = data[8:position] + kind + struct.pack("<I", length - 6) + exif
             body += data[following:end]

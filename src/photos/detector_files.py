@@ -74,6 +74,11 @@ def copy_detector(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def brings_detector(folder: Path) -> bool:
+    """Whether a detector lies beside a folder's ``preprocess.json``."""
+    return any((folder / name).exists() for name in (DETECTOR_FILE, DETECTOR_FOLDER))
+
+
 def copy_preparation(source: Path, target: Path) -> None:
     """Copies ``preprocess.json`` and the detector that it names, if any, to another folder."""
     shutil.copyfile(source / CONTRACT, target / CONTRACT)

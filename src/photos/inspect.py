@@ -16,6 +16,9 @@ from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
 
+MOST_LABELS = 5
+"""A picture under more labels than these shows no car, but says "no photo yet", say."""
+
 SUBSET_ORDER = ("test", "val", "train", "")
 """Which given subset wins when photos that belong together name several."""
 
@@ -121,10 +124,10 @@ def resolve(
     """Sorts out faults, photos that are there twice, and groups that stand on several sides.
 
     One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
-    stays. Photos of one listing and those that are one photo form a group, and so on from group
-    to group. Where a group names several subsets, only the rows of the first of
-    ``SUBSET_ORDER`` stay; with train, also those that name none. Of identical bytes the first
-    remaining path stays.
+    stays; under more than :data:`MOST_LABELS` it also joins nothing. Photos of one listing and
+    those that are one photo form a group, and so on from group to group. Where a group names
+    several subsets, only the rows of the first of ``SUBSET_ORDER`` stay; with train, also those
+    that name none. Of identical bytes the first remaining path stays.
 
     Args:
         inspected: every input row.
@@ -153,24 +156,22 @@ def resolve(
         )
     )
     pictures, groups = _Groups(), _Groups()
-    first_of: dict[str, Inspected] = {}
-    for item in usable:
-        first = first_of.setdefault(item.photo_id, item)
-        if first is not item:
-            groups.join(key_of(item), key_of(first))
+    first_of = {item.photo_id: item for item in reversed(usable)}
     copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
     for one, other in copies:
         pictures.join(one.photo_id, other.photo_id)
-        groups.join(key_of(one), key_of(other))
+    named, labels = labels_of_paths(inspected), defaultdict(set)
+    for item in usable:
+        labels[pictures.find(item.photo_id)] |= named[item.row.path]
 
-    labels: dict[str, set[str]] = defaultdict(set)
+    kept, leaders = [], {}
     for item in usable:
-        labels[pictures.find(item.photo_id)].add(item.row.label)
-    kept = []
-    for item in usable:
-        names = labels[pictures.find(item.photo_id)]
+        picture = pictures.find(item.photo_id)
+        names = labels[picture]
+        if len(names) <= MOST_LABELS:
+            groups.join(key_of(item), key_of(leaders.setdefault(picture, item)))
         if len(names) > 1:
-            detail = f"the same photo is labelled {' and '.join(sorted(names))}"
+            detail = f"the same photo is labelled {' and '.join(sorted(names))}"[:400]
             rejected.append(Rejected(item.row.path, "label-conflict", detail))
         else:
             kept.append(item)
@@ -217,6 +218,15 @@ def resolve(
         candidates[item.photo_id] = Candidate(item.row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
+
+
+def labels_of_paths(inspected: Iterable[Inspected]) -> dict[str, set[str]]:
+    """What each path is labelled as, also by rows whose box, say, turned out to be wrong."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for item in inspected:
+        if not item.row.fault:
+            named[item.row.path].add(item.row.label)
+    return named
 
 
 def find_copies(

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from photos.duplicates import Search
-from photos.inspect import Inspected, Look, find_copies
+from photos.inspect import MOST_LABELS, Inspected, Look, find_copies, labels_of_paths
 from photos.manifest import Photo
 
 
@@ -23,7 +23,8 @@ def find_leak(
     """One line about photos of two splits that belong together, or ``None`` where there are none.
 
     Together belong photos of one listing, of the same bytes and near-duplicates (see
-    :func:`photos.inspect.find_copies`), also by way of rows that were set aside.
+    :func:`photos.inspect.find_copies`), also by way of rows that were set aside; but a picture
+    under more than ``MOST_LABELS`` labels, which shows no car, makes nothing belong together.
     """
     usable = [item for item in inspected if not item.fault]
     near: dict[int, list[int]] = defaultdict(list)
@@ -37,6 +38,7 @@ def find_leak(
         if item.row.listing:
             same_listing[item.row.listing].append(at)
 
+    placeholders = _placeholders(inspected, usable, near)
     sides = {photo.path: photo.split for photo in manifest}
     seen: set[int] = set()
     for start in range(len(usable)):
@@ -55,7 +57,33 @@ def find_leak(
                         f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
                         "but they belong together by listing or by copies"
                     )
-            pending += near.get(at, ())
-            pending += same_bytes.pop(item.photo_id, ())
+            if at not in placeholders:
+                pending += near.get(at, ())
+                pending += same_bytes.pop(item.photo_id, ())
             pending += same_listing.pop(item.row.listing, ())
     return None
+
+
+def _placeholders(
+    inspected: Sequence[Inspected], usable: Sequence[Inspected], near: dict[int, list[int]]
+) -> set[int]:
+    """Numbers of the photos that are, with all their copies, under more than ``MOST_LABELS``."""
+    named = labels_of_paths(inspected)
+    same_bytes = defaultdict(list)
+    for at, item in enumerate(usable):
+        same_bytes[item.photo_id].append(at)
+    seen: set[int] = set()
+    found: set[int] = set()
+    for start in range(len(usable)):
+        picture, labels, pending = set(), set(), [start]
+        while pending:
+            at = pending.pop()
+            if at not in seen:
+                seen.add(at)
+                picture.add(at)
+                labels |= named[usable[at].row.path]
+                pending += near.get(at, ())
+                pending += same_bytes.pop(usable[at].photo_id, ())
+        if len(labels) > MOST_LABELS:
+            found |= picture
+    return found

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import export
 import predict
+import serve
 import stage
 from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos, read_table
@@ -187,15 +189,6 @@ def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatc
     assert "\\n\\x1b[31m.png" in out
 
 
-def want_a_detector(folder: Path) -> None:
-    file = folder / "preprocess.json"
-    contract = json.loads(file.read_text())
-    detector = {"path": "models/detectors/lost.onnx", "sha256": "0" * 64}
-    detector |= {"classes": [2], "confidence": 0.5, "size": 320}
-    contract["crop"] |= {"method": "detector", "detector": detector}
-    file.write_text(json.dumps(contract))
-
-
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -209,13 +202,27 @@ def want_a_detector(folder: Path) -> None:
             ),
             "two bundles were mixed",
         ),
-        (want_a_detector, "cannot read"),  # at once, not when the first photo comes
     ],
 )
 def test_an_incomplete_bundle_is_one_clear_error(bundle, tmp_path: Path, make, text: str):
     shutil.copytree(bundle.parent, tmp_path / "models")
     make(tmp_path / "models/vehicle")
     assert text in refusal(lambda: load_classifier(tmp_path / "models/vehicle", threads=1))
+
+
+def test_a_lost_detector_is_told_before_anybody_asks(bundle, tmp_path: Path, monkeypatch):
+    folder = shutil.copytree(bundle.parent, tmp_path / "models") / "vehicle"
+    file = folder / "preprocess.json"
+    contract = json.loads(file.read_text())
+    detector = {"path": "models/detectors/lost.onnx", "sha256": "0" * 64}
+    detector |= {"classes": [2], "confidence": 0.5, "size": 320}
+    contract["crop"] |= {"method": "detector", "detector": detector}
+    file.write_text(json.dumps(contract))
+    monkeypatch.setattr(sys, "argv", ["serve.py", "--bundle", str(folder), "--port", "0"])
+    assert f"cannot read {folder}/detector.onnx" in refusal(serve.main)
+    words = ["export.py", "--to", "onnx", "--bundle", str(folder), "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert "the detector that its preprocess.json names is not there" in refusal(export.main)
 
 
 def test_nothing_to_look_at_is_an_error(ask, tmp_path: Path):

@@ -28,8 +28,9 @@ def test_what_belongs_together_passes():
         PHOTOS[:-1],
         [*PHOTOS, Sample("c" * 16, 0, "Seat", "")],  # of test, after another split
         [*PHOTOS[:-1], replace(PHOTOS[-1], label="Audi")],
+        [*PHOTOS[:-1], Sample("c" * 16, 0, "Seat", "")],  # which changed sides with the last one
     ],
-    ids=["one is missing", "one is a stranger", "one had another label"],
+    ids=["one is missing", "one is a stranger", "one had another label", "two changed sides"],
 )
 def test_features_of_other_photos_or_labels_are_refused(features):
     with pytest.raises(StageError, match=r"data/features is of other .* run dvc repro embed"):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from photos.inspect import Inspected, inspect, resolve
+from photos.leaks import find_leak
+from photos.manifest import Photo
 from photos.prepare import CropParams, Preparation
 from photos.source import Row, read_rows
 from split import to_photo
 from tiny_photos import encode, photo_bytes, picture, with_orientation
 
 ENDINGS = (".jpg", ".png", ".webp")
+BOX = (None, None, None, None)
 PREPARATION = Preparation(size=32, fit="pad", crop=CropParams(method="box", margin=0.05))
 
 
@@ -232,6 +236,32 @@ def test_a_path_under_two_labels_is_used_under_neither_and_joins_its_listings() 
         ("shared", "label-conflict"),
         ("copy", "label-conflict"),
     }
+
+
+@pytest.mark.parametrize(("listings", "together"), [(5, True), (6, False)])
+def test_a_placeholder_under_many_labels_joins_nothing(listings: int, together: bool) -> None:
+    rows = []
+    for number in range(listings):
+        said = {"label": f"Car {number}", "listing": f"L{number}"}
+        rows += [seen(f"car{number}", "abcdef"[number], **said), seen("none", "0", **said)]
+    kept, left = resolve(rows)
+    assert len(kept) == listings
+    assert {(row.path, row.reason) for row in left} == {("none", "label-conflict")}
+    assert (len({photo.group for photo in kept}) == 1) == together
+    sides = {f"car{number}": ("train", "test")[number % 2] for number in range(listings)}
+    manifest = [
+        Photo(photo.photo_id, photo.row.path, photo.row.label, "", photo.row.listing, side, *BOX)
+        for photo in kept
+        for side in [sides[photo.row.path]]
+    ]
+    assert (find_leak(manifest, rows, difference=0) is not None) == together
+
+
+def test_a_label_counts_even_where_its_row_has_a_wrong_box() -> None:
+    wrong = replace(seen("a", "1", "Seat"), photo_id="", fault=("bad-box", "beside the photo"))
+    kept, left = resolve([seen("a", "1"), wrong, seen("b", "2")])
+    assert [photo.row.path for photo in kept] == ["b"]
+    assert {(row.path, row.reason) for row in left} == {("a", "label-conflict"), ("a", "bad-box")}
 
 
 def test_a_photo_given_to_train_and_test_is_a_test_photo() -> None:
