@@ -58,6 +58,8 @@ ROUNDS = {START: 2, 1000: 2}
 LOST = 0.1
 """Shares of its start; what a stage takes beyond it has to be more, or the noise hides it."""
 
+NOTE = "single runs, and their start hides most of what the smaller size takes"
+
 GOAL, MACHINES = 10_000_000, 10
 SHARED = ("preprocess", "augment")
 """Stages that several machines can share."""
@@ -141,7 +143,7 @@ def growth(
             name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"
             rates = [(size - START) / seconds[size] for size in (most, fitted[0])]
             rate = round(rates[0] / rates[1], 3)
-            ratios[name] = Ratio(rate, (rate, rate), 0.8)
+            ratios[name] = Ratio(rate, (rate, rate), 0.8, NOTE)
         more = (GOAL - START) / (most - START)
         lower[stage] = seconds[most] * more + start
         upper[stage] = seconds[most] * more ** max(1, power) + start
