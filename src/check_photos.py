@@ -19,7 +19,7 @@ import params
 from compute import ComputeParams
 from photos.hazards import find_hazards, find_twins, walk
 from photos.inspect import inspect_all
-from photos.source import DataParams, Row, find_conflicts, read_rows
+from photos.source import DataParams, Row, conflict, labels_of_paths, read_rows
 from split import SplitParams
 from stage import StageError, progress, run
 
@@ -96,9 +96,13 @@ def find_faults(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, str]]
         megabytes=split.photo_megabytes,
     )
     found = progress(looked_at, total=len(rows), label="check", unit="photos")
-    conflicts = find_conflicts(rows)
-    faults = [(item.row.path, item.fault or conflicts.get(item.row.path)) for item in found]
-    return [(path, *fault) for path, fault in faults if fault]
+    named = labels_of_paths(rows)
+    faults = []
+    for item in found:
+        path, labels = item.row.path, named[item.row.path]
+        if fault := item.fault or (conflict(labels) if len(labels) > 1 else None):
+            faults.append((path, *fault))
+    return faults
 
 
 def show(title: str, lines: Sequence[tuple[str, str]], *, everything: bool) -> None:

@@ -5,7 +5,7 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -137,7 +137,7 @@ def _on_dask(
             while len(busy := [future for future in pending if not future.done()]) >= limit:
                 wait(busy, return_when="FIRST_COMPLETED")
             pending.append(client.submit(attempt, item, pure=False))
-            while pending[0].done() and len(pending) > 1:
+            while pending and pending[0].done():
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -178,14 +178,10 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
     from distributed import Client, LocalCluster
 
     if compute.address != "local":
-        client = Client(compute.address, timeout=PATIENCE)
-        try:
-            client.submit(int, pure=False).result(timeout=PATIENCE)  # an adaptive one wakes by work
-            _check_paths(client)
-        except BaseException:
-            client.close()
-            raise
-        return client, client.close
+        with ExitStack() as undo:
+            client = undo.enter_context(Client(compute.address, timeout=PATIENCE))
+            _check_workers(client)
+            return client, undo.pop_all().close
     workers = compute.workers or joblib.cpu_count()
     cluster = LocalCluster(
         n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
@@ -199,8 +195,15 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
     return client, close
 
 
-def _check_paths(client: "Client") -> None:
-    """Sees to it that scheduler and workers find this code, without which no task would begin."""
+def _check_workers(client: "Client") -> None:
+    """Sees to it that there are some, and that they and the scheduler find this code.
+
+    Without it no task would begin.
+    """
+    try:
+        client.submit(int, pure=False).result(timeout=PATIENCE)  # an adaptive cluster wakes by work
+    except TimeoutError:
+        raise TimeoutError(f"no worker answers within {PATIENCE} s") from None
     name = __name__
 
     def finds_code() -> bool:  # within a function, so that it travels whole

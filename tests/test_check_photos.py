@@ -57,7 +57,7 @@ def test_a_photo_under_two_labels_is_named_in_each_row(project: Project, check) 
     project.with_good_photos(("audi-2.jpg", "Seat"))
     status, text = check("labels.csv")
     assert status == FAULTY
-    assert text.count("'audi-2.jpg': label-conflict: it is labelled Audi and Seat") == 2
+    assert text.count("'audi-2.jpg': label-conflict: the same photo is labelled Audi and Seat") == 2
     assert "9 photos: 7 can be read, 2 would be set aside (2 label-conflict)" in text
 
 

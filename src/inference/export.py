@@ -64,7 +64,9 @@ def export(
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise _unwritable(target, error) from None
+        raise StageError(
+            f"{target}: cannot be written ({error.strerror}); give another --out"
+        ) from None
     try:
         with quiet():
             form.write(network, partial / form.name)
@@ -82,19 +84,12 @@ def export(
             "temperature": "already applied",
         }
         (partial / "export.json").write_text(json.dumps(contract, indent=1) + "\n")
-        try:
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(partial, target)
-        except OSError as error:
-            raise _unwritable(target, error) from None
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
-
-
-def _unwritable(target: Path, error: OSError) -> StageError:
-    return StageError(f"{target}: cannot be written ({error.strerror}); give another --out")
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:

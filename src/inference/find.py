@@ -87,8 +87,6 @@ def _find(arguments: Sequence[Path]) -> Iterator[Item]:
 
 def _walk(root: Path, *, below: str) -> Iterator[Item]:
     pending, own = [""], root.resolve().name
-    if os.path.isdir(root / own):  # noqa: PTH112 (it never raises); which is a listing of that name
-        own = "."
     while pending:
         inner = pending.pop()
         listing = "/".join(filter(None, [below, inner])) or own
@@ -106,6 +104,8 @@ def _walk(root: Path, *, below: str) -> Iterator[Item]:
             fault = PhotoError("unreadable", error.strerror or str(error))
             yield Item(root, inner or ".", listing=listing, fault=fault, below=below)
             continue
+        if listing == own in folders and not inner:  # a listing of that name is still to come
+            listing = "."
         inside = f"{inner}/" if inner else ""
         for name in sorted(files):
             yield Item(root, inside + name, listing=listing, below=below)

@@ -14,7 +14,7 @@ from photos.duplicates import SIDE, Search, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
-from photos.source import Row
+from photos.source import Row, conflict, labels_of_paths
 
 MOST_LABELS = 5
 """A picture under more labels than these shows no car, but says "no photo yet", say."""
@@ -160,7 +160,7 @@ def resolve(
     copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
     for one, other in copies:
         pictures.join(one.photo_id, other.photo_id)
-    named, labels = labels_of_paths(inspected), defaultdict(set)
+    named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
     for item in usable:
         labels[pictures.find(item.photo_id)] |= named[item.row.path]
 
@@ -171,8 +171,7 @@ def resolve(
         if len(names) <= MOST_LABELS:
             groups.join(key_of(item), key_of(leaders.setdefault(picture, item)))
         if len(names) > 1:
-            detail = f"the same photo is labelled {' and '.join(sorted(names))}"[:400]
-            rejected.append(Rejected(item.row.path, "label-conflict", detail))
+            rejected.append(Rejected(item.row.path, *conflict(names)))
         else:
             kept.append(item)
 
@@ -218,15 +217,6 @@ def resolve(
         candidates[item.photo_id] = Candidate(item.row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
-
-
-def labels_of_paths(inspected: Iterable[Inspected]) -> dict[str, set[str]]:
-    """What each path is labelled as, also by rows whose box, say, turned out to be wrong."""
-    named: dict[str, set[str]] = defaultdict(set)
-    for item in inspected:
-        if not item.row.fault:
-            named[item.row.path].add(item.row.label)
-    return named
 
 
 def find_copies(

@@ -5,11 +5,12 @@ Works from the rows and fingerprints themselves and shares no grouping code with
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from photos.duplicates import Search
-from photos.inspect import MOST_LABELS, Inspected, Look, find_copies, labels_of_paths
+from photos.inspect import MOST_LABELS, Inspected, Look, find_copies
 from photos.manifest import Photo
+from photos.source import labels_of_paths
 
 
 def find_leak(
@@ -27,63 +28,54 @@ def find_leak(
     under more than ``MOST_LABELS`` labels, which shows no car, makes nothing belong together.
     """
     usable = [item for item in inspected if not item.fault]
-    near: dict[int, list[int]] = defaultdict(list)
     number = {item.row.path: at for at, item in enumerate(usable)}
-    for one, other in find_copies(usable, difference=difference, look=look, search=search):
-        near[number[one.row.path]].append(number[other.row.path])
-        near[number[other.row.path]].append(number[one.row.path])
-    same_bytes, same_listing = defaultdict(list), defaultdict(list)
+    copies = find_copies(usable, difference=difference, look=look, search=search)
+    twins = [(number[one.row.path], number[other.row.path]) for one, other in copies]
+    twins += _chains(item.photo_id for item in usable)
+    picture = _components(len(usable), twins)
+    named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
     for at, item in enumerate(usable):
-        same_bytes[item.photo_id].append(at)
-        if item.row.listing:
-            same_listing[item.row.listing].append(at)
+        labels[picture[at]] |= named[item.row.path]
+    cars = [(one, other) for one, other in twins if len(labels[picture[one]]) <= MOST_LABELS]
+    group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
 
-    placeholders = _placeholders(inspected, usable, near)
     sides = {photo.path: photo.split for photo in manifest}
-    seen: set[int] = set()
-    for start in range(len(usable)):
-        first, pending = "", [start]
-        while pending:
-            at = pending.pop()
-            if at in seen:
-                continue
-            seen.add(at)
-            item = usable[at]
-            path = item.row.path
-            if path in sides:
-                first = first or path
-                if sides[path] != sides[first]:
-                    return (
-                        f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
-                        "but they belong together by listing or by copies"
-                    )
-            if at not in placeholders:
-                pending += near.get(at, ())
-                pending += same_bytes.pop(item.photo_id, ())
-            pending += same_listing.pop(item.row.listing, ())
+    first_of: dict[int, str] = {}
+    for at, item in enumerate(usable):
+        path = item.row.path
+        if path in sides:
+            first = first_of.setdefault(group[at], path)
+            if sides[path] != sides[first]:
+                return (
+                    f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
+                    "but they belong together by listing or by copies"
+                )
     return None
 
 
-def _placeholders(
-    inspected: Sequence[Inspected], usable: Sequence[Inspected], near: dict[int, list[int]]
-) -> set[int]:
-    """Numbers of the photos that are, with all their copies, under more than ``MOST_LABELS``."""
-    named = labels_of_paths(inspected)
-    same_bytes = defaultdict(list)
-    for at, item in enumerate(usable):
-        same_bytes[item.photo_id].append(at)
-    seen: set[int] = set()
-    found: set[int] = set()
-    for start in range(len(usable)):
-        picture, labels, pending = set(), set(), [start]
+def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
+    """Pairs of places that join all of one name; an empty one is none."""
+    last: dict[str, int] = {}
+    pairs = []
+    for at, name in enumerate(names):
+        if name and name in last:
+            pairs.append((last[name], at))
+        last[name] = at
+    return pairs
+
+
+def _components(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of ``count`` places, one number for all that pairs join."""
+    ways: dict[int, list[int]] = defaultdict(list)
+    for one, other in pairs:
+        ways[one].append(other)
+        ways[other].append(one)
+    found = [-1] * count
+    for start in range(count):
+        pending = [start]
         while pending:
             at = pending.pop()
-            if at not in seen:
-                seen.add(at)
-                picture.add(at)
-                labels |= named[usable[at].row.path]
-                pending += near.get(at, ())
-                pending += same_bytes.pop(usable[at].photo_id, ())
-        if len(labels) > MOST_LABELS:
-            found |= picture
+            if found[at] < 0:
+                found[at] = start
+                pending += ways.get(at, ())
     return found

@@ -275,17 +275,18 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
     return checked
 
 
-def find_conflicts(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
-    """The paths that rows give several labels, each with reason code and detail."""
+def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
+    """What the rows call each path, but for rows that are faulty themselves."""
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if not row.fault:
             named[row.path].add(row.label)
-    return {
-        path: ("label-conflict", f"it is labelled {' and '.join(sorted(labels))}"[:400])
-        for path, labels in named.items()
-        if len(labels) > 1
-    }
+    return named
+
+
+def conflict(labels: Iterable[str]) -> tuple[str, str]:
+    """Reason code and detail of a photo under several labels."""
+    return "label-conflict", f"the same photo is labelled {' and '.join(sorted(labels))}"[:400]
 
 
 def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:

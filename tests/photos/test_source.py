@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from photos.source import Row, find_conflicts, read_rows
+from photos.source import Row, labels_of_paths, read_rows
 from stage import StageError
 
 PLAIN = "path,label,listing\na.jpg,Audi A4,1\nb.jpg,Citroën C3,\n"
@@ -137,7 +137,7 @@ def test_a_path_with_two_labels_is_named(tmp_path: Path) -> None:
     rows = read(tmp_path, "path,label\na.jpg,Audi\nb.jpg,Audi\n./a.jpg,Seat\nb.jpg,Audi\n")
     repeat = ("duplicate-row", "line 5: its path stands in line 3 already")
     assert [row.fault for row in rows] == [None, None, None, repeat]
-    assert find_conflicts(rows) == {"a.jpg": ("label-conflict", "it is labelled Audi and Seat")}
+    assert labels_of_paths(rows) == {"a.jpg": {"Audi", "Seat"}, "b.jpg": {"Audi"}}
 
 
 @pytest.mark.parametrize(("listed", "there"), [("\xe9", "e\u0301"), ("e\u0301", "\xe9")])
