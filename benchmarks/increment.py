@@ -4,11 +4,13 @@ Two DVC projects of photos of 160 x 120 pixels, as the README says (``dvc add ph
 the shards, two copies, ResNet-18's features. Small, because what is measured is everything around
 the one new row: start, manifest, records, shards and DVC's own looking and hashing. Then, in turns,
 each gets one more training photo; first the stages' own scripts up to ``embed`` are run, five
-times, then ``dvc repro embed``, five times. Compares their times and their peak memory, and
-counts the arrays that were written anew: one in each folder.
+times, then ``dvc repro embed`` as it is and as plain DVC would run it, five times each: without
+``persist``, so that DVC removes the outs before a stage runs, and with nothing remembered.
+Compares their times and their peak memory, and counts the arrays that were written anew: one in
+each folder, or all of them.
 
 A shard is one of 16 at both sizes, so ten times as many rows are copied, and embedded anew, for one
-that is new (``embed`` makes a shard whole or not at all). Eight minutes on 2 cores.
+that is new (``embed`` makes a shard whole or not at all). A quarter of an hour on 2 cores.
 """
 
 import shutil
@@ -37,6 +39,7 @@ from stages import (
 sys.path.insert(0, str(ROOT / "src"))
 
 import params
+from photos.incremental import SEEN
 from photos.memory import SETTLED
 from photos.splits import Stable
 from split import SplitParams
@@ -45,7 +48,7 @@ COUNTS = (1_000, 10_000)
 ROUNDS = 5
 HEIGHT, WIDTH = 120, 160
 SHAPE = (32, 32)
-REPRO = "dvc repro"
+REPRO, REBUILD = "dvc repro", "dvc repro, plain DVC"
 FOLDERS = (
     "data/processed/train",
     "data/augmented",
@@ -72,6 +75,7 @@ def main() -> None:
             project.repro()
         for project in (few, many) * ROUNDS:
             project.add_and_repro()
+            project.add_and_rebuild()
     names = [f"{count:,}" for count in COUNTS]
     few_over_many = f"{names[0]} over {names[1]}"
     ratios: dict[str, Ratio] = {}
@@ -82,6 +86,13 @@ def main() -> None:
         ratios[title] = speedup(*seconds, bar=round(1 / 1.5, 2), note=TIME_NOTES.get(step, ""))
         for name, values in zip(names, reversed(seconds), strict=True):
             figures[f"{step}, {name} photos, s"] = round(statistics.median(values), 2)
+    for name, project in zip(names, (few, many), strict=True):
+        ours, theirs = project.seconds(REPRO), project.seconds(REBUILD)
+        ratios[f"time for one more photo, plain DVC over ours, {name} photos"] = speedup(
+            ours, theirs, bar=1.0
+        )
+        figures[f"{REBUILD}, {name} photos, s"] = round(statistics.median(theirs), 2)
+        figures[f"arrays written anew, {REBUILD}, {name} photos"] = str(project.rebuilt)
     for step in (*STAGES, REPRO):
         peaks = [max(cost.mib for cost in project.costs[step]) for project in (few, many)]
         ratio = round(peaks[0] / peaks[1], 3)
@@ -106,7 +117,8 @@ class Project:
 
     def __init__(self, root: Path, count: int):
         self.root, self.count = root, count
-        self.costs: dict[str, list[Cost]] = {step: [] for step in (*STAGES, REPRO)}
+        self.costs: dict[str, list[Cost]] = {step: [] for step in (*STAGES, REPRO, REBUILD)}
+        self.rebuilt: list[int] = []
         self.written: list[dict[str, int]] = []
         self.listings: dict[int, str] = {}
         ignored = shutil.ignore_patterns("__pycache__")
@@ -163,6 +175,17 @@ class Project:
         with chdir(self.root):
             self.add()
         self.costs[REPRO].append(self.repro())
+
+    def add_and_rebuild(self) -> None:
+        with chdir(self.root):
+            self.add()
+            shutil.rmtree(SEEN)
+            before = arrays()
+            graph = Path("dvc.yaml").read_text()
+            Path("dvc.yaml").write_text(graph.replace("persist: true", "persist: false"))
+            self.costs[REBUILD].append(self.repro())
+            Path("dvc.yaml").write_text(graph)
+            self.rebuilt.append(sum(before.get(file) != at for file, at in arrays().items()))
 
     def repro(self) -> Cost:
         with chdir(self.root):

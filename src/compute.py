@@ -5,6 +5,7 @@ import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,6 @@ Result = TypeVar("Result")
 SRC = Path(__file__).parent
 PATIENCE = 20
 """Seconds until a cluster that does not answer is given up."""
-
-BACKENDS = {"threads": "threading", "processes": "loky"}
 
 
 class ComputeParams(Section):
@@ -52,12 +51,14 @@ def each(
     """Applies ``function`` to every item on threads; results come in the order of the items.
 
     ``workers`` 0 means one for every core. OpenCV and NumPy release the interpreter lock while
-    they work, so threads keep the cores busy without copying pixels between processes.
+    they work, so threads keep the cores busy without copying pixels between processes. After a
+    fault the items already begun are finished, and no others: Python must not end under a decoder.
     """
-    parallel = joblib.Parallel(
-        n_jobs=workers or joblib.cpu_count(), backend="threading", return_as="generator"
-    )
-    return parallel(joblib.delayed(function)(item) for item in items)
+    pool = ThreadPoolExecutor(workers or joblib.cpu_count())
+    try:
+        yield from pool.map(function, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def spread(
@@ -74,7 +75,7 @@ def spread(
 
     """
     attempt = partial(_attempt, function, Path.cwd())
-    work = {"dask": _on_dask, "ray": _on_ray}.get(compute.executor, _here)
+    work = WORK[compute.executor]
     with _cluster(compute) as client, closing(work(attempt, items, compute, client)) as attempts:
         for value, fault in attempts:
             if fault:
@@ -102,10 +103,17 @@ def _attempt(
         return None, of_disk(error)
 
 
-def _here(attempt: Callable, items: Sequence, compute: ComputeParams, _: None) -> Iterator[tuple]:
-    """Attempts in the order of the items, by threads or processes of this machine."""
+def _on_threads(
+    attempt: Callable, items: Sequence, compute: ComputeParams, _: None
+) -> Iterator[tuple]:
+    return each(attempt, items, workers=compute.workers)
+
+
+def _on_processes(
+    attempt: Callable, items: Sequence, compute: ComputeParams, _: None
+) -> Iterator[tuple]:
     options = {"n_jobs": compute.workers or joblib.cpu_count(), "batch_size": 1}
-    parallel = joblib.Parallel(backend=BACKENDS[compute.executor], return_as="generator", **options)
+    parallel = joblib.Parallel(backend="loky", return_as="generator", **options)
     results = parallel(map(joblib.delayed(attempt), items))
     try:
         yield from map(tuple, results)  # `yield from` alone would close them, with a warning
@@ -148,6 +156,15 @@ def _on_dask(
         ) from None
     except CancelledError as error:
         raise StageError(f"compute.address: the Dask cluster is gone ({error})") from None
+
+
+WORK = {
+    "threads": _on_threads,
+    "processes": _on_processes,
+    "dask": _on_dask,
+    "ray": _on_ray,
+}
+"""Each gives the attempts in the order of the items."""
 
 
 @contextmanager

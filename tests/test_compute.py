@@ -99,6 +99,21 @@ def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
     assert "cannot read or write shard-0.npy: No space left on device" in text
 
 
+def test_threads_finish_what_they_began_before_a_fault_is_told() -> None:
+    begun, ended = [], []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.2 if item else 0.0)
+        ended.append(item)
+        return fails_at_two(2 - item)
+
+    text = refusal(lambda: list(spread(work, range(50), params("threads"))))
+    assert text.startswith("error: photo 2")
+    assert sorted(ended) == sorted(begun)  # Python may end: none decodes any more
+    assert len(begun) < 10
+
+
 @pytest.mark.parametrize("executor", ["processes", "dask", "ray"])
 def test_every_executor_and_worker_count_gives_the_same_bytes(
     at, executor: str, project: Project, monkeypatch: pytest.MonkeyPatch

@@ -149,11 +149,20 @@ def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
     assert (shards / ".checkpoints/train.npz").is_file()
 
 
+def measure_on_val(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    """Lets the epochs end in these losses on val."""
+    seen, measure = iter(losses), keras.Model.evaluate
+    monkeypatch.setattr(
+        keras.Model,
+        "evaluate",
+        lambda *a, **k: measure(*a, **k) | {"cross_entropy": next(seen)},
+    )
+
+
 @pytest.mark.usefixtures("eager")
 def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
     shards: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    seen = iter([3.0, 1.0, 2.0, 1.5, 0.0])
     kept = []
     plain = fitting.run_epoch
 
@@ -162,13 +171,8 @@ def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
         kept.append([np.array(value) for value in trainee.get_weights()])
         return figures
 
-    measure = keras.Model.evaluate
     monkeypatch.setattr(fitting, "run_epoch", run_epoch)
-    monkeypatch.setattr(
-        keras.Model,
-        "evaluate",
-        lambda *a, **k: measure(*a, **k) | {"cross_entropy": next(seen)},
-    )
+    measure_on_val(monkeypatch, [3.0, 1.0, 2.0, 1.5, 0.0])
     set_params(train={"finetune_epochs": 9, "patience": 2})
     train.main()
     assert len(kept) == 4  # the second was best, and two brought nothing better
@@ -177,6 +181,56 @@ def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
     network, _ = load_bundle(shards / "models/vehicle")
     for ours, theirs in zip(network.get_weights(), kept[1], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    ("losses", "select", "kept_at"),
+    [
+        ([2.0, 1.0, 3.0, 1.5], "loss", 2),  # none is better than the head, which was best there
+        ([2.0, 1.0, 0.5, 0.7], "loss", 3),
+        ([2.0, 1.0, 3.0, 1.5], "last", 4),
+    ],
+)
+def test_the_network_gives_way_to_a_head_that_was_better_on_val(
+    shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    losses: list[float],
+    select: str,
+    kept_at: int,
+):
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    backbone.build_backbone("resnet18", shape=(40, 40)).save(own)
+    reached, fit, run_epoch = [], fitting.fit, fitting.run_epoch
+
+    def watch(network, *feeds, **options):
+        def watched(*arguments):
+            if options["phase"] == "head":
+                return run_epoch(*arguments)
+            reached[:] = reached or [network.get_weights()]
+            figures = run_epoch(*arguments)
+            reached.append(network.get_weights())
+            return figures
+
+        monkeypatch.setattr(fitting, "run_epoch", watched)
+        fit(network, *feeds, **options)
+
+    monkeypatch.setattr(fitting, "fit", watch)
+    measure_on_val(monkeypatch, losses)
+    set_params(
+        model={"weights": str(own)},
+        train={"head_epochs": 2, "finetune_epochs": 2, "select": select},
+    )
+    train.main()
+    from model.bundle import load_bundle
+
+    network, _ = load_bundle(shards / "models/vehicle")
+    for ours, theirs in zip(network.get_weights(), reached[kept_at - 2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    said = "no epoch of the network is better on val than before it" in capsys.readouterr().out
+    assert said == (kept_at == 2)
 
 
 HISTORY = [

@@ -50,6 +50,11 @@ class Curves:
 
         return report
 
+    def say(self, text: str) -> None:
+        """Prints a line, once for all processes."""
+        if self._written:
+            print(f"train: {text}", flush=True)
+
     def _log(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
             side, _, metric = name.rpartition("_")

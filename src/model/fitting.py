@@ -41,8 +41,9 @@ def fit(
 
     ``network`` maps the feeds' arrays to logits ``(n, classes)``. Each epoch ends with figures on
     ``val`` (at full size, with averaged weights where ``recipe.ema`` is set) and a checkpoint;
-    in the end the network is that of the epoch which ``recipe.select`` chooses on ``val``.
-    What ``checkpoints`` has of this phase is not done again.
+    in the end the network is that of the epoch which ``recipe.select`` chooses on ``val``, or as
+    it came where an earlier phase had a better one. What ``checkpoints`` has of this phase is not
+    done again.
 
     Raises:
         StageError: the loss became infinite or not a number, or there are too few batches for a
@@ -72,7 +73,9 @@ def fit(
         report(state.history[phase], True)
     else:
         state = State(phase, {**(state.history if state else {}), phase: []})
+        state.kept = values(network.variables) if len(state.history) > 1 else []
     history = state.history[phase]
+    earlier = [epoch for name in state.history if name != phase for epoch in state.history[name]]
     measure = compile_measure(network, recipe) if val.samples else None
 
     @cache
@@ -101,7 +104,7 @@ def fit(
         refuse_infinite(figures, epoch)
         last_step = (epoch + 1) * len(train) - 1
         history.append({**figures, "lr": float(schedule(last_step))})
-        if best_epoch(history, recipe.select) == epoch:
+        if best_epoch([*earlier, *history], recipe.select) == len(earlier) + epoch:
             state.kept = averages
         elif not state.kept:  # the best epoch was the one before: its values are in the state
             state.kept = state.network
@@ -109,6 +112,8 @@ def fit(
         checkpoints.save(state)
         report(history, False)
 
+    if best_epoch([*earlier, *history], recipe.select) < len(earlier):
+        curves.say(f"no epoch of the {phase} is better on val than before it, so none is kept")
     if state.kept:
         assign(network.variables, state.kept)
 

@@ -4,6 +4,7 @@
 the same order. A photo's shard follows from its id alone, so one new photo changes one shard.
 """
 
+import errno
 import filecmp
 import hashlib
 import os
@@ -98,6 +99,10 @@ def new_file(file: Path) -> Iterator[Path]:
         yield partial
         if not (file.is_file() and filecmp.cmp(partial, file, shallow=False)):
             os.replace(partial, file)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(file)  # `write` names none
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
