@@ -16,6 +16,8 @@ COPY src src
 COPY models/vehicle models/vehicle
 COPY models/calibration.json models/calibration.json
 
+# A checkout made under a strict umask cannot be read by others.
+RUN chmod -R a+rX src models
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vehicle
 USER 10001
 EXPOSE 8000

@@ -15,7 +15,7 @@
 
 TARGETS := repro test report pr-report check-photos serve train-distributed bench bench-check \
 	image-steps lint format lock help
-.PHONY: $(TARGETS)
+.PHONY: $(TARGETS) renewed
 .DEFAULT_GOAL := help
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
@@ -29,6 +29,12 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+# After the folder was moved, or Python upgraded, the shell would take programs from elsewhere.
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null))
+.venv/ready: renewed
+endif
+renewed:
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
@@ -93,7 +99,7 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 		echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(INSTALL) requirements.txt
-	@touch $@
+	@.venv/bin/python -c 'import sys; print(sys.prefix)' > $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt

@@ -35,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("labels", metavar="LABELS", nargs="?")
     parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN} lines a kind")
     given = parser.parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
     if url := next((text for text in (given.folder, given.labels) if text and "://" in text), None):
         raise StageError(
             f"found {url}; expected paths of this machine: a store's photos need no dvc add, "

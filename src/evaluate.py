@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
@@ -90,7 +90,8 @@ def main() -> None:
     PLOTS.mkdir(parents=True)
     tables = plot_tables(outcome, pairs=evaluate.confused_pairs)
     for name, header in HEADERS.items():
-        write_rows(PLOTS / f"{name}.csv", header, tables[name])
+        rows = [[harmless(cell) for cell in row] for row in tables[name]]
+        write_rows(PLOTS / f"{name}.csv", header, rows)
     print(f"evaluate: top-1 {figures['top1']:.4f} on {len(test.samples)} test photos")
     for pair in tables["confused_pairs"][:3]:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
@@ -106,7 +107,12 @@ def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
     return np.concatenate([none, *seen])
 
 
-def write_rows(file: Path, header: Sequence[str], rows: Sequence[NamedTuple]) -> None:
+def harmless(cell: object) -> object:
+    """What DVC may write into its page of plots, where a label's ``<`` could begin a script."""
+    return cell.replace("<", "\N{FULLWIDTH LESS-THAN SIGN}") if isinstance(cell, str) else cell
+
+
+def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:
     """Writes a small CSV; figures are rounded to six digits, text is quoted."""
     with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)

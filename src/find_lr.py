@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import params
+from model.agreement import check_parts
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import ModelParams
@@ -36,6 +37,12 @@ def main() -> None:
         parser.error("--steps: expected at least 10")
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
+    check_parts(model.weights, train)
+    if not train.finetune_epochs:
+        raise StageError(
+            "params.yaml: train.finetune_epochs is 0, but find_lr tries rates of the network, not "
+            "of a head; heads train in seconds: compare some, with dvc exp run -S train.lr=0.1"
+        )
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision

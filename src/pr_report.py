@@ -9,6 +9,7 @@ photos, a model or the DVC cache: a clone with both commits is enough.
 
 import argparse
 import re
+import sys
 
 from review.figures import HEADLINES, numbers, row
 from review.history import WORKSPACE, Snapshot, git, snapshot
@@ -35,6 +36,7 @@ def main() -> None:
         raise StageError(
             f"--plots-url: expected a plain https:// address, found {options.plots_url}"
         )
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as GitHub expects it
     print(report(snapshot(options.base), snapshot(options.head), plots_url=options.plots_url))
 
 

@@ -45,8 +45,7 @@ def main() -> None:
     workers = options.workers or os.cpu_count() or 1
     classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
     seen = Watched(look(classifier, watch(items), workers=workers))
-    # Names need not be UTF-8; what cannot be printed is spelt out.
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as programs expect it
     write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
     rows = audit_rows if options.declared else rows_of
     for row in rows(classifier, seen, options):
@@ -176,12 +175,8 @@ def audit_rows(
     for rank, row in enumerate(ranked(found), start=1):
         yield row._asdict() | row.best._asdict() | {"rank": rank}
     for row in unknown:
-        yield {
-            "listing": row.listing,
-            "photos": row.photos,
-            "reason": "unknown-class",
-            "detail": "the network knows neither the declared class nor its make",
-        }
+        detail = "the network knows neither the declared class nor its make"
+        yield row._asdict() | {"reason": "unknown-class", "detail": detail}
     for row in faults:
         detail = f"{row.item.path}: {row.fault.detail}"
         yield {"listing": row.item.listing, "reason": row.fault.reason, "detail": detail}

@@ -1,6 +1,7 @@
 """What every script of the graph shares: how it starts, how it fails, how it shows progress."""
 
 import errno
+import io
 import os
 import select
 import sys
@@ -28,6 +29,9 @@ def run(main: Callable[[], None]) -> None:
     Where the reader of what is printed (``head``, say) has enough, the status is 141, as a shell
     gives it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             main()

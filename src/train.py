@@ -7,7 +7,7 @@ run goes on from its last whole epoch, which .checkpoints/ keeps.
 from pathlib import Path
 
 import params
-from model.agreement import check_copies, check_origin, check_parts, check_rows
+from model.agreement import check_copies, check_origin, check_parts, check_rows, check_steps
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import WEIGHTS_FOLDER, ModelParams
@@ -24,7 +24,7 @@ INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
 CURVES = Path("metrics/train")
 ENVIRONMENT = CURVES / "environment.json"
-CHECKPOINT = Path(".checkpoints/train.npz")
+CHECKPOINTS = Path(".checkpoints")
 
 
 def main() -> None:
@@ -53,7 +53,8 @@ def main() -> None:
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
     work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
     refuse_differences(work, part)
-    checkpoints = Checkpoints(CHECKPOINT, fingerprint([work, environment], []), part=part)
+    run_id = fingerprint([work, environment], [])
+    checkpoints = Checkpoints(CHECKPOINTS / f"train-{run_id[:16]}.npz", run_id, part=part)
 
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
@@ -63,6 +64,17 @@ def main() -> None:
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
     check_copies(photos.samples, PHOTOS[1])
+    steps = {"network": len(photos)}
+    if model.weights != "none":
+        features, val_features = (
+            ShardFeed(FEATURES, **batches),
+            ShardFeed([VAL_FEATURES], **watched),
+        )
+        steps["head"] = len(features)
+        if train.head_epochs:
+            check_rows(features.samples, photos.samples, FEATURES[0])
+            check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
+    check_steps(train, steps)
     shared = across_devices({photos.batch_rows, train.batch_size})
     with shared, Curves(CURVES, written=host == 0) as curves:
         network = build_network(
@@ -74,12 +86,15 @@ def main() -> None:
         )
         common = {"recipe": train, "checkpoints": checkpoints, "curves": curves}
         if model.weights != "none":
-            head, rows = head_of(network), ShardFeed(FEATURES, **batches)
-            val = ShardFeed([VAL_FEATURES], **watched)
-            if train.head_epochs:
-                check_rows(rows.samples, photos.samples, FEATURES[0])
-                check_rows(val.samples, val_photos.samples, VAL_FEATURES)
-            fit(head, rows, val, phase="head", epochs=train.head_epochs, lr=train.lr, **common)
+            fit(
+                head_of(network),
+                features,
+                val_features,
+                phase="head",
+                epochs=train.head_epochs,
+                lr=train.lr,
+                **common,
+            )
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         fit(
             network,

@@ -234,9 +234,9 @@ def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.txt").touch()
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/ready").touch()
+    (tmp_path / ".venv/ready").write_text("here\n")
     program = tmp_path / ".venv/bin/python"
-    program.write_text("#!/bin/sh\nprintf '<%s>' \"$@\"\n")
+    program.write_text("#!/bin/sh\n[ $1 = -c ] && exec echo here\nprintf '<%s>' \"$@\"\n")
     program.chmod(0o755)
     base = '"; touch stolen; "$(touch stolen)$(shell touch stolen)`touch stolen`'
     environment = {**os.environ, "BASE": base}
@@ -244,6 +244,24 @@ def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == f"<src/pr_report.py><{base}>"
     assert not (tmp_path / "stolen").exists()
+
+
+@pytest.mark.parametrize("runs", ["exec echo elsewhere", "exit 1"])
+def test_a_venv_that_was_moved_or_no_longer_runs_is_made_anew(tmp_path: Path, runs: str):
+    """Else the shell would take whatever python and dvc come next."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/ready").write_text("here\n")
+    program = tmp_path / ".venv/bin/python"
+    for line, made in ((runs, True), ("exec echo here", False)):
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
+        plan = subprocess.run(
+            ["make", "--dry-run", "repro"], cwd=tmp_path, capture_output=True, text=True
+        ).stdout
+        assert ("-m venv --clear .venv" in plan) == made
+        assert "dvc repro" in plan
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,9 @@ def test_reviews_know_which_way_every_figure_is_better(figures):
 
 def test_a_class_without_test_photos_stays_in_its_line(evaluated: Path):
     table = read_table(evaluated / "metrics/plots/per_class.csv")
-    assert [row["label"] for row in table] == [label.label for label in LABELS]
+    # DVC writes these tables into a page as they are.
+    harmless = [label.label.replace("<", "\uff1c") for label in LABELS]
+    assert [row["label"] for row in table] == harmless != [label.label for label in LABELS]
     assert table[-1]["support"] == "0"
 
 

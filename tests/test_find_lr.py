@@ -8,6 +8,7 @@ import pytest
 import find_lr
 from model.runtime import start
 from stage import StageError
+from tiny_project import refusal
 from tiny_training import set_params, shrink_networks, write_shards
 
 start(threads=1)
@@ -64,7 +65,13 @@ def test_the_sweep_takes_steps_of_what_train_would_train(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(backbone.BLOCKS, "resnet18", (1, 1, 0, 0))
     write_shards()
-    set_params(train={"accumulate": 2, "batchnorm": "frozen", "finetune_from": "conv3"})
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    backbone.build_backbone("resnet18", shape=(32, 32)).save(own)
+    set_params(
+        model={"weights": str(own)},
+        train={"accumulate": 2, "batchnorm": "frozen", "finetune_from": "conv3"},
+    )
     before, swept, found, batches = [], [], [], []
     train_on_batch = keras.Model.train_on_batch
 
@@ -94,3 +101,5 @@ def test_the_sweep_takes_steps_of_what_train_would_train(
         "logits/kernel",
         "logits/bias",
     }
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1, "finetune_epochs": 0})
+    assert "find_lr tries rates of the network, not of a head" in refusal(find_lr.main)

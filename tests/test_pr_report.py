@@ -246,6 +246,18 @@ def test_what_does_not_fit_is_left_out_with_a_note():
     assert len(text.encode()) <= 200
 
 
+def test_params_may_refer_to_each_other(branches: History):
+    branches.write("params.yaml", "a: &same {x: 1}\nb: *same\nc: {<<: *same, y: 2}\n")
+    text = report()
+    assert "| `b.x` |" in text
+    assert "| `c.x` |" in text
+
+
+BOMB = "a0: &a0 [0]\n" + "".join(
+    f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(7)
+)
+
+
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
@@ -255,7 +267,10 @@ def test_what_does_not_fit_is_left_out_with_a_note():
         ("dvc.yaml", "stages: {split: {deps: 1}}", "stages are not as DVC expects"),
         # Its name goes into the environment, which holds no more than 128 KiB.
         pytest.param("metrics/evaluate.json", '{"a":' * 100_000, "not JSON", id="deep JSON"),
-        ("dvc.lock", "a: &a [1]\nb: *a\n", "a reference (*name) to another place"),
+        ("dvc.lock", "a: &a [*a]\n", "references (*name) stand for over 1,000,000 places"),
+        ("params.yaml", BOMB, "references (*name) stand for over 1,000,000 places"),
+        ("params.yaml", "a: !!int ''\nb: !!timestamp x", "not plain YAML"),
+        ("params.yaml", "b: !!timestamp x", "not plain YAML"),
         pytest.param("dvc.lock", "[" * 5000, "not plain YAML", id="deep YAML"),
         ("metrics/evaluate.json", "[1]", "expected a JSON object"),
         ("metrics/evaluate.json", '{"top1": ', "not JSON"),

@@ -129,6 +129,17 @@ def test_a_script_whose_output_is_closed_ends_well() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_a_log_cannot_show_is_spelt_out() -> None:
+    program = "import stage; stage.run(lambda: print('Škoda → ok'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(stage.__file__).parent,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout) == (0, b"\\u0160koda \\u2192 ok\n")
+
+
 def test_an_error_tells_a_terminal_nothing_but_text() -> None:
     def fails() -> None:
         raise StageError("found: \x1b[31mlabel\n,\x9b2J; expected: path")

@@ -1,6 +1,7 @@
 """The train stage: killed, stopped, misled; what it leaves and what it says."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,23 +103,20 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     assert str(stopped.value) == (
         "\nstopped in epoch 2 of 2 (network); run the same command again to go on from its start"
     )
-    kept = shards / ".checkpoints/train.npz"
-    before = kept.read_bytes()
+    (kept,) = (shards / ".checkpoints").iterdir()
     monkeypatch.setattr(fitting, "run_epoch", plain)
 
     for change, undo in (
         (lambda: set_params(train={"lr": 0.04}), set_params),
         (lambda: _flip_a_pixel(shards), lambda: _flip_a_pixel(shards)),
     ):
-        kept.write_bytes(before)
         change()
         train.main()
         shown = capsys.readouterr().out
-        assert "starting afresh" in shown
+        assert "starting afresh: .checkpoints has 1 unfinished run, of other params" in shown
         assert "network 1/2" in shown
         undo()
-    kept.write_bytes(before)
-    train.main()
+    train.main()  # the trials between cost the run nothing
     shown = capsys.readouterr().out
     assert "network: 1 of 2 epochs are done already" in shown
     assert "network 1/2" not in shown
@@ -146,7 +144,23 @@ def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
     assert "the loss is no longer finite in epoch 2" in text
     assert "lower train.lr" in text
     assert not (shards / "models/vehicle").exists()
-    assert (shards / ".checkpoints/train.npz").is_file()
+    assert list((shards / ".checkpoints").glob("*.npz"))
+
+
+@pytest.mark.usefixtures("eager")
+def test_averaged_weights_get_statistics_of_their_own(shards: Path):
+    set_params(train={"ema": 0.97, "finetune_epochs": 1, "lr": 0.2})
+    train.main()
+    from model.bundle import load_bundle
+
+    network, _ = load_bundle(shards / "models/vehicle")
+    first = next(
+        layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
+    )
+    photos = [read_shard(file)[0] for folder in train.PHOTOS for file in folder.glob("*.npy")]
+    before = keras.Model(network.input, first.input)(np.concatenate(photos).astype(np.float32))
+    mean, deviation = np.mean(before, axis=(0, 1, 2)), np.std(before, axis=(0, 1, 2))
+    np.testing.assert_allclose((first.moving_mean - mean) / deviation, 0, atol=0.05)
 
 
 def measure_on_val(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
@@ -260,6 +274,17 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path):
     np.testing.assert_array_equal(state.network[0], arrays[0])
     assert (state.network[1].dtype, state.optimizer[0], state.kept) == (np.int64, 7, [])
     assert Checkpoints(tmp_path / "deep/train.npz", "theirs").state is None
+
+
+def test_the_latest_unfinished_runs_are_kept_and_no_others(tmp_path: Path):
+    for number in range(6):
+        file = tmp_path / f"train-{number}.npz"
+        (tmp_path / f"train-{number}.partial").touch()  # of a run killed in its write
+        Checkpoints(file, str(number)).save(State("network", {}, [], [], []))
+        os.utime(file, (number, number))
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        f"train-{number}.npz" for number in (3, 4, 5)
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut"])

@@ -113,6 +113,9 @@ def compare(
         StageError: it is above the form's tolerance, or a photo's first class is another one.
 
     """
+    if keras.backend.backend() == "tensorflow":  # whose GPUs would round products to 10 bits
+        config = import_quietly("tensorflow").config.experimental
+        config.enable_tensor_float_32_execution(False)
     batches = [
         images[start : start + BATCH_SIZE].astype(np.float32)
         for start in range(0, len(images), BATCH_SIZE)

@@ -48,12 +48,20 @@ class Contradiction(NamedTuple):
     contradicts: str
 
 
-def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradiction | Listing]:
+class Unknown(NamedTuple):
+    """A listing that declares a class and a make of which the network knows neither."""
+
+    listing: str
+    photos: int
+    declared: str
+    declared_make: str
+
+
+def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradiction | Unknown]:
     """Judges each listing's declared class by its photos; listings must come one after another.
 
-    Yields a :class:`Contradiction` for each (``contradicts`` is ``make``, ``model`` or, where the
-    photos agree, empty), or the :class:`Listing` itself if the network knows neither the declared
-    class nor its make. Photos of one listing that declare different classes are judged apart.
+    In a :class:`Contradiction` ``contradicts`` is ``make``, ``model`` or, where the photos agree,
+    empty. Photos of one listing that declare different classes are judged apart.
     """
     names = [label.label for label in classifier.labels]
     makes = np.array([label.make for label in classifier.labels])
@@ -69,7 +77,7 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
         elif make in makes:
             right = listing.probabilities[makes == make].sum()
         else:
-            yield listing
+            yield Unknown(listing.listing, listing.photos, declared, make)
             continue
         told = classifier.verdicts(listing.probabilities[None], top=1, crops=[listing.crops])
         best = told[0].candidates[0]

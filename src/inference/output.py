@@ -45,7 +45,10 @@ def _csv(columns: Sequence[str], stream: TextIO) -> Writer:
     table.writerow(columns)
 
     def write(row: Mapping[str, object]) -> None:
-        table.writerow([_cell(row.get(column)) for column in columns])
+        cells = [_cell(row.get(column)) for column in columns]
+        if stream.isatty():  # which would obey what a photo's name holds
+            cells = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
+        table.writerow(cells)
 
     return write
 

@@ -7,12 +7,12 @@ reads training photos, and whatever is wrong with one is a 4xx answer with a rea
 import asyncio
 import base64
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -233,20 +233,21 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("none", "same-origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
     """Name and bytes of each photo of a multipart form.
 
     Raises:
-        HTTPException: 4xx, when there is none, too many, one too large, or something else.
+        HTTPException: 4xx, when there is none, too many, one too large, or something else; 507,
+            when there is no room for them here.
 
     """
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > MAX_BODY_BYTES:
         raise refusal(413, "too-large", f"at most {MAX_BODY_BYTES:,} bytes at once")
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise refusal(415, "no-form", "expected multipart/form-data with photos in fields 'photo'")
     try:
         async with request.form(max_files=MAX_PHOTOS, max_fields=0) as form:
@@ -263,6 +264,9 @@ async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
                 photos.append((name[:MAX_NAME], data))
     except HTTPException:
         raise
+    except OSError as error:  # the larger photos wait in the folder for temporary files
+        print(f"serve: cannot keep an upload: {error}", file=sys.stderr, flush=True)
+        raise refusal(507, "no-room", "the server has no room for an upload now") from None
     except Exception as error:  # of the form's parser, which has several kinds
         if type(error).__name__ == "HTTPException":
             detail = str(getattr(error, "detail", ""))

@@ -32,6 +32,18 @@ def check_parts(weights: str, recipe: TrainParams) -> None:
         )
 
 
+def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
+    """Refuses phases, of so many batches an epoch, that are too short for a single step."""
+    lengths = {"head": recipe.head_epochs, "network": recipe.finetune_epochs}
+    for phase, an_epoch in batches.items():
+        epochs = lengths[phase]
+        if 0 < epochs * an_epoch < recipe.accumulate:
+            raise StageError(
+                f"params.yaml: train.accumulate: {recipe.accumulate} batches make a step, but "
+                f"{epochs} epochs ({phase}) have {epochs * an_epoch}; set fewer"
+            )
+
+
 def check_origin(model: ModelParams, note: Path) -> None:
     """Refuses features of another backbone, which a run without ``embed`` would meet."""
     wanted = model.origin()

@@ -1,7 +1,7 @@
 """What training has reached after each whole epoch, so that a killed run goes on from there.
 
-One file outside DVC's outputs (DVC removes those before it runs a stage again). It counts only for
-the same params, data, code and environment; anything else starts afresh.
+A file for each run, outside DVC's outputs (DVC removes those before it runs a stage again). It
+counts only for the same params, data, code and environment; anything else starts afresh, beside it.
 """
 
 import hashlib
@@ -18,6 +18,9 @@ import numpy as np
 
 from model.devices import from_first
 from model.runtime import UNREADABLE
+
+MOST = 3
+"""Unfinished runs that are kept, the latest: each some three times as large as its network."""
 
 Arrays = list[np.ndarray]
 History = list[dict[str, float]]
@@ -41,6 +44,8 @@ class State:
 
 class Checkpoints:
     """Keeps one :class:`State` in ``file``; ``fingerprint`` says of which run it is.
+
+    Beside it lie those of a few other runs.
 
     ``part`` is this process's number and how many there are: the first one alone keeps the file,
     and what it has counts for all. ``state`` is the last whole epoch's, ``None`` before the first.
@@ -75,6 +80,9 @@ class Checkpoints:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, self.file)
+        left_over = self.file.parent.glob(f"*{partial.suffix}")
+        for old in [*self._others()[MOST - 1 :], *left_over]:
+            old.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forgets the run, once its bundle stands."""
@@ -88,14 +96,24 @@ class Checkpoints:
             run, state = parse(self.file)
             if run == self._fingerprint:
                 return state
-            print("train: params, data, code or machine changed: starting afresh")
         except FileNotFoundError:
             pass
         except MemoryError:
             raise  # that is no fault of the file
         except UNREADABLE as error:
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
+            return None
+        if others := len(self._others()):
+            print(
+                f"train: starting afresh: {self.file.parent} has {others} unfinished "
+                f"{'run' if others == 1 else 'runs'}, of other params, data, code or machine"
+            )
         return None
+
+    def _others(self) -> list[Path]:
+        """What other runs have left, the latest first."""
+        files = [file for file in self.file.parent.glob("*.npz") if file != self.file]
+        return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
 def parse(file: Path | io.BytesIO) -> tuple[str, State]:

@@ -64,10 +64,29 @@ def compile_trainee(
         optimizer,
         loss=cross_entropy(recipe),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        jit_compile=recipe.xla or keras.backend.backend() == "jax",
+        jit_compile=_jit(recipe),
         auto_scale_loss=False,
     )
     return trainee
+
+
+def compile_settler(trainee: keras.Model, recipe: TrainParams) -> keras.Model:
+    """The same network, ready for a ``fit`` that moves nothing but statistics of normalisations."""
+    settler = keras.Model(trainee.input, trainee.output)
+    settler.compile(_Still(), loss=cross_entropy(recipe), jit_compile=_jit(recipe))
+    return settler
+
+
+class _Still(keras.optimizers.SGD):
+    """Takes no step, so that compilers leave the gradients out as well."""
+
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
+        pass
+
+
+def _jit(recipe: TrainParams) -> bool:
+    backend = keras.backend.backend()
+    return backend == "jax" or (recipe.xla and backend == "tensorflow")
 
 
 def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:

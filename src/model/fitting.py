@@ -14,6 +14,7 @@ from model.compiling import (
     assign_averages,
     build_optimizer,
     compile_measure,
+    compile_settler,
     compile_trainee,
 )
 from model.curves import Curves
@@ -23,6 +24,9 @@ from model.recipe import TrainParams
 from model.schedule import WarmupCosine
 from model.selection import best_epoch, is_stale
 from stage import StageError
+
+SETTLING = 50
+"""Batches after which statistics with a momentum of 0.9 hold half a percent of what they were."""
 
 
 def fit(
@@ -46,8 +50,7 @@ def fit(
     done again.
 
     Raises:
-        StageError: the loss became infinite or not a number, or there are too few batches for a
-            single step.
+        StageError: the loss became infinite or not a number.
         KeyboardInterrupt: with a word on how to go on.
 
     """
@@ -58,11 +61,6 @@ def fit(
         return
     if not epochs:
         return
-    if epochs * len(train) < recipe.accumulate:
-        raise StageError(
-            f"params.yaml: train.accumulate: {recipe.accumulate} batches make a step, but "
-            f"{epochs} epochs ({phase}) have {epochs * len(train)}; set fewer"
-        )
     warmup = round(min(recipe.warmup_epochs, epochs / 2) * len(train))
     schedule = WarmupCosine(lr, epochs * len(train), warmup, every=recipe.accumulate)
     optimizer = build_optimizer(recipe, schedule)
@@ -82,6 +80,10 @@ def fit(
     def trainee_of(size: tuple[int, ...]) -> keras.Model:
         return compile_trainee(network, size, optimizer, recipe)
 
+    @cache
+    def settler_of(size: tuple[int, ...]) -> keras.Model:
+        return compile_settler(trainee_of(size), recipe)
+
     while len(history) < epochs and not is_stale(history, recipe.select, recipe.patience):
         epoch = len(history)
         size = size_of_epoch(network, epoch, epochs, recipe.sizes)
@@ -91,6 +93,9 @@ def fit(
             with quick(network):
                 figures = run_epoch(trainee_of(size), train, epoch)
             with averaged(network, optimizer, ema=recipe.ema):
+                if recipe.ema and learns_statistics(network):
+                    with quick(network):
+                        settle(settler_of(size), train)
                 if measure:
                     seen = measure.evaluate(val, return_dict=True, verbose=0)
                     figures["val_accuracy"] = float(seen["accuracy"])
@@ -122,16 +127,41 @@ def fit(
 def averaged(
     network: keras.Model, optimizer: keras.optimizers.Optimizer, *, ema: float
 ) -> Iterator[None]:
-    """A scope in which the weights are averages over the steps so far, where ``ema`` is set."""
+    """A scope in which the weights are averages over the steps so far, where ``ema`` is set.
+
+    Whatever else changes in it (:func:`settle`) is undone as well.
+    """
     if not ema:
         yield
         return
     weights = network.trainable_variables
-    latest = values(weights)
+    latest = values(network.variables)
     assign_averages(optimizer, weights)
     assign(weights, values(weights))  # JAX gives away buffers, so none may be shared
     yield
-    assign(weights, latest)
+    assign(network.variables, latest)
+
+
+def learns_statistics(network: keras.Model) -> bool:
+    """Whether normalisations of the network follow the batches they see."""
+    kind = keras.layers.BatchNormalization
+    return any(isinstance(layer, kind) and layer.trainable for layer in network.layers)
+
+
+def settle(settler: keras.Model, train: ShardFeed) -> None:
+    """Lets normalisations forget the statistics of other weights than the network has now.
+
+    Averaged weights need statistics of their own (Izmailov et al. 2018, arXiv:1803.05407, section
+    3.2), which batches of the epoch give them.
+    """
+    steps = min(len(train), SETTLING)
+    settler.fit(
+        train,
+        epochs=math.ceil(SETTLING / steps),
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+    )
 
 
 def seed_dropout(seed: int, phase: str, epoch: int) -> None:

@@ -20,7 +20,7 @@ UNREADABLE = (
     OSError,
     ValueError,
     TypeError,
-    KeyError,
+    LookupError,
     AttributeError,
     EOFError,
     MemoryError,

@@ -236,6 +236,8 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
             next(table)
         names = [name.strip().lower() for name in next(table, [])]
         columns = _find_columns(names, labels)
+        if use != "train":
+            columns.pop("subset", None)  # nothing is divided
         rows = [
             (table.line_num, _row(values, names, columns, photos, table.line_num))
             for values in table

@@ -9,16 +9,29 @@ from params import to_number
 from review.history import Snapshot, TooLargeError
 from stage import StageError
 
+MOST_NODES = 1_000_000
+"""Of a document whose references are written out: a few of those can stand for gigabytes."""
 
-class _NoAliases(yaml.SafeLoader):
-    """Safe YAML without references to other nodes: a few of them can stand for gigabytes."""
 
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(
-                "a reference (*name) to another place in it, which is not followed"
-            )
-        return super().compose_node(parent, index)
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose references (``*name``) stand for no more than a file could hold."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        root = super().get_single_node()
+        if root is not None and _written_out(root, {}) > MOST_NODES:
+            raise yaml.YAMLError(f"its references (*name) stand for over {MOST_NODES:,} places")
+        return root
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many nodes there would be without references."""
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1  # until it is known that it does not hold itself
+        pairs = isinstance(node, yaml.MappingNode)
+        below = [] if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [part for pair in below for part in pair] if pairs else below
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(node)]
 
 
 def read_yaml(version: Snapshot, path: str) -> dict:
@@ -29,8 +42,8 @@ def read_yaml(version: Snapshot, path: str) -> dict:
 
     """
     try:
-        document = yaml.load(version.read(path) or b"", _NoAliases)  # noqa: S506  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        document = yaml.load(version.read(path) or b"", _Loader)  # noqa: S506  # a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         raise StageError(
             f"{path} in {version.name}: not plain YAML: {error}; after a merge, see "
             "docs/pull-requests.md"

@@ -76,8 +76,9 @@ def compare_top1(before: np.ndarray, after: np.ndarray, listings: np.ndarray) ->
 def sign_flip_p(changes: np.ndarray) -> float:
     """Two-sided p-value of a sum whose terms may each as well have had the other sign.
 
-    Exact: the distribution over all sign patterns is built up term by term, not drawn from. Beyond
-    10,000 changed photos it is the normal distribution that the exact one has long become.
+    Exact: the distribution over all sign patterns is built up term by term, not drawn from. Where
+    that would take seconds, with many changed photos in many listings, it is the normal
+    distribution that the exact one has long become.
 
     Args:
         changes: int ``(g,)``, photos gained less photos lost in each listing.
@@ -85,7 +86,7 @@ def sign_flip_p(changes: np.ndarray) -> float:
     """
     sizes = np.abs(changes[changes != 0])
     reach = int(sizes.sum())
-    if reach > 10_000:
+    if reach * len(sizes) > 10_000**2:
         deviation = float(np.square(sizes).sum()) ** 0.5
         return math.erfc(abs(int(changes.sum())) / deviation / 2**0.5)
     chances = np.zeros(2 * reach + 1)  # of the sums -reach … reach

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from params import Section
-from scoring.calibration import fit_temperature, to_probabilities
+from scoring.calibration import blocks, fit_temperature, to_probabilities
 
 CONFIDENCE = 0.95
 """How sure val has to be, at least, that the promise is kept."""
@@ -48,9 +48,11 @@ def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarr
 
     """
     make_of = np.asarray(make_of)
-    same = make_of[probabilities.argmax(axis=1)][:, None] == make_of
-    # A sum may end a hair above 1, which no threshold may.
-    return np.minimum((probabilities * same).sum(axis=1), 1.0)
+    summed = np.empty(len(probabilities))
+    for rows in blocks(*probabilities.shape):
+        same = make_of[probabilities[rows].argmax(axis=1)][:, None] == make_of
+        summed[rows] = (probabilities[rows] * same).sum(axis=1)
+    return np.minimum(summed, 1.0)  # it may end a hair above 1, which no threshold may
 
 
 def decide(

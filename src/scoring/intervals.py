@@ -29,8 +29,8 @@ def bootstrap(
         seed: of the draws.
 
     Returns:
-        Lowest and highest value of each figure. A figure that does not exist, or of which there
-        is only one group, has no interval and is left out. If each resample gives 0, or each
+        Lowest and highest value of each figure. A figure that does not exist, or that only one
+        group has, has no interval and is left out. If each resample gives 0, or each
         gives 1, resampling knows nothing of what it has not seen: then the exact binomial bound
         for as many listings as have the figure stands in (Clopper and Pearson 1934).
 
@@ -53,15 +53,16 @@ def bootstrap(
         figures(random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE) @ per_group)
         for _ in range(RESAMPLES // _AT_ONCE)
     ]
+    having = {name: sum(int(np.isfinite(own[name]).sum()) for own in alone) for name in whole}
     return {
         name: _interval(
             float(value[0]),
             np.concatenate([draw[name] for draw in drawn]),
             np.concatenate([without[name] for without in left_out]),
-            sum(int(np.isfinite(own[name]).sum()) for own in alone),
+            having[name],
         )
         for name, value in whole.items()
-        if np.isfinite(value[0])
+        if having[name] > 1
     }
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from scoring.calibration import blocks
+
 SMALLEST = np.finfo(np.float64).eps
 """A class ruled out wrongly counts with this probability, so that the log loss stays finite."""
 
@@ -26,8 +28,14 @@ def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
             lower class index ranks first.
 
     """
-    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return (ranked == targets[:, None]).any(axis=1)
+    right = np.empty(len(targets), bool)
+    lower = np.arange(scores.shape[1])
+    for rows in blocks(*scores.shape):
+        target = targets[rows, None]
+        own = np.take_along_axis(scores[rows], target, axis=1)
+        before = (scores[rows] > own) | ((scores[rows] == own) & (lower < target))
+        right[rows] = before.sum(axis=1) < k
+    return right
 
 
 def tally(
@@ -48,7 +56,7 @@ def tally(
     predicted = probabilities.argmax(axis=1)
     right, make = predicted == targets, make_of[predicted] == make_of[targets]
     likelihood = np.clip(probabilities[np.arange(photos), targets], SMALLEST, 1 - SMALLEST)
-    listing, listing_right = _listings(targets, probabilities, listings)
+    listing, listing_right = _listings(targets, probabilities, listings, right)
     single = (
         np.ones(photos),
         right,
@@ -68,17 +76,22 @@ def tally(
 
 
 def _listings(
-    targets: np.ndarray, probabilities: np.ndarray, listings: np.ndarray
+    targets: np.ndarray, probabilities: np.ndarray, listings: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ones at the first photo of each listing, and those of them whose listing is told right."""
     _, number = np.unique(listings, return_inverse=True)
     number = number * probabilities.shape[1] + targets
-    _, first, unit = np.unique(number, return_index=True, return_inverse=True)
-    summed = np.zeros((len(first), probabilities.shape[1]))
-    np.add.at(summed, unit, probabilities)
+    _, first, unit, size = np.unique(
+        number, return_index=True, return_inverse=True, return_counts=True
+    )
     counted, told = np.zeros((2, len(targets)))
     counted[first] = 1
-    told[first] = summed.argmax(axis=1) == targets[first]
+    told[first] = right[first]
+    together = np.argsort(unit, kind="stable")  # photos of one listing, one after another
+    ends = np.cumsum(size)
+    for one in np.flatnonzero(size > 1):
+        photos = together[ends[one] - size[one] : ends[one]]
+        told[first[one]] = probabilities[photos].sum(axis=0).argmax() == targets[first[one]]
     return counted, told
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scoring.calibration import to_probabilities
+from scoring.calibration import blocks, to_probabilities
 from scoring.decision import Calibration, decide
 
 
@@ -47,7 +47,10 @@ class Outcome:
     @cached_property
     def raw_confidence(self) -> np.ndarray:
         """Confidence before the temperature is applied."""
-        return to_probabilities(self.logits, 1.0).max(axis=1)
+        highest = np.empty(len(self.logits))
+        for rows in blocks(*self.logits.shape):
+            highest[rows] = to_probabilities(self.logits[rows], 1.0).max(axis=1)
+        return highest
 
     @cached_property
     def predicted(self) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Predicting from files: what a person and a program get, and how it fails."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import serve
 import stage
 from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos, read_table
+from inference.output import writer
 from inference.stream import AHEAD, look
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
@@ -165,6 +167,7 @@ def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):
     ]
     assert found[0]["wrong"] >= found[1]["wrong"] > 0.8
     assert [row["reason"] for row in found[2:]] == ["unknown-class", "empty"]
+    assert found[2]["declared"] == "Lada Niva"
     assert status == 3
 
 
@@ -176,6 +179,16 @@ def test_csv_cells_are_no_formulas(bundle, tmp_path: Path, monkeypatch, capsys):
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
     assert row["photo"] == "'=cmd|' C calc'!A0.png"
     assert float(row["confidence"]) > 0.8
+
+
+def test_a_terminal_obeys_no_name_in_a_csv() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, shown in ((Terminal(), r"\x1b[2J.jpg"), (io.StringIO(), "\x1b[2J.jpg")):
+        writer("csv", ["photo"], stream)({"photo": "\x1b[2J.jpg"})
+        assert stream.getvalue() == f'"photo"\n"{shown}"\n'
 
 
 def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatch, capsys):
@@ -372,6 +385,15 @@ def test_a_photo_of_two_listings_speaks_for_both(tmp_path: Path):
         ("a.png", "M", "Two", None),
         ("b.png", "M", "Two", "bad-box"),
     ]
+
+
+@pytest.mark.parametrize("claims", [True, False])
+def test_what_only_training_asks_for_is_not_read(tmp_path: Path, claims: bool):
+    put(tmp_path, a_png=0)
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label,listing,split\na.png,One,L,new\n")
+    (item,) = read_table(tmp_path, table, claims=claims)
+    assert item.fault is None
 
 
 @pytest.mark.parametrize(("claims", "times"), [(True, 2), (False, 1)])

@@ -131,6 +131,7 @@ def test_more_pixels_than_a_phone_has_are_not_decoded(address: str):
     [
         ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "no-form"),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "bad-form"),
+        ({"content": b"x", "headers": {"content-type": "Multipart/Form-Data"}}, 400, "bad-form"),
         ({"files": upload(*[b""] * 17)}, 400, "bad-form"),
         ({"data": {"photo": "text"}, "files": {}}, 415, "no-form"),
         ({"files": upload(bytes(web.MAX_PHOTO_BYTES + 1))}, 413, "too-large"),
@@ -139,6 +140,13 @@ def test_more_pixels_than_a_phone_has_are_not_decoded(address: str):
 def test_a_bad_request_is_told_what_is_wrong(address: str, request_, status: int, reason: str):
     answer = httpx.post(f"{address}/api/predict", timeout=30, **request_)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
+
+
+def test_no_room_for_an_upload_is_told_to_both_sides(address: str, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    answer = ask(address, bytes(2_000_000))  # more than is held in memory
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (507, "no-room")
+    assert "serve: cannot keep an upload: " in capsys.readouterr().err
 
 
 def test_a_body_without_end_is_broken_off(address: str, monkeypatch):
@@ -330,6 +338,7 @@ def test_a_page_of_another_site_is_refused_before_its_photos_are_read(address: s
         ({"sec-fetch-site": "same-origin", "origin": address}, 200),
         ({"origin": "http://elsewhere.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"origin": address}, 200),
     ):
         answer = httpx.post(

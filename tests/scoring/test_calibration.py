@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
@@ -30,21 +31,26 @@ def binary(gap: float, *, right: int, wrong: int) -> tuple[np.ndarray, np.ndarra
 )
 def test_the_temperature_worked_out_by_hand(gap: float, right: int, wrong: int) -> None:
     # Every photo is given the odds exp(gap / t) : 1; the loss is least when these are the odds
-    # of being right, right : wrong. So t = gap / log(right / wrong).
+    # of being right. One photo more counts half as right and half as wrong.
     temperature = fit_temperature(*binary(gap, right=right, wrong=wrong))
-    assert temperature == pytest.approx(gap / np.log(right / wrong), rel=1e-5)
+    odds = (right + 1 / 2) / (wrong + 1 / 2)
+    assert temperature == pytest.approx(gap / np.log(odds), rel=1e-5)
 
 
 def test_confidence_after_scaling_is_the_accuracy() -> None:
-    logits, targets = binary(8.0, right=7, wrong=3)
+    logits, targets = binary(8.0, right=700, wrong=300)
     confidence = to_probabilities(logits, fit_temperature(logits, targets)).max(axis=1)
-    assert confidence == pytest.approx(0.7, abs=1e-5)
+    assert confidence == pytest.approx(0.7, abs=1e-3)
 
 
-def test_a_network_that_is_always_right_gets_the_lowest_temperature() -> None:
-    # 1 - p vanishes in the last digits of the loss, so anything near the bound is as good.
-    logits, targets = binary(0.1, right=5, wrong=0)
-    assert LOWEST <= fit_temperature(logits, targets) < 1.01 * LOWEST
+def test_a_few_photos_that_are_all_right_prove_no_certainty() -> None:
+    logits, targets = binary(10.0, right=5, wrong=0)
+    confidence = to_probabilities(logits, fit_temperature(logits, targets)).max(axis=1)
+    assert confidence == pytest.approx(5.5 / 6, abs=1e-5)
+
+
+def test_logits_that_hardly_differ_get_the_lowest_temperature() -> None:
+    assert fit_temperature(*binary(0.01, right=5, wrong=0)) == pytest.approx(LOWEST, rel=0.01)
 
 
 def test_a_network_that_is_worse_than_chance_gets_the_highest_temperature() -> None:
@@ -92,9 +98,9 @@ def test_no_other_temperature_has_a_lower_loss(made) -> None:
     logits, targets = made
 
     def loss(temperature: float) -> float:
-        return log_loss(
-            targets, to_probabilities(logits, temperature), labels=range(logits.shape[1])
-        )
+        probabilities = to_probabilities(logits, temperature)
+        seen = log_loss(targets, probabilities, labels=range(logits.shape[1]), normalize=False)
+        return (seen - log_softmax(logits / temperature, axis=1).mean()) / (len(targets) + 1)
 
     temperature = fit_temperature(logits, targets)
     assert LOWEST <= temperature <= HIGHEST

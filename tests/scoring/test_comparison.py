@@ -91,6 +91,10 @@ def test_beyond_ten_thousand_changes_the_normal_distribution_takes_over_unnotice
     assert normal == pytest.approx(0.0445, abs=5e-4)
 
 
+def test_few_large_listings_are_compared_exactly_however_many_photos_they_have():
+    assert sign_flip_p(np.array([2_100] * 5)) == pytest.approx(2 / 32, abs=1e-12)
+
+
 @given(CHANGES, st.integers(1, 3))
 def test_the_interval_holds_the_differences_that_the_test_does_not_refuse(
     changes: list[int], more: int

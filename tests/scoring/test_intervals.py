@@ -107,3 +107,8 @@ def test_only_listings_that_have_a_figure_count_for_its_bound() -> None:
     low, high = bootstrap(rows, np.arange(80) // 2, make_right)["share"]
     theirs = stats.binomtest(2, 2).proportion_ci(0.95, "exact")
     assert (low, high) == pytest.approx((theirs.low, 1), abs=1e-9)
+    # One listing with a mistake of either kind says nothing of others.
+    rows[40] = 0
+    rows[2, 1] = 1
+    assert make_right(rows.sum(axis=0)[None])["share"] == 0.5
+    assert bootstrap(rows, np.arange(80) // 2, make_right) == {}
