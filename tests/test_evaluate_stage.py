@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from model.calibration import read_calibration
 from photos.shards import list_shards, read_shard
 from photos.tables import read_table
 from review.figures import direction
+from scoring.calibration import expected_calibration_error
 from tiny_bundle import LABELS, MISLABELLED
 from tiny_project import refusal
 
@@ -66,6 +68,10 @@ def test_figures_are_those_of_the_predictions(figures, rows):
     assert figures["auto_rate"] == pytest.approx(share(auto), abs=1e-6)
     tagged = [ok for ok, tag in zip(right, auto, strict=True) if tag]
     assert figures["auto_precision"] == pytest.approx(share(tagged), abs=1e-6)
+    confidence = np.array([float(row["confidence"]) for row in rows])
+    error = expected_calibration_error(confidence, np.array(right))
+    assert figures["ece"] == pytest.approx(error, abs=1e-5)
+    assert figures["ece_raw"] != pytest.approx(error, abs=1e-5)
     for size, group in (("256_to_511", 3), ("below_256", 1)):
         assert figures[f"photos_short_side_{size}"] >= group
     known = [figures[name] for name in figures if name.startswith("photos_short_side_")]
@@ -74,6 +80,15 @@ def test_figures_are_those_of_the_predictions(figures, rows):
     assert sum(figures[name] for name in box) == len(rows)
     assert (figures["test_photos"], figures["val_photos"]) == (60, 120)
     assert (figures["classes"], figures["test_classes"]) == (6, 5)
+    # Photos without a listing stand each for themselves.
+    listings = {row["listing"] or row["photo_id"] for row in rows}
+    assert figures["test_listings"] == len(listings) > len({row["listing"] for row in rows})
+
+
+def test_the_confused_makes_are_those_of_the_predictions(evaluated: Path, rows):
+    cells = read_table(evaluated / "metrics/plots/confusion_makes.csv")
+    found = {(cell["actual"], cell["predicted"]): int(cell["photos"]) for cell in cells}
+    assert found == Counter((row["make"], row["predicted_make"]) for row in rows)
 
 
 def test_decisions_follow_the_calibration(evaluated: Path, figures, rows):
@@ -177,7 +192,9 @@ def test_the_least_sure_photos_are_shown(evaluated: Path, rows):
 
 
 def test_a_planted_label_error_is_the_first_suspect(evaluated: Path):
-    suspect = read_table(evaluated / "metrics/gallery/label_suspects.csv")[0]
+    suspects = read_table(evaluated / "metrics/gallery/label_suspects.csv")
+    assert {row["split"] for row in suspects} <= {"train", "val"}  # test photos decide nothing
+    suspect = suspects[0]
     assert (suspect["photo_id"], suspect["path"]) == (MISLABELLED, "wrong.jpg")
     assert (suspect["split"], suspect["predicted"]) == ("train", LABELS[2].label)
     picture = cv2.imread(str(evaluated / f"metrics/gallery/label_suspects/{MISLABELLED}.jpg"))

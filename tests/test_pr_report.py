@@ -14,7 +14,7 @@ import pr_report
 from forked_dvc import run_dvc
 from review import figures, history, markdown
 from review.history import snapshot
-from tiny_history import History, predictions
+from tiny_history import GRAPH, History, predictions
 from tiny_project import refusal
 
 pytestmark = pytest.mark.xdist_group("review")
@@ -145,6 +145,16 @@ def test_figures_that_this_code_did_not_make_are_marked(branches: History):
         assert "These figures are not those of this code and these params" in text
         assert "`split` (`src/stand_in.py`)" in text
         assert "`evaluate` (`src/stand_in.py`, `train.lr`, `train.new`)" in text
+
+
+def test_a_stage_that_never_ran_and_another_command_are_marked(branches: History):
+    never_run = "  publish:\n    cmd: python src/stand_in.py\n"
+    # What stands for other names or values is for DVC to tell.
+    several = "  each:\n    foreach: [a, b]\n    do: {cmd: python src/stand_in.py}\n"
+    graph = GRAPH.replace("cmd: python src/stand_in.py metrics/split", "cmd: make metrics/split")
+    graph = graph.replace("cmd: python src/stand_in.py metrics/eval", "cmd: ${run} metrics/eval")
+    branches.write("dvc.yaml", graph + never_run + several)
+    assert "Out of date: `split` (`cmd`); `publish` (`never run`)\n" in report()
 
 
 def test_results_that_were_not_committed_are_marked(branches: History):

@@ -80,11 +80,15 @@ def test_size_is_height_and_width(ready: Project) -> None:
     )
 
 
-def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
-    project.with_good_photos()
-    rows = [(*GOOD[0], 10, 10, 40, 40), *((*row, "", "", "", "") for row in GOOD[1:])]
+def box_the_first(project: Project, *box: int) -> None:
+    """Splits with a labelled box on the first photo alone."""
+    rows = [(*GOOD[0], *box), *((*row, "", "", "", "") for row in GOOD[1:])]
     project.label(rows, "path,label,x1,y1,x2,y2")
     project.split()
+
+
+def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
+    box_the_first(project.with_good_photos(), 10, 10, 40, 40)
     assert project.preprocess()["cropped_by_box"] == 1
     cut = shards(project)
     project.set(preprocess={"crop": {"method": "none", "margin": 0.05}})
@@ -97,6 +101,22 @@ def test_boxes_are_cut_to_unless_cropping_is_off(project: Project) -> None:
         if (cut[name][photo_id] != whole[name][photo_id]).any()
     ]
     assert changed == [row["photo_id"] for row in project.manifest() if row["path"] == GOOD[0][0]]
+
+
+def test_a_corrected_box_is_cut_anew(project: Project) -> None:
+    # The photo keeps its id and its place, so that only the box tells that its row is outdated.
+    project.with_good_photos()
+    cut = []
+    for box in ((10, 10, 40, 40), (20, 5, 60, 30)):
+        box_the_first(project, *box)
+        project.preprocess()
+        (row,) = [row for row in project.manifest() if row["path"] == GOOD[0][0]]
+        folder = Path("data/processed") / row["split"]
+        images, samples = read_shard(shard_file(folder, shard_of(row["photo_id"], 3)))
+        place = [sample.photo_id for sample in samples].index(row["photo_id"])
+        assert samples[place].region == " ".join(map(str, box))
+        cut.append(np.array(images[place]))
+    assert (cut[0] != cut[1]).any()
 
 
 def test_a_method_that_never_finds_anything_is_pointed_out(

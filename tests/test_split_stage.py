@@ -82,14 +82,16 @@ def test_boxes_are_handed_on_in_whole_pixels(project: Project) -> None:
     assert boxed[GOOD[1][0]] == [""] * 4
 
 
+@pytest.mark.parametrize("method", ["stratified", "stable"])
 def test_the_reference_layout_keeps_its_test_photos_and_lends_val_from_train(
-    project: Project,
+    method: str, project: Project
 ) -> None:
     rows = [
         (project.add(f"{number:06d}.jpg"), label, "test" if number % 4 == 0 else "train")
         for number, label in enumerate(["Audi TTS Coupe 2012", "Acura TL Sedan 2012"] * 12)
     ]
     project.label(rows, "img_file,class,subset")
+    project.set(split={"method": method, "val": 0.3})
     report = project.split()
     assert report["kept"] == 24
     for path, _, subset in rows:
@@ -97,6 +99,21 @@ def test_the_reference_layout_keeps_its_test_photos_and_lends_val_from_train(
         assert (name == "test") == (subset == "test")
     assert report["val"] > 0
     assert [label["make"] for label in project.labels()] == ["Acura", "Audi"]
+
+
+@pytest.mark.parametrize("method", ["stratified", "stable"])
+def test_where_val_and_test_photos_are_named_no_further_ones_are_drawn(
+    method: str, project: Project
+) -> None:
+    subsets = ["test"] * 4 + ["val"] * 4 + [""] * 16
+    rows = [
+        (project.add(f"{number}.jpg"), "Audi" if number % 2 else "Seat", subset)
+        for number, subset in enumerate(subsets)
+    ]
+    project.label(rows, "path,label,subset")
+    project.set(split={"method": method, "val": 0.3, "test": 0.3})
+    project.split()
+    assert project.splits() == {path: subset or "train" for path, _, subset in rows}
 
 
 def test_a_folder_for_each_class_is_enough(project: Project) -> None:
@@ -304,6 +321,8 @@ def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: P
     project.split()
     assert project.quarantine() == [("rare.jpg", "no-training-photo")]
     assert [label["label"] for label in project.labels()] == ["Audi", "Seat"]
+    project.set(split={"max_quarantined": 0.05})  # it counts among what cannot be used
+    assert "1 of 9 photos cannot be used (1 no-training-photo)" in refusal(project.split)
 
 
 @pytest.mark.parametrize("method", ["stratified", "stable"])
@@ -439,6 +458,21 @@ def test_what_was_seen_once_is_not_looked_at_again_and_changes_no_byte(
     looked_at.clear()
     project.split()
     assert looked_at == ["new.jpg"]
+
+
+def test_a_box_that_was_changed_to_a_wrong_one_is_noticed_on_a_photo_seen_before(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SETTLED", -60.0)
+    project.with_good_photos()
+    for box, set_aside in (
+        ((10, 10, 40, 40), []),
+        ((500, 500, 600, 600), [(GOOD[0][0], "bad-box")]),
+    ):
+        rows = [(*GOOD[0], *box), *((*row, "", "", "", "") for row in GOOD[1:])]
+        project.label(rows, "path,label,x1,y1,x2,y2")
+        project.split()
+        assert project.quarantine() == set_aside
 
 
 def test_photos_that_look_alike_are_compared_once_and_the_memory_changes_no_byte(

@@ -23,7 +23,7 @@ from photos.decode import PhotoError, decode, read_header
 from photos.inspect import Inspected, inspect
 from photos.source import Row
 from tiny_photos import encode, photo_bytes, picture
-from tiny_project import Project
+from tiny_project import GOOD, Project
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 SECONDS = 10
@@ -221,6 +221,22 @@ def test_a_lower_limit_holds_for_photos_that_were_looked_at_before(
         project.set(split=changes)
         stage.run(split.main)
     assert asked == [8, 8, 8]  # nothing where the limits are those of the run before
+
+
+def test_a_format_that_is_no_longer_allowed_is_set_aside_though_it_was_kept_before(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "SETTLED", -60.0)  # so that all looks are remembered
+    project.with_good_photos().add("a.png", photo_bytes(70, ".png"))
+    project.label([*GOOD, ("a.png", "Audi")])
+    for formats, set_aside in (
+        (["jpeg", "png"], []),
+        (["jpeg"], [("a.png", "unknown-format")]),
+        (["png", "jpeg"], []),
+    ):
+        project.set(data={"formats": formats})
+        project.split()
+        assert project.quarantine() == set_aside
 
 
 def outcome(data: bytes, reduction: int) -> str:

@@ -140,6 +140,14 @@ def test_of_identical_photos_the_first_path_stays() -> None:
     assert "same bytes as a" in left[0].detail
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_two_rows_of_one_photo_that_with_a_box_stays(backwards: bool) -> None:
+    rows = [seen("a", "1"), seen("a", "1", listing="x", box=(1, 2, 30, 40))]
+    ((kept,), (left,)) = resolve(rows[::-1] if backwards else rows)
+    assert kept.row == rows[1].row
+    assert (left.path, left.reason, left.detail) == ("a", "duplicate", "used once, in listing x")
+
+
 def test_identical_photos_under_two_labels_are_both_set_aside() -> None:
     kept, left = resolve([seen("a", "1"), seen("b", "1", "Seat"), seen("c", "2")])
     assert [photo.row.path for photo in kept] == ["c"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from scoring.calibration import to_probabilities
+from scoring.calibration import fit_temperature, to_probabilities
 from scoring.decision import (
     Calibration,
     Point,
@@ -139,7 +139,17 @@ def test_the_make_is_proven_on_what_is_left_over() -> None:
     assert decided[:100] == ["auto"] * 100
     assert decided[100:].count("auto") < 15
     assert decided[100:].count("make") == 60 - decided[100:].count("auto")
-    assert calibrate(logits[:0], targets[:0], MAKES, [], **PROMISE) == Calibration(
+    # With another make on those of the torn that seem surest of theirs, no threshold holds for
+    # what is left over. The 100 sure photos would prove one, but are tagged without it.
+    targets[-12:] = 2
+    found = calibrate(logits, targets, MAKES, ["box"] * 160, **PROMISE)
+    assert found.threshold is not None
+    assert found.make_threshold is None
+
+
+def test_without_val_photos_nothing_is_proven() -> None:
+    logits, targets = np.zeros((0, 3)), np.zeros(0, int)
+    assert calibrate(logits, targets, MAKES, [], **PROMISE) == Calibration(
         temperature=1.0, threshold=None, make_threshold=None, crop=None, **PROMISE
     )
 
@@ -151,6 +161,7 @@ def test_only_photos_cropped_as_most_are_prove_anything() -> None:
     mixed = calibrate(logits, targets, MAKES, ["grabcut"] * 60 + ["none"] * 40, **PROMISE)
     assert mixed.crop == "grabcut"
     assert mixed == calibrate(logits[:60], targets[:60], MAKES, ["grabcut"] * 60, **PROMISE)
+    assert mixed.temperature == fit_temperature(logits[:60], targets[:60])
     assert mixed.threshold is not None
     assert calibrate(logits, targets, MAKES, ["box"] * 100, **PROMISE).threshold is None
 
