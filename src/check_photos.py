@@ -21,7 +21,7 @@ from photos.hazards import find_hazards, find_twins, walk
 from photos.inspect import inspect_all
 from photos.source import DataParams, Row, conflict, labels_of_paths, read_rows
 from split import SplitParams
-from stage import StageError, progress, run
+from stage import StageError, printable, progress, run
 
 SHOWN = 20
 """Lines of one kind that are printed unless all are asked for."""
@@ -109,7 +109,7 @@ def show(title: str, lines: Sequence[tuple[str, str]], *, everything: bool) -> N
         return
     print(f"{title} ({len(lines)}):")
     for path, detail in lines if everything else lines[:SHOWN]:
-        print(f"  {path!r}: {detail}")
+        print(f"  {path!r}: {printable(detail)}")
     if len(lines) > SHOWN and not everything:
         print(f"  ... and {len(lines) - SHOWN} more; --all prints them")
 

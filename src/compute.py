@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Stop = Callable[[], None]
 
 SRC = Path(__file__).parent
 PATIENCE = 20
@@ -46,25 +47,37 @@ class ComputeParams(Section):
 
 
 def each(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    stop: Stop = lambda: None,
 ) -> Iterator[Result]:
     """Applies ``function`` to every item on threads; results come in the order of the items.
 
     ``workers`` 0 means one for every core. OpenCV and NumPy release the interpreter lock while
     they work, so threads keep the cores busy without copying pixels between processes. After a
-    fault the items already begun are finished, and no others: Python must not end under a decoder.
+    fault the items already begun are waited for, since Python must not end under a decoder;
+    ``stop`` is called before that, and may ask them to be quick.
     """
     pool = ThreadPoolExecutor(workers or joblib.cpu_count())
     try:
         yield from pool.map(function, items)
     finally:
+        stop()
         pool.shutdown(cancel_futures=True)
 
 
 def spread(
-    function: Callable[[Item], Result], items: Sequence[Item], compute: ComputeParams
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    compute: ComputeParams,
+    *,
+    stop: Stop = lambda: None,
 ) -> Iterator[Result]:
     """Applies ``function`` to every item wherever ``compute`` says; results come in order.
+
+    ``stop`` is called at the end, be it a fault or Ctrl-C, while workers may still be busy.
 
     ``function`` and items must be picklable, and workers elsewhere must see this folder under the
     same path. The current folder is that of the caller on every worker.
@@ -75,8 +88,8 @@ def spread(
 
     """
     attempt = partial(_attempt, function, Path.cwd())
-    work = WORK[compute.executor]
-    with _cluster(compute) as client, closing(work(attempt, items, compute, client)) as attempts:
+    work = partial(WORK[compute.executor], attempt, items, compute, stop)
+    with _cluster(compute) as client, closing(work(client)) as attempts:
         for value, fault in attempts:
             if fault:
                 raise StageError(fault)
@@ -104,13 +117,13 @@ def _attempt(
 
 
 def _on_threads(
-    attempt: Callable, items: Sequence, compute: ComputeParams, _: None
+    attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
-    return each(attempt, items, workers=compute.workers)
+    return each(attempt, items, workers=compute.workers, stop=stop)
 
 
 def _on_processes(
-    attempt: Callable, items: Sequence, compute: ComputeParams, _: None
+    attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
     options = {"n_jobs": compute.workers or joblib.cpu_count(), "batch_size": 1}
     parallel = joblib.Parallel(backend="loky", return_as="generator", **options)
@@ -118,19 +131,27 @@ def _on_processes(
     try:
         yield from map(tuple, results)  # `yield from` alone would close them, with a warning
     finally:
+        stop()
         with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused
             results.close()
 
 
-def _on_ray(attempt: Callable, items: Sequence, compute: ComputeParams, _: None) -> Iterator[tuple]:
+def _on_ray(
+    attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
+) -> Iterator[tuple]:
     options = {"n_jobs": compute.workers or -1, "batch_size": 1}
-    with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
+    with (
+        joblib.parallel_config(backend="ray"),
+        joblib.Parallel(**options) as parallel,
+        ExitStack() as end,
+    ):
+        end.callback(stop)
         for start in range(0, len(items), 64):  # results come at the end of a call: keep it short
             yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
 
 
 def _on_dask(
-    attempt: Callable, items: Sequence, compute: ComputeParams, client: "Client"
+    attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, client: "Client"
 ) -> Iterator[tuple]:
     """At most ``compute.workers`` at once, where it says so, of a cluster that others use as well.
 
@@ -156,6 +177,10 @@ def _on_dask(
         ) from None
     except CancelledError as error:
         raise StageError(f"compute.address: the Dask cluster is gone ({error})") from None
+    finally:
+        stop()
+        for future in pending:
+            future.cancel()
 
 
 WORK = {
@@ -164,7 +189,7 @@ WORK = {
     "dask": _on_dask,
     "ray": _on_ray,
 }
-"""Each gives the attempts in the order of the items."""
+"""Each gives the attempts in the order of the items, and calls ``stop`` at its end."""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 from pydantic import Field, model_validator
 
@@ -99,14 +99,19 @@ def main() -> None:
         raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
     if len(labels) < 2:
-        raise StageError(
-            f"data.labels: {len(labels)} classes have usable training photos, at least 2 are needed"
+        stop(
+            f"data.labels: {len(labels)} classes have usable training photos, at least 2 are "
+            "needed",
+            len(rows),
+            rejected,
         )
     if split.test and "test" not in splits:
-        raise StageError(
+        stop(
             "no photo falls to test: raise split.test, try another split.seed, or name test photos "
             "in the subset column (what it calls train never becomes test); split.test: 0 goes "
-            "without, for dvc repro train"
+            "without, for dvc repro train",
+            len(rows),
+            rejected,
         )
     missing = missing_classes([photo.label for photo in manifest], splits)
     for name in ("val", "test"):
@@ -150,21 +155,24 @@ def drop_untrained(
 
 
 def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:
-    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable.
-
-    They are written nevertheless, to be looked into.
-    """
+    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable."""
     if len(rejected) / total > allowed:
-        reasons = Counter(row.reason for row in rejected).most_common()
-        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
-        for name in ("manifest.csv", "labels.json"):  # of an earlier run
-            (OUT / name).unlink(missing_ok=True)
-        write_table(OUT / "quarantine.csv", Rejected, rejected)
-        raise StageError(
-            f"{len(rejected)} of {total} photos cannot be used ({counts}), e.g. "
-            f"{rejected[0].path!r}: {rejected[0].detail}; {OUT / 'quarantine.csv'} has all; "
-            f"split.max_quarantined allows {allowed}"
-        )
+        stop(f"split.max_quarantined allows {allowed}", total, rejected)
+
+
+def stop(why: str, total: int, rejected: list[Rejected]) -> NoReturn:
+    """Ends the stage; what was set aside is written nevertheless, to be looked into."""
+    for name in ("manifest.csv", "labels.json"):  # of an earlier run
+        (OUT / name).unlink(missing_ok=True)
+    write_table(OUT / "quarantine.csv", Rejected, rejected)
+    if not rejected:
+        raise StageError(why)
+    reasons = Counter(row.reason for row in rejected).most_common()
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    raise StageError(
+        f"{why}; {len(rejected)} of {total} photos cannot be used ({counts}), e.g. "
+        f"{rejected[0].path!r}: {rejected[0].detail}; {OUT / 'quarantine.csv'} has all"
+    )
 
 
 def to_photo(candidate: Candidate, split: str) -> Photo:

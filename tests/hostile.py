@@ -101,6 +101,15 @@ def png(width: int, height: int, pixels: bytes, *, depth: int = 8, colour: int =
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def png_with_profile(name: bytes) -> bytes:
+    """Of pixels with a wrong sum, and a damaged profile, of which libpng tells by its name."""
+    pixels = png_rows(64, 48, 8)[:-1] + b"\0"
+    profile = zlib.compress(struct.pack(">I", 400) + bytes(396))
+    data, mark = png(64, 48, pixels), b"IDAT"
+    at = data.index(mark) - 4
+    return data[:at] + chunk(b"iCCP", name + bytes(2) + profile) + data[at:]
+
+
 def png_rows(width: int, height: int, seed: int) -> bytes:
     """Noisy, unfiltered RGB rows of a PNG, compressed."""
     row = np.random.default_rng(seed).integers(0, 256, (height, 1 + 3 * width), np.uint8)
@@ -275,6 +284,7 @@ def pngs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("cut pixels", "undecodable", png(64, 48, png_rows(64, 48, 2)[:3000])),
         ("too many pixels", "damaged", png(64, 48, png_rows(64, 60, 3))),
         ("wrong sum of pixels", "undecodable", png(64, 48, png_rows(64, 48, 4)[:-1] + b"\0")),
+        ("words for a terminal", "undecodable", png_with_profile(b"\x1b[2J\x1b[32mall is well")),
         ("impossible depth", "undecodable", png(64, 48, png_rows(64, 48, 6), depth=7)),
         ("animated", "unsupported", plain(save_all=True, append_images=[Image.fromarray(fresh())])),
         ("no width", "too-small", png(0, 48, b"")),

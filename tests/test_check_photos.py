@@ -1,10 +1,12 @@
 """The check before ``dvc add``: what it calls safe DVC gives back whole, what not DVC spoils."""
 
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ import check_photos
 import hostile
 import wiring
 from forked_dvc import run_dvc
+from photos import hazards
 from photos.hazards import find_twins
 from stage import run
 from tiny_photos import photo_bytes
@@ -51,6 +54,18 @@ def test_bad_photos_and_rows_are_named_with_their_reasons(project: Project, chec
     status, text = check()
     assert status == FAULTY
     assert "9 photos: 8 can be read, 1 would be set aside (1 truncated)" in text
+
+
+def test_whatever_the_disk_says_of_a_file_is_a_line_of_its_own(monkeypatch) -> None:
+    entry = SimpleNamespace(name="a.jpg", is_symlink=lambda: False, stat=refused)
+    assert "cannot be looked at (Permission denied)" in hazards._explain(Path(), "a.jpg", entry)
+    entry.stat = lambda **_: os.stat(__file__)  # noqa: PTH116  # as os.scandir gives it
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "may not be read" in hazards._explain(Path(), "a.jpg", entry)
+
+
+def refused(**_) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_a_photo_under_two_labels_is_named_in_each_row(project: Project, check) -> None:

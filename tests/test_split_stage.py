@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -323,6 +324,27 @@ def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: P
     assert [label["label"] for label in project.labels()] == ["Audi", "Seat"]
     project.set(split={"max_quarantined": 0.05})  # it counts among what cannot be used
     assert "1 of 9 photos cannot be used (1 no-training-photo)" in refusal(project.split)
+
+
+def test_a_photo_with_a_wrong_box_keeps_its_adverts_on_one_side(project: Project) -> None:
+    project.with_good_photos()
+    shutil.copy(project.photos / GOOD[0][0], project.photos / "again.jpg")
+    sides = {0: "train", 1: "test"}
+    lines = [(*row, f"L{at}", sides.get(at, ""), *[""] * 4) for at, row in enumerate(GOOD)]
+    again = ("again.jpg", GOOD[0][1], "L1", "", *["nan"] * 4)
+    project.label([*lines, again], "path,label,listing,subset,x1,y1,x2,y2")
+    project.split()
+    assert project.quarantine() == [("again.jpg", "bad-box"), (GOOD[0][0], "subset-leak")]
+
+
+def test_what_was_set_aside_is_listed_even_where_nothing_is_left(project: Project) -> None:
+    project.with_good_photos()
+    project.label([(f"photos/{path}", label) for path, label in GOOD], "path,label")
+    project.set(split={"max_quarantined": 1})
+    text = refusal(project.split)
+    assert "0 classes have usable training photos" in text
+    assert "8 of 8 photos cannot be used (8 missing)" in text
+    assert {reason for _, reason in project.quarantine()} == {"missing"}
 
 
 @pytest.mark.parametrize("method", ["stratified", "stable"])

@@ -89,8 +89,8 @@ def _decode(data: bytes, reduction: int) -> tuple[np.ndarray | None, list[bytes]
 
 
 def _told(complaints: list[bytes]) -> str:
-    text = b"".join(complaints).decode("ascii", "replace")
-    return " ".join(text.split())[:200]
+    text = b"".join(complaints).decode("ascii", "replace")  # which may quote the photo
+    return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))[:200]
 
 
 def _is_damage(data: bytes, complaints: list[bytes]) -> bool:

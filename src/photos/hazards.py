@@ -64,7 +64,10 @@ def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:
         return "the name is not UTF-8: dvc add would stop; rename it"
     if entry.is_symlink():
         return _explain_link(root, path)
-    mode = entry.stat(follow_symlinks=False).st_mode
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError as error:
+        return f"cannot be looked at ({error.strerror or error}): dvc add would stop"
     if stat.S_ISFIFO(mode):
         return "a pipe: dvc add would wait forever"
     if stat.S_ISSOCK(mode):
@@ -75,6 +78,8 @@ def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:
         return "a folder of DVC's or Git's own: DVC would leave it out, or all that lies beside it"
     if entry.name in _OWN_FILES or entry.name.endswith(".dvc"):
         return "a name that DVC takes for a file of its own: dvc add would stop; rename it"
+    if not os.access(root / path, os.R_OK):
+        return "a file that may not be read: dvc add would stop"
     return ""
 
 

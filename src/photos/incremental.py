@@ -14,6 +14,7 @@ import hashlib
 import json
 import time
 import tokenize
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from photos.shards import (
     write_array,
     write_samples,
 )
-from stage import progress
+from stage import StageError, progress
 
 DAMAGED = (
     OSError,
@@ -66,7 +67,8 @@ class Shard:
     """What a shard is to hold.
 
     ``keys`` says of each of ``samples`` what its row is made of: equal keys, equal rows. ``source``
-    is what the stage needs to make rows. ``stamp`` is what was seen of the array last.
+    is what the stage needs to make rows. ``stamp`` is what was seen of the array last. ``run`` is
+    the run that it is made in (:class:`_Run`), none where nobody else could write it.
     """
 
     file: Path
@@ -74,6 +76,12 @@ class Shard:
     keys: Sequence[str]
     source: object
     stamp: Stamp | None = None
+    run: "_Run | None" = None
+
+    def check_run(self, *, now: bool = False) -> None:
+        """Ends a worker whose run is over."""
+        if self.run:
+            self.run.check(now=now)
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,13 @@ def update(
     _sweep([*folders, RECORDS / stage], wanted)
     with new_file(note) as file:
         file.write_text(made_by)
-    stamps = _read_stamps(SEEN / f"{stage}.json")
-    shards = [replace(shard, stamp=stamps.get(str(shard.file))) for shard in shards]
-    done = spread(work, shards, compute) if compute else map(work, shards)
-    outcomes = list(progress(done, total=len(shards), label=stage, unit="shards"))
+    stamps, this = _read_stamps(SEEN / f"{stage}.json"), _Run.begin(stage)
+    shards = [replace(shard, stamp=stamps.get(str(shard.file)), run=this) for shard in shards]
+    done = spread(work, shards, compute, stop=this.end) if compute else map(work, shards)
+    try:
+        outcomes = list(progress(done, total=len(shards), label=stage, unit="shards"))
+    finally:
+        this.end()
     # A file written this very moment could be written again within one tick of the file clock.
     settled = time.time_ns() - 1_000_000_000
     seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
@@ -156,14 +167,17 @@ def refresh(
 
         def rows() -> Iterator[np.ndarray]:
             for at, key in enumerate(shard.keys):
+                shard.check_run()
                 if key in old:
                     yield array[old[key][0]]
                 else:
                     row, found = next(made)
                     facts[at] = {**found, "digest": row_digest(row)}
                     yield row
+            shard.check_run(now=True)  # before the array takes the place of the old one
 
         write_array(shard.file, rows(), len(shard.keys))
+    shard.check_run(now=True)
     samples = [replace(sample, **found) for sample, found in zip(shard.samples, facts, strict=True)]
     write_samples(shard.file, samples)
     rows_of = list(zip(shard.keys, facts, strict=True))
@@ -178,6 +192,46 @@ def refresh(
         crops=Counter(sample.crop for sample in samples),
         stamp=_stamp(shard.file, text),
     )
+
+
+@dataclass
+class _Run:
+    """One run of a stage, which alone may write its shards.
+
+    A worker of a cluster does not hear that its run was broken off, and could replace a shard of
+    the next one. So each run leaves a mark in a file, and what finds another there ends.
+    """
+
+    file: Path
+    mark: str
+    looked: float = 0.0
+
+    @classmethod
+    def begin(cls, stage: str) -> "_Run":
+        run = cls(SEEN / f"{stage}.run", uuid.uuid4().hex)
+        with new_file(run.file) as file:
+            file.write_text(run.mark)
+        return run
+
+    def end(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+    def check(self, *, now: bool = False) -> None:
+        """Looks twice a second, or now.
+
+        Raises:
+            StageError: the run is over.
+
+        """
+        if not now and time.monotonic() - self.looked < 0.5:
+            return
+        self.looked = time.monotonic()
+        try:
+            mark = self.file.read_text()
+        except FileNotFoundError:
+            mark = ""
+        if mark != self.mark:
+            raise StageError(f"{self.file.stem}: this run is over, or another one has begun")
 
 
 def _trusted(

@@ -8,24 +8,29 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from photos.crop import cut
 from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
 from photos.duplicates import SIDE, Search, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
-from photos.source import Row, conflict, labels_of_paths
+from photos.source import SUBSET_ORDER, Row, conflict, labels_of_paths
 
-MOST_LABELS = 5
-"""A picture under more labels than these shows no car, but says "no photo yet", say."""
+MOST_LABELS, MOST_LISTINGS = 5, 5
+"""A picture under more labels, or under several and in more listings, shows no one car.
 
-SUBSET_ORDER = ("test", "val", "train", "")
-"""Which given subset wins when photos that belong together name several."""
+It says "no photo yet", say, or when a dealer opens.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A row with the id and fingerprint of its photo, or the reason why it cannot be used."""
+    """A row with the id and fingerprint of its photo, or the reason why it cannot be used.
+
+    Where that is the row's and not the photo's, with both: what belongs together follows from it.
+    """
 
     row: Row
     photo_id: str = ""
@@ -40,8 +45,9 @@ Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
 
 def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
     """Reads and decodes one photo; any problem becomes a fault, never an exception."""
-    if row.fault:
+    if not row.speaks:
         return Inspected(row, fault=row.fault)
+    fault = row.fault
     try:
         data = read_bytes(root, row.path)
         # A reduced size still decodes every coefficient, and so finds damage.
@@ -53,11 +59,19 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
             height, width = image.shape[:2]
             if row.box[0] > (width - 1) * step or row.box[1] > (height - 1) * step:
                 image, step = decode(data), 1  # within the last pixel: look closely
-            cut(image, [side / step for side in row.box], margin=0)
+            fault = fault or _fault_of_box(image, [side / step for side in row.box])
     except PhotoError as error:
         more = "; data.formats lists what may pass" if error.reason == "unknown-format" else ""
         return Inspected(row, fault=(error.reason, error.detail + more))
-    return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fingerprint=mark)
+    return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fault, fingerprint=mark)
+
+
+def _fault_of_box(image: np.ndarray, box: Sequence[float]) -> tuple[str, str] | None:
+    try:
+        cut(image, box, margin=0)
+    except PhotoError as error:
+        return error.reason, error.detail
+    return None
 
 
 def _inspect_held(row_and_photo: tuple[Row, Held], *, formats: Collection[str]) -> Inspected:
@@ -124,8 +138,9 @@ def resolve(
     """Sorts out faults, photos that are there twice, and groups that stand on several sides.
 
     One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
-    stays; under more than :data:`MOST_LABELS` it also joins nothing. Photos of one listing and
-    those that are one photo form a group, and so on from group to group. Where a group names
+    stays; where it :func:`shows_no_car`, it also joins nothing. Photos of one listing and those
+    that are one photo form a group, and so on from group to group, also by way of rows that were
+    set aside for what they say of their photo. Where a group names
     several subsets, only the rows of the first of ``SUBSET_ORDER`` stay; with train, also those
     that name none. Of identical bytes the first remaining path stays.
 
@@ -145,7 +160,7 @@ def resolve(
 
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
-    usable = [item for item in inspected if not item.fault]
+    usable = [item for item in inspected if item.photo_id]
     # Of rows of one photo that with a box comes first: the first is the one that stays.
     usable.sort(
         key=lambda item: (
@@ -161,15 +176,22 @@ def resolve(
     for one, other in copies:
         pictures.join(one.photo_id, other.photo_id)
     named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
+    listings = defaultdict(set)
     for item in usable:
-        labels[pictures.find(item.photo_id)] |= named[item.row.path]
+        picture = pictures.find(item.photo_id)
+        labels[picture] |= named[item.row.path]
+        listings[picture].add(key_of(item))
 
-    kept, leaders = [], {}
+    kept, leaders, bridges = [], {}, []
     for item in usable:
         picture = pictures.find(item.photo_id)
         names = labels[picture]
-        if len(names) <= MOST_LABELS:
-            groups.join(key_of(item), key_of(leaders.setdefault(picture, item)))
+        if not shows_no_car(labels=len(names), listings=len(listings[picture])):
+            leader = leaders.setdefault(picture, item)
+            if groups.join(key_of(item), key_of(leader)):
+                bridges.append(item)
+        if item.fault:
+            continue
         if len(names) > 1:
             rejected.append(Rejected(item.row.path, *conflict(names)))
         else:
@@ -193,14 +215,17 @@ def resolve(
         there = {item.photo_id for item, _ in left}
         for item, winner in lost:
             copy = item.photo_id in there
-            detail = f"its bytes stay in {winner}" if copy else words + winner
+            bridge = bridge_of.get(groups.find(key_of(item)), "")
+            told = words.format(winner, bridge=bridge)
+            detail = f"its bytes stay in {winner}" if copy else told
             rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left
 
-    given = "other photos of its listing, or copies of it, are given as "
+    bridge_of = {groups.find(key_of(item)): item.row.path for item in reversed(bridges)}
+    given = "other photos of its listing, or copies of it, are given as {}"
     placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)
     if place:
-        falls = "by a copy it belongs together with photos that fall to "
+        falls = "by a copy, such as {bridge}, it belongs together with photos that fall to {}"
         placed = [(item, place(key_of(item), subset)) for item, subset in placed]
         placed = of_one_side(placed, "split-conflict", falls)
 
@@ -217,6 +242,11 @@ def resolve(
         candidates[item.photo_id] = Candidate(item.row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
+
+
+def shows_no_car(*, labels: int, listings: int) -> bool:
+    """Whether a picture under so many labels, in so many listings, is a placeholder or a notice."""
+    return labels > MOST_LABELS or (labels > 1 and listings > MOST_LISTINGS)
 
 
 def find_copies(
@@ -259,6 +289,8 @@ class _Groups:
             key = parent
         return key
 
-    def join(self, one: str, other: str) -> None:
+    def join(self, one: str, other: str) -> bool:
+        """Makes one set of both; whether they were two."""
         one, other = sorted((self.find(one), self.find(other)))
         self._parent[other] = one
+        return one != other

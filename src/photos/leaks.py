@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from photos.duplicates import Search
-from photos.inspect import MOST_LABELS, Inspected, Look, find_copies
+from photos.inspect import Inspected, Look, find_copies, shows_no_car
 from photos.manifest import Photo
 from photos.source import labels_of_paths
 
@@ -25,18 +25,26 @@ def find_leak(
 
     Together belong photos of one listing, of the same bytes and near-duplicates (see
     :func:`photos.inspect.find_copies`), also by way of rows that were set aside; but a picture
-    under more than ``MOST_LABELS`` labels, which shows no car, makes nothing belong together.
+    that :func:`photos.inspect.shows_no_car` makes nothing belong together.
     """
-    usable = [item for item in inspected if not item.fault]
+    usable = [item for item in inspected if item.photo_id]
     number = {item.row.path: at for at, item in enumerate(usable)}
     copies = find_copies(usable, difference=difference, look=look, search=search)
     twins = [(number[one.row.path], number[other.row.path]) for one, other in copies]
     twins += _chains(item.photo_id for item in usable)
     picture = _components(len(usable), twins)
     named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
+    listings = defaultdict(set)
     for at, item in enumerate(usable):
         labels[picture[at]] |= named[item.row.path]
-    cars = [(one, other) for one, other in twins if len(labels[picture[one]]) <= MOST_LABELS]
+        listings[picture[at]].add(item.row.listing or item.photo_id)
+    cars = [
+        pair
+        for pair in twins
+        if not shows_no_car(
+            labels=len(labels[picture[pair[0]]]), listings=len(listings[picture[pair[0]]])
+        )
+    ]
     group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
 
     sides = {photo.path: photo.split for photo in manifest}

@@ -38,6 +38,12 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 MAX_COORDINATE = 1_000_000
 BOX = ("x1", "y1", "x2", "y2")
+SUBSET_ORDER = ("test", "val", "train", "")
+"""Which given subset wins where a photo, or photos that belong together, name several."""
+
+SPEAKING = ("bad-box", "bad-subset")
+"""Faults of rows that say all the same whose photo it is, and what it is called."""
+
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -70,6 +76,11 @@ class Row:
     subset: str = ""
     box: tuple[int, int, int, int] | None = None
     fault: tuple[str, str] | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether path, label and listing are what somebody meant."""
+        return not self.fault or self.fault[0] in SPEAKING
 
     @property
     def make_or_guess(self) -> str:
@@ -225,7 +236,9 @@ def _read_text(labels: Path | Store) -> str:
 
 
 def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list[Row]:
-    text = _read_text(labels)
+    whole = _read_text(labels)
+    text = whole.lstrip("\r\n")
+    skipped = whole.count("\n", 0, len(whole) - len(text))
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
     if told := re.fullmatch(r'"?sep=(.)"?', header.strip(" "), re.IGNORECASE):  # Excel's own line
@@ -239,19 +252,21 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         if use != "train":
             columns.pop("subset", None)  # nothing is divided
         rows = [
-            (table.line_num, _row(values, names, columns, photos, table.line_num))
+            (line := skipped + table.line_num, _row(values, names, columns, photos, line))
             for values in table
             if any(values)
         ]
     except csv.Error as error:
-        raise StageError(f"data.labels: {labels}, line {table.line_num}: {error}") from None
+        raise StageError(
+            f"data.labels: {labels}, line {skipped + table.line_num}: {error}"
+        ) from None
     return _without_repeats(rows, use)
 
 
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
-    """Of rows that say the same of a path the first stays.
+    """Of rows that say the same of a path the first stays, with what the others add.
 
-    One that names no listing says nothing beside one that does.
+    One that names no listing says nothing beside one that does, but for its subset and box.
     """
 
     def said(row: Row, **known: str) -> tuple[str, ...]:
@@ -264,24 +279,27 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
             first.setdefault(said(row), line)
             if row.listing:
                 listed.setdefault(said(row, listing="", subset=""), line)
-    checked = []
+    checked = dict(rows)
     for line, row in rows:
-        if not row.fault:
-            same = first[said(row)]
-            if not row.listing:
-                same = listed.get(said(row, subset=""), same)
-            if same != line:
-                detail = f"line {line}: its path stands in line {same} already"
-                row = replace(row, fault=("duplicate-row", detail))
-        checked.append(row)
-    return checked
+        if row.fault:
+            continue
+        same = first[said(row)]
+        if not row.listing:
+            same = listed.get(said(row, subset=""), same)
+        if same != line:
+            detail = f"line {line}: its path stands in line {same} already"
+            checked[line] = replace(row, fault=("duplicate-row", detail))
+            stays = checked[same]
+            strictest = min(stays.subset, row.subset, key=SUBSET_ORDER.index)
+            checked[same] = replace(stays, box=stays.box or row.box, subset=strictest)
+    return list(checked.values())
 
 
 def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
-    """What the rows call each path, but for rows that are faulty themselves."""
+    """What the rows call each path, but for rows of which that is not sure."""
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if not row.fault:
+        if row.speaks:
             named[row.path].add(row.label)
     return named
 
@@ -341,7 +359,7 @@ def _row(
     path = _as_on_disk(photos, path)
     subset = cells["subset"].lower()
     if subset and subset not in SUBSETS:
-        return bad("bad-row", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
+        return bad("bad-subset", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
     corners = [cells[side] for side in BOX]
     box = None
     if any(corners):

@@ -4,7 +4,8 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from compute import ComputeParams
 from photos.incremental import Outcome, Shard, record_file, refresh, update
 from photos.shards import Sample, list_shards, read_shard, shard_file
+from stage import StageError
 
 OUT = Path("out")
 
@@ -88,6 +91,57 @@ def _in_a_folder_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield
     for made in (OUT, Path("data")):
         shutil.rmtree(made, ignore_errors=True)
+
+
+def shard_of_rows(make_row, *, rows: int = 3, number: int = 0) -> tuple[Shard, Callable]:
+    """A shard and the work that makes it, a row at a time by ``make_row``."""
+    samples = [Sample(f"{row:016x}", 0, "Audi", "") for row in range(rows)]
+    shard = Shard(
+        shard_file(OUT, number), samples, [f"{row}" for row in range(rows)], source=number
+    )
+
+    def work(shard: Shard) -> Outcome:
+        def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, dict]]:
+            for place in places:
+                yield make_row(shard.source, place), {}
+
+        return refresh(shard, make, stage="stage", made_by="any")
+
+    return shard, work
+
+
+def test_a_worker_whose_run_is_over_replaces_nothing_of_the_next() -> None:
+    """A cluster's worker does not hear that its run was broken off."""
+    other: list[Outcome] = []
+
+    def row(_: int, place: int) -> np.ndarray:
+        if place == 2 and not other:  # meanwhile somebody starts the stage again
+            other.extend(Stage().run({0: "Audi"}))
+        return np.full((2, 2, 3), place, np.uint8)
+
+    shard, work = shard_of_rows(row)
+    with pytest.raises(StageError, match="this run is over, or another one has begun"):
+        update("stage", [shard], work, made_by="any", folders=[OUT], compute=None)
+    (images, samples), before = read_shard(shard.file), outs()
+    assert (len(images), samples[0].label) == (1, "Audi")
+    assert rebuilt({0: "Audi"}, "first") == before
+
+
+def test_after_a_fault_other_threads_end_at_their_next_row() -> None:
+    made: list[int] = []
+
+    def row(number: int, place: int) -> np.ndarray:
+        time.sleep(0.1)
+        if number == 0 and place == 2:
+            raise StageError("as it is")
+        made.append(place)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    shards, works = zip(*(shard_of_rows(row, rows=80, number=n) for n in (0, 1)), strict=True)
+    threads = ComputeParams(workers=2, executor="threads", address="local")
+    with pytest.raises(StageError, match="as it is"):
+        update("stage", shards, works[0], made_by="any", folders=[OUT], compute=threads)
+    assert 2 < len(made) < 40
 
 
 steps = st.one_of(

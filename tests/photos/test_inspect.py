@@ -265,6 +265,47 @@ def test_a_placeholder_under_many_labels_joins_nothing(listings: int, together: 
     assert (find_leak(manifest, rows, difference=0) is not None) == together
 
 
+def test_a_notice_in_many_listings_of_few_classes_joins_nothing() -> None:
+    rows = []
+    for number in range(6):
+        said = {"label": f"Car {number % 2}", "listing": f"L{number}"}
+        rows += [seen(f"car{number}", "abcdef"[number], **said), seen("open", "0", **said)]
+    kept, _ = resolve(rows)
+    assert len({photo.group for photo in kept}) == 6
+    kept, _ = resolve(rows[:10])  # a car that was sold again and again
+    assert len({photo.group for photo in kept}) == 1
+
+
+@pytest.mark.parametrize("fault", ["bad-box", "bad-subset"])
+def test_a_row_that_is_wrong_about_other_things_still_says_what_belongs_together(fault: str):
+    """Else photos of one car would stand on two sides."""
+    wrong = replace(seen("again", "1", listing="y"), fault=(fault, "as it says"))
+    kept, left = resolve([seen("a", "1", listing="x"), wrong, seen("b", "2", listing="y")])
+    assert {photo.row.path for photo in kept} == {"a", "b"}
+    assert len({photo.group for photo in kept}) == 1
+    assert [(row.path, row.reason) for row in left] == [("again", fault)]
+    other = replace(wrong, row=replace(wrong.row, label="Seat"))
+    kept, left = resolve([seen("a", "1", listing="x"), other, seen("b", "2", listing="y")])
+    assert [photo.row.path for photo in kept] == ["b"]
+    assert {(row.path, row.reason) for row in left} == {("again", fault), ("a", "label-conflict")}
+
+
+def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
+    rows = [
+        seen("a", "1", listing="x"),
+        seen("b", "2", listing="y"),
+        seen("again", "1", listing="y"),
+        seen("c", "3", listing="x"),
+    ]
+    sides = {"listing x": "train", "listing y": "test"}
+    kept, left = resolve(rows, place=lambda key, _: sides[key])
+    assert [photo.row.path for photo in kept] == ["again", "b"]
+    assert {row.path: row.detail for row in left} == {
+        "a": "its bytes stay in test",
+        "c": "by a copy, such as again, it belongs together with photos that fall to test",
+    }
+
+
 def test_a_label_counts_even_where_its_row_has_a_wrong_box() -> None:
     wrong = replace(seen("a", "1", "Seat"), photo_id="", fault=("bad-box", "beside the photo"))
     kept, left = resolve([seen("a", "1"), wrong, seen("b", "2")])

@@ -1,6 +1,7 @@
 """The last check of a manifest, and whole histories of additions through grouping and placing."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -80,13 +81,14 @@ rows_of_photos = st.lists(
         st.sampled_from("xy"),  # which of its two files
         st.sampled_from(["", "", "K", "L", "M", "N", "O", "P"]),
         st.sampled_from(["Audi", "Audi", "Audi", "Seat"]),
+        st.sampled_from([None, None, None, ("bad-box", "beside the photo")]),
     ),
     min_size=1,
     max_size=24,
 ).map(
     lambda rows: [
-        seen(f"{number:02d}", picture + file, listing, f"{label} {picture}")
-        for number, (picture, file, listing, label) in enumerate(rows)
+        replace(seen(f"{number:02d}", picture + file, listing, f"{label} {picture}"), fault=fault)
+        for number, (picture, file, listing, label, fault) in enumerate(rows)
     ]
 )
 

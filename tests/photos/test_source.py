@@ -104,7 +104,7 @@ def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
         ("a.jpg,  ,,,,,", "bad-row"),
         ("a.jpg,Audi", "bad-row"),
         ("a.jpg,Audi,,,,,,,", "bad-row"),
-        ("a.jpg,Audi,holdout,,,,", "bad-row"),
+        ("a.jpg,Audi,holdout,,,,", "bad-subset"),
         ("/etc/passwd,Audi,,,,,", "outside"),
         ("../a.jpg,Audi,,,,,", "outside"),
         ("x/../../a.jpg,Audi,,,,,", "outside"),
@@ -138,6 +138,26 @@ def test_a_path_with_two_labels_is_named(tmp_path: Path) -> None:
     repeat = ("duplicate-row", "line 5: its path stands in line 3 already")
     assert [row.fault for row in rows] == [None, None, None, repeat]
     assert labels_of_paths(rows) == {"a.jpg": {"Audi", "Seat"}, "b.jpg": {"Audi"}}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_line_that_is_left_out_leaves_its_subset_and_box(backwards: bool, tmp_path: Path) -> None:
+    """A list of test photos, or a table of boxes, put below a table of adverts."""
+    lines = ["a.jpg,Audi,x,train,,,,", "a.jpg,Audi,,test,,,,", "a.jpg,Audi,,,1,2,30,40"]
+    lines += ["b.jpg,Audi,,,,,,", "b.jpg,Audi,,,1,2,30,40"]
+    table = "\n".join(["path,label,listing,subset,x1,y1,x2,y2", *lines[:: -1 if backwards else 1]])
+    rows = [row for row in read(tmp_path, table) if not row.fault]
+    box = (1, 2, 30, 40)
+    assert sorted((row.path, row.listing, row.subset, row.box) for row in rows) == [
+        ("a.jpg", "x", "test", box),
+        ("b.jpg", "", "", box),
+    ]
+
+
+def test_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    rows = read(tmp_path, "\r\n\npath;label\na.jpg;Audi\n;Audi\n")
+    assert rows[0] == Row("a.jpg", "Audi")
+    assert rows[1].fault == ("bad-row", "line 5: no path")
 
 
 @pytest.mark.parametrize(("listed", "there"), [("\xe9", "e\u0301"), ("e\u0301", "\xe9")])
