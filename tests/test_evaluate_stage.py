@@ -17,12 +17,14 @@ import evaluate
 import explain
 import stage
 import tiny_bundle
-from model.bundle import check_hash
+from model.bundle import check_hash, load_bundle
 from model.calibration import read_calibration
-from photos.shards import list_shards, read_shard
+from model.gradcam import class_activation
+from photos.shards import list_shards, read_shard, write_shard
 from photos.tables import read_table
 from review.figures import direction
 from scoring.calibration import expected_calibration_error
+from scoring.gallery import Seen, overlay
 from tiny_bundle import LABELS, MISLABELLED
 from tiny_project import refusal
 
@@ -183,6 +185,29 @@ def test_mistakes_are_shown_the_most_confident_first(evaluated: Path, rows):
     assert {row["photo_id"] for row in shown} == {row["photo_id"] for row in wrong}
     confidences = [float(row["confidence"]) for row in shown]
     assert confidences == sorted(confidences, reverse=True)
+
+
+def test_a_mistake_is_shown_with_where_its_predicted_class_was_seen(
+    evaluated: Path, tmp_path: Path, monkeypatch
+):
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    file = list_shards(explain.TEST[0])[0]
+    images, samples = read_shard(file)
+    photo, taken_for, meant = np.array(images[0]), 2, 0
+    photo[:, :16], photo[:, 16:] = tiny_bundle.COLOURS[[taken_for, meant]]
+    write_shard(file, [photo, *np.array(images[1:])], samples)
+    names = (LABELS[meant].label, LABELS[taken_for].label)
+    mistake = Seen(samples[0].photo_id, "a.jpg", "test", *names, 0.9, 0.1)
+    monkeypatch.setattr(explain, "read_tested", lambda _: [mistake])
+    stage.run(explain.main)
+    found = cv2.imread(str(explain.OUT / f"mistakes/{mistake.photo_id}.jpg"))[..., ::-1]
+    left, right = np.hsplit(found.astype(int), 2)
+    network, _ = load_bundle(explain.BUNDLE)
+    heats = class_activation(network, np.stack([photo, photo]), np.array([taken_for, meant]))
+    shown, other = (np.abs(right - overlay(photo, heat)).mean() for heat in heats)
+    assert np.abs(left - photo).mean() < 6  # as JPEG keeps colours
+    assert shown < 6 < 12 < other
 
 
 def test_the_least_sure_photos_are_shown(evaluated: Path, rows):

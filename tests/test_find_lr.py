@@ -41,12 +41,20 @@ def test_it_draws_the_same_bytes_and_touches_nothing_else(
     monkeypatch.setitem(backbone.BLOCKS, "resnet18", None)
     shrink_networks()
     write_shards()
-    set_params(train={"precision": "auto"})
+    set_params(train={"precision": "auto", "finetune_lr_scale": 0.5})
+    suggestion, suggested = find_lr.suggestion, []
+
+    def spied(*arguments) -> float:
+        suggested.append(suggestion(*arguments))
+        return suggested[0]
+
+    monkeypatch.setattr(find_lr, "suggestion", spied)
     monkeypatch.setattr("sys.argv", ["find_lr.py", "--steps", "30"])
     before = {file for file in tmp_path.rglob("*") if file.is_file()}
     find_lr.main()
     shown = capsys.readouterr().out
-    assert "try train.lr " in shown
+    peak = min(10, suggested[0] / 0.5)  # of which the network's phase, swept here, has half
+    assert f"try train.lr {peak:.2g} " in shown
     new = {file for file in tmp_path.rglob("*") if file.is_file()} - before
     assert new == {tmp_path / "metrics/find_lr.png"}
     content = find_lr.PICTURE.read_bytes()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,15 @@ from children import ended_well, running
 from model.runtime import start
 from photos.shards import read_shard, write_shard
 from tiny_project import refusal
-from tiny_training import ROOT, set_params, shrink_networks, write_shards
+from tiny_training import CLASSES, ROOT, set_params, shrink_networks, write_shards
 
 start(threads=1)
 
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, fitting, selection  # noqa: E402
-from model.checkpoints import Checkpoints, State, fingerprint  # noqa: E402
+from model import backbone, checkpoints, environment, fitting, selection  # noqa: E402
+from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
 
@@ -86,11 +87,22 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     )
 
 
+INPUTS = (
+    "data/augmented/shard-001.npy",
+    "data/processed/val/shard-001.npy",
+    "data/features/val/shard-001.npy",
+    "models/pretrained/own.keras",
+)
+
+
 @pytest.mark.usefixtures("eager")
 def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     plain = fitting.run_epoch
+    own = shards / "models/pretrained/own.keras"  # which no key of params.yaml tells apart
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"weights")
 
     def interrupted(trainee, feed, epoch: int):
         if epoch == 1:
@@ -106,9 +118,23 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     (kept,) = (shards / ".checkpoints").iterdir()
     monkeypatch.setattr(fitting, "run_epoch", plain)
 
+    flipped = [partial(_flip_a_bit, shards / name) for name in INPUTS]
+    patch = partial(partial, monkeypatch.setattr)
+
+    def elsewhere(**known) -> dict[str, object]:
+        return describe(**known) | {"keras": "3.0.0"}
+
+    def edited() -> list[Path]:
+        return [*loaded_code(), own]
+
     for change, undo in (
         (lambda: set_params(train={"lr": 0.04}), set_params),
-        (lambda: _flip_a_pixel(shards), lambda: _flip_a_pixel(shards)),
+        *zip(flipped, flipped, strict=True),
+        (patch(environment, "describe", elsewhere), patch(environment, "describe", describe)),
+        (
+            patch(checkpoints, "loaded_code", edited),
+            patch(checkpoints, "loaded_code", loaded_code),
+        ),
     ):
         change()
         train.main()
@@ -123,8 +149,7 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     assert not kept.exists()
 
 
-def _flip_a_pixel(folder: Path) -> None:
-    file = folder / "data/augmented/shard-001.npy"
+def _flip_a_bit(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -163,19 +188,34 @@ def test_averaged_weights_get_statistics_of_their_own(shards: Path):
     np.testing.assert_allclose((first.moving_mean - mean) / deviation, 0, atol=0.05)
 
 
-def measure_on_val(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
-    """Lets the epochs end in these losses on val."""
-    seen, measure = iter(losses), keras.Model.evaluate
+def measure_on_val(
+    monkeypatch: pytest.MonkeyPatch, losses: list[float], accuracies: list[float]
+) -> None:
+    """Lets the epochs end in these figures on val."""
+    seen, measure = zip(losses, accuracies, strict=True), keras.Model.evaluate
     monkeypatch.setattr(
         keras.Model,
         "evaluate",
-        lambda *a, **k: measure(*a, **k) | {"cross_entropy": next(seen)},
+        lambda *a, **k: (
+            measure(*a, **k) | dict(zip(("cross_entropy", "accuracy"), next(seen), strict=True))
+        ),
     )
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    ("select", "losses", "accuracies"),
+    [
+        ("loss", [3.0, 1.0, 2.0, 1.5, 0.0], [0.5, 0.6, 0.7, 0.8, 0.9]),
+        ("accuracy", [4.0, 3.0, 2.0, 1.0, 0.0], [0.5, 0.8, 0.7, 0.6, 0.9]),
+    ],
+)
 def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
-    shards: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    select: str,
+    losses: list[float],
+    accuracies: list[float],
 ):
     kept = []
     plain = fitting.run_epoch
@@ -186,8 +226,8 @@ def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
         return figures
 
     monkeypatch.setattr(fitting, "run_epoch", run_epoch)
-    measure_on_val(monkeypatch, [3.0, 1.0, 2.0, 1.5, 0.0])
-    set_params(train={"finetune_epochs": 9, "patience": 2})
+    measure_on_val(monkeypatch, losses, accuracies)
+    set_params(train={"finetune_epochs": 9, "patience": 2, "select": select})
     train.main()
     assert len(kept) == 4  # the second was best, and two brought nothing better
     from model.bundle import load_bundle
@@ -203,6 +243,7 @@ def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
     [
         ([2.0, 1.0, 3.0, 1.5], "loss", 2),  # none is better than the head, which was best there
         ([2.0, 1.0, 0.5, 0.7], "loss", 3),
+        ([2.0, 1.0, 3.0, 1.5], "accuracy", 3),
         ([2.0, 1.0, 3.0, 1.5], "last", 4),
     ],
 )
@@ -232,7 +273,7 @@ def test_the_network_gives_way_to_a_head_that_was_better_on_val(
         fit(network, *feeds, **options)
 
     monkeypatch.setattr(fitting, "fit", watch)
-    measure_on_val(monkeypatch, losses)
+    measure_on_val(monkeypatch, losses, [0.5, 0.6, 0.8, 0.7])
     set_params(
         model={"weights": str(own)},
         train={"head_epochs": 2, "finetune_epochs": 2, "select": select},
@@ -245,6 +286,30 @@ def test_the_network_gives_way_to_a_head_that_was_better_on_val(
         np.testing.assert_array_equal(ours, theirs)
     said = "no epoch of the network is better on val than before it" in capsys.readouterr().out
     assert said == (kept_at == 2)
+
+
+@pytest.mark.usefixtures("eager")
+def test_figures_on_val_are_those_of_the_network_that_is_kept(shards: Path):
+    """Of its averaged weights, and of all val photos alike: rows that fill a batch do not count."""
+    file = shards / "data/processed/val/shard-000.npy"
+    images, (first, *others) = read_shard(file)  # so that not all are right, above all the first
+    write_shard(file, np.array(images), [replace(first, label=CLASSES[1]), *others])
+    set_params(train={"finetune_epochs": 1, "ema": 0.5})
+    train.main()
+    from model.bundle import load_bundle
+
+    network, _ = load_bundle(shards / "models/vehicle")
+    feed = ShardFeed([train.VAL], {name: index for index, name in enumerate(CLASSES)}, batch_size=6)
+    images, targets = feed[0]
+    logits = network.predict_on_batch(images)
+    shares = np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    smooth = 0.9 * targets + 0.1 / len(CLASSES)  # as train.label_smoothing is shipped
+    right = logits.argmax(axis=1) == targets.argmax(axis=1)
+    assert not right[0]
+    assert right.any()
+    for name, value in (("loss", -(smooth * shares).sum(axis=1)), ("accuracy", right)):
+        text = (train.CURVES / f"plots/metrics/val/{name}.tsv").read_text()
+        assert float(text.split()[-1]) == pytest.approx(value.mean(), rel=1e-4), name
 
 
 HISTORY = [
@@ -388,6 +453,21 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     text = refusal(train.main)
     assert f"data/augmented has copies of {len(samples)} photos that do not train" in text
     assert "run dvc repro augment" in text
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_features_of_other_photos_are_refused(shards: Path, name: str):
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    backbone.build_backbone("resnet18", shape=(40, 40)).save(own)
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1})
+    file = shards / f"data/features/{name}/shard-000.npy"
+    features, (first, *others) = read_shard(file)
+    write_shard(file, np.array(features), [replace(first, photo_id="f" * 16), *others])
+    text = refusal(train.main)
+    assert f"data/features/{name} is of other photos or labels than train now has" in text
+    assert "run dvc repro embed" in text
 
 
 @pytest.mark.usefixtures("shards")

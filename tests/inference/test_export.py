@@ -3,15 +3,18 @@
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import export
 import stage
-from inference.export import FORMS
+from inference.export import FORMS, compare
 from inference.export import export as export_to
+from stage import StageError
 from tiny_bundle import COLOURS, LABELS, SIDE
 from tiny_project import refusal
 
@@ -60,6 +63,18 @@ def test_an_export_that_differs_is_not_kept(bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["export.py", "--to", "onnx", "--bundle", str(bundle)])
     assert "the export differs from Keras by" in refusal(export.main)
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_however_near_an_export_comes_each_photo_keeps_its_class():
+    def always(*shares: float):
+        return lambda pixels: np.tile(np.float32(shares), (len(pixels), 1))
+
+    network = SimpleNamespace(predict_on_batch=always(0.50001, 0.49999))
+    check = partial(compare, network, images=np.zeros((3, 8, 8, 3), np.uint8), kind="onnx")
+    near = check(always(0.50002, 0.49998), form=FORMS["onnx"])
+    assert near == pytest.approx(1e-5, rel=0.1)
+    with pytest.raises(StageError, match="gives 3 of 3 photos another class"):
+        check(always(0.49999, 0.50001), form=FORMS["onnx"])
 
 
 def test_where_nothing_can_be_written_is_said(bundle, classifier, tmp_path):

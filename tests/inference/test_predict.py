@@ -101,7 +101,8 @@ def test_boxes_and_listings_of_a_csv_are_used(ask, boxed_bundle: Path, tmp_path:
         "path,label,listing,x1,y1,x2,y2\na.png,x,L2,33,0,64,64\nb.png,x,L1,0,0,40,40\nno.png,x,L3,,,,\n"
     )
     options = ("--labels", tmp_path / "l.csv", "--listing-from", "csv", "--bundle", boxed_bundle)
-    status, rows, _ = ask(tmp_path / "p", *options)
+    status, rows, _ = ask(tmp_path / "p", *options, "--top-k", 2)
+    assert [len(row["top"]) for row in rows[:-1]] == [2] * 4
     keys = ("kind", "listing", "crop", "label")
     assert [tuple(row.get(key) for key in keys) for row in rows] == [
         ("photo", "L1", "box", LABELS[0].label),
@@ -146,8 +147,9 @@ def test_without_a_box_the_fallback_crops_and_says_so(classifier):
     assert asked.read(encode(image, ".png"), (30, 40, 90, 70)).crop == "box"
 
 
-def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):
-    put(tmp_path / "p", a1_png=0, a2_png=0, b_png=3, c_png=1, d_png=2, e_png=b"")
+def test_an_audit_names_the_surest_contradictions_first(ask, classifier, tmp_path: Path):
+    photos = put(tmp_path / "p", a1_png=0, a2_png=0, b_png=3, c_png=1, d_png=2, e_png=b"")
+    put(photos, f1_png=0, f2_png=1, g1_png=3, g2_png=3, g3_png=1)
     rows = [
         ("a1.png", LABELS[0].label, "A"),
         ("a2.png", LABELS[0].label, "A"),
@@ -155,6 +157,9 @@ def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):
         ("c.png", "Audi One", "C"),  # the make is right, the model is not
         ("d.png", "Lada Niva", "D"),  # a class that the network does not know
         ("e.png", "Audi One", "E"),
+        # Of a class that the network does not know, but whose make it knows, the make is judged.
+        *((f"f{number}.png", "Audi Three", "F") for number in (1, 2)),
+        *((f"g{number}.png", "Audi Three", "G") for number in (1, 2, 3)),
     ]
     with (tmp_path / "l.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([("path", "label", "listing"), *rows])
@@ -162,23 +167,30 @@ def test_an_audit_names_the_surest_contradictions_first(ask, tmp_path: Path):
     assert [(row.get("rank"), row["listing"], row.get("contradicts")) for row in found] == [
         (1, "B", "make"),
         (2, "C", "model"),
+        (3, "G", "make"),
         (None, "D", None),
         (None, "E", None),
     ]
     assert found[0]["wrong"] >= found[1]["wrong"] > 0.8
-    assert [row["reason"] for row in found[2:]] == ["unknown-class", "empty"]
-    assert found[2]["declared"] == "Lada Niva"
+    seen = [classifier.read((photos / f"g{number}.png").read_bytes()).image for number in (1, 2, 3)]
+    audi = [label.make == "Audi" for label in LABELS]
+    of_audi = classifier.probabilities(seen).mean(axis=0)[audi].sum()
+    assert found[2]["wrong"] == pytest.approx(1 - of_audi, abs=1e-5)
+    assert [row["reason"] for row in found[3:]] == ["unknown-class", "empty"]
+    assert found[3]["declared"] == "Lada Niva"
     assert status == 3
 
 
 def test_csv_cells_are_no_formulas(bundle, tmp_path: Path, monkeypatch, capsys):
-    (tmp_path / "=cmd|' C calc'!A0.png").write_bytes(car(0))
+    names = [f"{sign}cmd|' C calc'!A0.png" for sign in "\t\r+-=@"]  # in the order of a walk
+    for name in names:
+        (tmp_path / name).write_bytes(car(0))
     words = ["predict.py", str(tmp_path), "--bundle", str(bundle), "--format", "csv"]
     monkeypatch.setattr(sys, "argv", words)
     stage.run(predict.main)
-    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
-    assert row["photo"] == "'=cmd|' C calc'!A0.png"
-    assert float(row["confidence"]) > 0.8
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [row["photo"] for row in rows] == [f"'{name}" for name in names]
+    assert all(float(row["confidence"]) > 0.8 for row in rows)
 
 
 def test_a_terminal_obeys_no_name_in_a_csv() -> None:

@@ -27,7 +27,7 @@ from inference import web
 from stage import StageError
 from tiny_bundle import LABELS, SIDE
 from tiny_cars import car, put
-from tiny_photos import webp_claiming
+from tiny_photos import encode, webp_claiming
 from tiny_project import SRC
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -70,6 +70,22 @@ def test_a_photo_gets_label_decision_and_overlay(address: str, classifier):
     assert head == "data:image/png;base64"
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (SIDE, SIDE, 3)
+
+
+def test_the_overlay_warms_where_the_network_saw_its_class_and_nowhere_else(address: str):
+    photo = np.zeros((SIDE, SIDE, 3), np.uint8)
+    red, blue, green = photo[:, :8], photo[:, 8:16], photo[:, 16:]
+    # Red speaks for the first class, but more is green; what is dark speaks for none.
+    red[:], blue[:], green[:] = (200, 40, 40), (0, 0, 60), (40, 200, 40)
+    (found,) = ask(address, encode(photo, ".png")).json()["photos"]
+    assert found["label"] == LABELS[2].label
+    data = base64.b64decode(found["overlay"].partition(",")[2])
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    cold, hot = picture[16, 12], picture[16, 28]
+    np.testing.assert_allclose(cold, (0, 0, 60), atol=4)
+    assert hot[0] > hot[2] + 30  # warmer than the photo, in which both are 40
+    warmed = np.abs(picture - photo).max(axis=2)[16]
+    assert warmed[28] > 100 > 50 > warmed[3]
 
 
 def test_fifty_requests_at_once_lose_none(address: str):
@@ -227,6 +243,30 @@ def test_who_leaves_early_harms_nobody(classifier):
     assert asyncio.run(leave_and_ask()).verdict.candidates[0].label == LABELS[2].label
 
 
+def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
+    classifier, monkeypatch
+):
+    faults, plain = [RuntimeError("out of memory")], type(classifier).probabilities
+
+    def once(*arguments) -> np.ndarray:
+        if faults:
+            raise faults.pop()
+        return plain(*arguments)
+
+    async def ask_twice() -> web.Answer:
+        batcher = web.Batcher(classifier)
+        worker = asyncio.create_task(batcher.run())
+        photo = classifier.read(car(2))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await asyncio.wait_for(batcher.ask(photo), 10)
+        answer = await asyncio.wait_for(batcher.ask(photo), 60)
+        worker.cancel()
+        return answer
+
+    monkeypatch.setattr(type(classifier), "probabilities", once)
+    assert asyncio.run(ask_twice()).verdict.candidates[0].label == LABELS[2].label
+
+
 @pytest.fixture
 def browser() -> Iterator[object]:
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
@@ -307,7 +347,7 @@ def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
         port = free.getsockname()[1]
         free.listen()
         command = [sys.executable, str(SRC / "serve.py"), "--bundle", str(bundle)]
-        command += ["--port", str(port)]
+        command += ["--port", str(port), "--name", "cars.example"]
         taken = subprocess.run(command, text=True, capture_output=True, timeout=120)
     assert taken.returncode == 1
     assert "cannot be used (Address already in use); give another --port" in taken.stderr
@@ -323,6 +363,9 @@ def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
                 time.sleep(0.1)
         else:
             pytest.fail("it never answered")
+        for name, status in (("cars.example", 200), ("evil.example", 400)):
+            answer = httpx.get(f"http://127.0.0.1:{port}/health", headers={"host": name})
+            assert answer.status_code == status
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=30)
     finally:

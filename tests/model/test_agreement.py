@@ -1,11 +1,13 @@
 """What does not belong together is refused before it trains."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model.agreement import check_copies, check_rows
+from model.agreement import check_copies, check_origin, check_rows
+from model.section import ModelParams
 from photos.shards import Sample
 from stage import StageError
 
@@ -35,6 +37,18 @@ def test_what_belongs_together_passes():
 def test_features_of_other_photos_or_labels_are_refused(features):
     with pytest.raises(StageError, match=r"data/features is of other .* run dvc repro embed"):
         check_rows(features, PHOTOS, FEATURES)
+
+
+def test_features_of_another_published_network_are_refused(tmp_path: Path):
+    note = tmp_path / "features.json"
+    deep, deeper = (
+        ModelParams(backbone=name, weights="imagenet", threads=1)
+        for name in ("resnet50", "resnet101")
+    )
+    note.write_text(json.dumps(deep.origin()))
+    check_origin(deep, note)
+    with pytest.raises(StageError, match=r"resnet101 sees with .* run dvc repro embed"):
+        check_origin(deeper, note)
 
 
 def test_a_copy_without_its_photo_is_refused():

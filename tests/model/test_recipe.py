@@ -103,7 +103,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory):
             return saved[-1]
 
         learn.compiled, learn.states = compiled, states
-        learn.plain = learn()
+        learn.plain, learn.network = learn(), learn(head_epochs=0)
         yield learn
         tensorflow.config.run_functions_eagerly(False)
 
@@ -113,6 +113,28 @@ def test_a_knob_changes_what_is_learnt(learnt, knob: str):
     changed = learnt(**{knob: KNOBS[knob]})
     assert [value.shape for value in changed] == [value.shape for value in learnt.plain]
     assert any(not np.array_equal(a, b) for a, b in zip(changed, learnt.plain, strict=True))
+
+
+@pytest.mark.parametrize("knob", ["lr", "mixup", "class_balance"])
+def test_a_knob_of_both_phases_reaches_the_network_without_a_head(learnt, knob: str):
+    changed = learnt(head_epochs=0, **{knob: KNOBS[knob]})
+    assert any(not np.array_equal(a, b) for a, b in zip(changed, learnt.network, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("warmup", "head", "network"),
+    [
+        (0.5, [0.2, 0.05], [0.1, 0.025]),  # three steps of cosine: the last has a quarter left
+        (9.0, [0.2, 0.1], [0.1, 0.05]),  # of half of the epochs, however many are asked for
+    ],
+)
+def test_each_phase_warms_up_to_its_own_rate_and_comes_down(
+    learnt, warmup: float, head: list[float], network: list[float]
+):
+    learnt(head_epochs=2, finetune_epochs=2, finetune_lr_scale=0.5, warmup_epochs=warmup)
+    header, *rows = (train.CURVES / "plots/metrics/lr.tsv").read_text().splitlines()
+    assert header == "step\tlr"
+    assert [float(row.split("\t")[1]) for row in rows] == pytest.approx([*head, *network])
 
 
 def test_nothing_changed_learns_the_same(learnt):

@@ -1,0 +1,50 @@
+"""The optimizer of a recipe: what decay spares, and what a clipped step keeps."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from model.compiling import build_optimizer
+from model.recipe import TrainParams
+from tiny_training import shipped
+
+pytestmark = pytest.mark.xdist_group("keras")
+
+
+def moves(network: keras.Model, gradients: list[np.ndarray], **knobs) -> dict[str, np.ndarray]:
+    """How far the first step, of rate 1, takes each weight."""
+    recipe = TrainParams(**shipped("train") | {"weight_decay": 0.0, "momentum": 0.0} | knobs)
+    weights = network.trainable_variables
+    optimizer = build_optimizer(recipe, 1.0)
+    optimizer.build(weights)
+    before = [np.array(weight) for weight in weights]
+    optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients], weights)
+    return {
+        weight.name: np.array(weight) - value for weight, value in zip(weights, before, strict=True)
+    }
+
+
+def small_network() -> keras.Model:
+    network = keras.Sequential([keras.Input((2,)), layers.Dense(3), layers.BatchNormalization()])
+    for weight in network.trainable_variables:
+        weight.assign(keras.ops.ones_like(weight))
+    return network
+
+
+def test_decay_spares_biases_and_normalisation():
+    network = small_network()
+    still = [np.zeros(weight.shape, np.float32) for weight in network.trainable_variables]
+    moved = moves(network, still, weight_decay=0.1)
+    np.testing.assert_allclose(moved.pop("kernel"), -0.1, rtol=1e-5)
+    assert set(moved) == {"bias", "gamma", "beta"}
+    assert all(not move.any() for move in moved.values())
+
+
+def test_a_clipped_step_keeps_its_direction():
+    network = small_network()
+    gradients = [np.zeros(weight.shape, np.float32) for weight in network.trainable_variables]
+    gradients[0][0, 0], gradients[1][0] = 3, 4  # of a kernel and a bias: 5 in all
+    moved = moves(network, gradients, clip_norm=1.0)
+    assert moved["kernel"][0, 0] == pytest.approx(-3 / 5)
+    assert moved["bias"][0] == pytest.approx(-4 / 5)
