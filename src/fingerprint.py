@@ -7,7 +7,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-SRC = Path(__file__).parent
+SRC = Path(__file__).resolve().parent
 
 BYSTANDERS = frozenset(
     SRC / name

@@ -72,7 +72,7 @@ def main() -> None:
         )
         steps["head"] = len(features)
         if train.head_epochs:
-            check_rows(features.samples, photos.samples, FEATURES[0])
+            check_rows(features.samples, photos.samples, FEATURES[0].parent)
             check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
     check_steps(train, steps)
     shared = across_devices({photos.batch_rows, train.batch_size})

@@ -300,5 +300,5 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
     warm = cv2.applyColorMap(grain, cv2.COLORMAP_INFERNO)  # BGR, as imencode wants it
     strength = 0.65 * heat[..., None]
     mixed = image[..., ::-1] * (1 - strength) + warm * strength
-    data = cv2.imencode(".png", mixed.astype(np.uint8))[1].tobytes()
+    data = cv2.imencode(".png", np.rint(mixed).astype(np.uint8))[1].tobytes()
     return "data:image/png;base64," + base64.b64encode(data).decode()
