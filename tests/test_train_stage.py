@@ -456,8 +456,10 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("name", ["train", "val"])
-def test_features_of_other_photos_are_refused(shards: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "told"), [("train", "data/features"), ("val", "data/features/val")]
+)
+def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str):
     own = Path("models/pretrained/own.keras")
     own.parent.mkdir(parents=True)
     backbone.build_backbone("resnet18", shape=(40, 40)).save(own)
@@ -466,7 +468,7 @@ def test_features_of_other_photos_are_refused(shards: Path, name: str):
     features, (first, *others) = read_shard(file)
     write_shard(file, np.array(features), [replace(first, photo_id="f" * 16), *others])
     text = refusal(train.main)
-    assert f"data/features/{name} is of other photos or labels than train now has" in text
+    assert f"{told} is of other photos or labels than train now has" in text
     assert "run dvc repro embed" in text
 
 
