@@ -31,7 +31,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # After the folder was moved, or Python upgraded, the shell would take programs from elsewhere.
-ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null))
+WHERE := import os, sys; print(os.path.realpath(sys.prefix), *sys.version_info[:2])
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null))
 .venv/ready: renewed
 endif
 renewed:
@@ -99,7 +100,7 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 		echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(INSTALL) requirements.txt
-	@.venv/bin/python -c 'import sys; print(sys.prefix)' > $@
+	@.venv/bin/python -c '$(WHERE)' > $@
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt

@@ -67,7 +67,13 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
         ("0.jpg", "Seat"),
         ("one.jpg", "Seat"),
         ("copy.jpg", "Seat"),
+        ("again.jpg", "Audi"),
     )
+    table = (project.root / "labels.csv").read_text().splitlines()
+    # Its photo is another's copy under another label, which its own fault does not hide.
+    table = [f"{line},{'nan' if line.startswith('again') else ''}" for line in table[1:]]
+    (project.root / "labels.csv").write_text("\n".join(["path,label,x1", *table]) + "\n")
+    project.add("again.jpg", (project.photos / GOOD[4][0]).read_bytes())
     project.add("one.jpg", encode(scene(0), ".jpg"))
     project.add("copy.jpg", encode(recompressed(scene(0), 50), ".jpg"))
     project.add("torn.jpg", photo_bytes()[:300])
@@ -78,7 +84,9 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
     project.preprocess()
     outs = ("data/split", "data/processed", "data/records", "metrics")
     local = project.digests(*outs)
-    assert dict(project.quarantine())["gone.jpg"] == "missing"
+    set_aside = dict(project.quarantine())
+    assert set_aside["gone.jpg"] == "missing"
+    assert (set_aside["again.jpg"], set_aside[GOOD[4][0]]) == ("bad-box", "label-conflict")
     assert json.loads(Path("metrics/split.json").read_text())["near_duplicate_photos"] == 2
 
     shutil.rmtree(project.photos)

@@ -1,7 +1,8 @@
 """A small web page and JSON API around a classifier.
 
 Every upload is untrusted: its size is counted while it arrives, photos are read by the code that
-reads training photos, and whatever is wrong with one is a 4xx answer with a reason code.
+reads training photos, and whatever is wrong with one is a 4xx answer with a reason code. Want of
+room here is 503 or 507.
 """
 
 import asyncio

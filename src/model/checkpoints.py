@@ -20,7 +20,7 @@ from model.devices import from_first
 from model.runtime import UNREADABLE
 
 MOST = 3
-"""Unfinished runs that are kept, the latest: each some three times as large as its network."""
+"""Runs whose state is kept, this one and the latest: some three times their network each."""
 
 Arrays = list[np.ndarray]
 History = list[dict[str, float]]
@@ -32,7 +32,7 @@ class State:
 
     ``network`` and ``optimizer`` are the values of all their variables (the state of random
     generators and the average of the weights are among them), ``kept`` those of the network's
-    at the best epoch, or empty where that is the last one.
+    at the best epoch, which may be of an earlier phase, or empty where that is the last one.
     """
 
     phase: str

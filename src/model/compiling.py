@@ -78,7 +78,7 @@ def compile_settler(trainee: keras.Model, recipe: TrainParams) -> keras.Model:
 
 
 class _Still(keras.optimizers.SGD):
-    """Takes no step, so that compilers leave the gradients out as well."""
+    """Takes no step; where steps are compiled, gradients are then left out as well."""
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         pass

@@ -112,6 +112,7 @@ def update(
     process, one shard after the other. ``others`` are the files in ``folders`` that are no shards.
     ``made_by`` is the fingerprint of the stage, which is kept for people to read.
     """
+    this = _Run.begin(stage)
     note = RECORDS / stage / "made-by.json"
     wanted = {note, *others}
     for shard in shards:
@@ -119,7 +120,7 @@ def update(
     _sweep([*folders, RECORDS / stage], wanted)
     with new_file(note) as file:
         file.write_text(made_by)
-    stamps, this = _read_stamps(SEEN / f"{stage}.json"), _Run.begin(stage)
+    stamps = _read_stamps(SEEN / f"{stage}.json")
     shards = [replace(shard, stamp=stamps.get(str(shard.file)), run=this) for shard in shards]
     done = spread(work, shards, compute, stop=this.end) if compute else map(work, shards)
     try:
@@ -214,7 +215,8 @@ class _Run:
         return run
 
     def end(self) -> None:
-        self.file.unlink(missing_ok=True)
+        with new_file(self.file) as file:  # a network file system would remember that it is missing
+            file.write_text("over")
 
     def check(self, *, now: bool = False) -> None:
         """Looks twice a second, or now.
@@ -226,11 +228,7 @@ class _Run:
         if not now and time.monotonic() - self.looked < 0.5:
             return
         self.looked = time.monotonic()
-        try:
-            mark = self.file.read_text()
-        except FileNotFoundError:
-            mark = ""
-        if mark != self.mark:
+        if self.file.read_text() != self.mark:
             raise StageError(f"{self.file.stem}: this run is over, or another one has begun")
 
 

@@ -189,7 +189,7 @@ def resolve(
         if not shows_no_car(labels=len(names), listings=len(listings[picture])):
             leader = leaders.setdefault(picture, item)
             if groups.join(key_of(item), key_of(leader)):
-                bridges.append(item)
+                bridges.append((item, leader))
         if item.fault:
             continue
         if len(names) > 1:
@@ -221,11 +221,14 @@ def resolve(
             rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left
 
-    bridge_of = {groups.find(key_of(item)): item.row.path for item in reversed(bridges)}
+    bridge_of = {
+        groups.find(key_of(one)): f"{one.row.path} of {other.row.path}"
+        for one, other in reversed(bridges)
+    }
     given = "other photos of its listing, or copies of it, are given as {}"
     placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)
     if place:
-        falls = "by a copy, such as {bridge}, it belongs together with photos that fall to {}"
+        falls = "by a copy ({bridge}) it belongs together with photos that fall to {}"
         placed = [(item, place(key_of(item), subset)) for item, subset in placed]
         placed = of_one_side(placed, "split-conflict", falls)
 

@@ -1,7 +1,8 @@
 """The last look at a manifest: does anything of one side stand on another?
 
 Works from the rows and fingerprints themselves and shares no grouping code with
-:mod:`photos.inspect`, so that a fault there does not hide itself.
+:mod:`photos.inspect` (only what a copy is, and a placeholder), so that a fault there does not hide
+itself.
 """
 
 from collections import defaultdict

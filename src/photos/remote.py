@@ -213,7 +213,8 @@ class Store:
 class Ahead(Sequence):
     """Rows, each with its :class:`Held` photo. To be asked for in order: the next are on their way.
 
-    ``rows`` have a ``path`` and a ``fault``; of a row with a fault nothing is read.
+    ``rows`` have a ``path``, a ``fault``, and tell whether their path can be believed all the same
+    (``speaks``); else nothing is read.
     """
 
     def __init__(self, store: Store, rows: Sequence[Any]):
@@ -248,7 +249,7 @@ class Ahead(Sequence):
         return size
 
     def _hold(self, row: Any) -> Held:
-        if row.fault:
+        if not row.speaks:
             return Held(PhotoError(*row.fault))
         try:
             return Held(self._store.read_listed(row.path))

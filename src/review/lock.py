@@ -30,7 +30,8 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
         pairs = isinstance(node, yaml.MappingNode)
         below = [] if isinstance(node, yaml.ScalarNode) else node.value
         parts = [part for pair in below for part in pair] if pairs else below
-        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+        found = 1 + sum(_written_out(part, known) for part in parts)
+        known[id(node)] = min(found, MOST_NODES + 1)
     return known[id(node)]
 
 

@@ -1,11 +1,12 @@
 """Temperature scaling, and how far confidence is from accuracy (Guo et al., arXiv:1706.04599)."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+
+from scoring.blocks import blocks
 
 LOWEST, HIGHEST = 0.05, 20.0
 BINS = 15
@@ -13,11 +14,11 @@ BINS = 15
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The temperature in [0.05, 20] that minimises the log loss of ``softmax(logits / t)``.
+    """The temperature in [0.05, 20] with the least log loss of ``softmax(logits / t)``.
 
-    The classes that a photo does not show share one photo's weight among all photos, as if one more
-    had shown each alike: a few that are all right by luck prove no certainty (so does Platt 1999,
-    "Probabilistic outputs for support vector machines", section 2.2, for two classes).
+    One photo's weight more is spread over all photos and all classes alike: a few that are right by
+    luck prove no certainty (so does Platt 1999, "Probabilistic outputs for support vector
+    machines", section 2.2, for two classes).
 
     Args:
         logits: float ``(n, classes)``. targets: int ``(n,)``.
@@ -40,13 +41,6 @@ def to_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     for rows in blocks(*logits.shape):
         probabilities[rows] = softmax(logits[rows].astype(np.float64) / temperature, axis=1)
     return probabilities
-
-
-def blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Rows a few at a time, so that what is worked out on the way stays small."""
-    step = max(1, 2**20 // max(1, columns))
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
 
 
 class Bin(NamedTuple):

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from params import Section
-from scoring.calibration import blocks, fit_temperature, to_probabilities
+from scoring.blocks import blocks
+from scoring.calibration import fit_temperature, to_probabilities
 
 CONFIDENCE = 0.95
 """How sure val has to be, at least, that the promise is kept."""

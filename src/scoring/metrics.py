@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from scoring.calibration import blocks
+from scoring.blocks import blocks
 
 SMALLEST = np.finfo(np.float64).eps
 """A class ruled out wrongly counts with this probability, so that the log loss stays finite."""

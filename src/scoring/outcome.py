@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from scoring.calibration import blocks, to_probabilities
+from scoring.blocks import blocks
+from scoring.calibration import to_probabilities
 from scoring.decision import Calibration, decide
 
 

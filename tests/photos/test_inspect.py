@@ -302,7 +302,7 @@ def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     assert [photo.row.path for photo in kept] == ["again", "b"]
     assert {row.path: row.detail for row in left} == {
         "a": "its bytes stay in test",
-        "c": "by a copy, such as again, it belongs together with photos that fall to test",
+        "c": "by a copy (again of a) it belongs together with photos that fall to test",
     }
 
 
