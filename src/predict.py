@@ -7,6 +7,7 @@ could be done, 2 wrong options.
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 COLUMNS = ("kind", "listing", "photo", "photos", "crop", "label", "make", "confidence")
 COLUMNS += ("make_confidence", "decision", "top", "reason", "detail")
 AUDIT = ("rank", "listing", "photos", "declared", "declared_make", "label", "make", "confidence")
-AUDIT += ("wrong", "contradicts", "reason", "detail")
+AUDIT += ("wrong", "contradicts", "judged_by", "reason", "detail")
 UNREADABLE = 3
 
 
@@ -159,7 +160,7 @@ def audit_rows(
     """Contradictions, the surest first, then listings that cannot be judged, unreadable photos."""
     from inference.listings import Contradiction, audit, ranked
 
-    faults, found, unknown = [], [], []
+    faults, found, unknown, agree = [], [], [], Counter()
 
     def usable() -> Iterator["Seen"]:
         for row in seen:
@@ -172,11 +173,15 @@ def audit_rows(
             unknown.append(judged)
         elif judged.contradicts:
             found.append(judged)
+        else:
+            agree[judged.judged_by] += 1
     for rank, row in enumerate(ranked(found), start=1):
         yield row._asdict() | row.best._asdict() | {"rank": rank}
     for row in unknown:
         detail = "the network knows neither the declared class nor its make"
         yield row._asdict() | {"reason": "unknown-class", "detail": detail}
+    told = f"{agree.total():,} listings agree ({agree['make']:,} of them judged by make alone)"
+    print(f"audit: {told}, {len(found):,} contradict, {len(unknown):,} unknown", file=sys.stderr)
     for row in faults:
         detail = f"{row.item.path}: {row.fault.detail}"
         yield {"listing": row.item.listing, "reason": row.fault.reason, "detail": detail}

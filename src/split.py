@@ -142,9 +142,11 @@ def main() -> None:
 def drop_untrained(
     candidates: list[Candidate], splits: list[str]
 ) -> tuple[list[Candidate], list[str], list[Rejected]]:
-    """Sets aside classes that a subset column or mixed listings leave no training photo."""
+    """Sets aside classes that chance, a subset column or mixed listings leave no training photo."""
     placed = list(zip(candidates, splits, strict=True))
     learnt = {photo.row.label for photo, split in placed if split == "train"}
+    if lost := sorted({photo.row.label for photo in candidates} - learnt):
+        print(f"note: {len(lost)} classes have no listing in train and are not learnt: {lost[:5]}")
     kept = [(photo, split) for photo, split in placed if photo.row.label in learnt]
     untrained = [
         Rejected(photo.row.path, "no-training-photo", "no listing of its class falls to train")
@@ -189,6 +191,8 @@ def list_labels(manifest: list[Photo]) -> list[Label]:
     makes: dict[str, Counter] = {}
     for photo in manifest:
         makes.setdefault(photo.label, Counter())[photo.make] += 1
+    if mixed := sorted(label for label, counts in makes.items() if len(counts) > 1):
+        print(f"note: {len(mixed)} classes stand under several makes each: {mixed[:5]}")
     return [
         Label(label, min(counts, key=lambda make: (-counts[make], make)))
         for label, counts in sorted(makes.items())

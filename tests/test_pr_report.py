@@ -157,6 +157,14 @@ def test_a_stage_that_never_ran_and_another_command_are_marked(branches: History
     assert "Out of date: `split` (`cmd`); `publish` (`never run`)\n" in report()
 
 
+def test_a_stage_that_did_not_run_on_what_came_before_it_is_marked(branches: History):
+    """As after ``dvc repro split``: what Git holds of inputs and params fits all the same."""
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    lock["stages"]["split"]["outs"][0]["md5"] = "0" * 32
+    branches.write("dvc.lock", yaml.safe_dump(lock))
+    assert "Out of date: `evaluate` (`metrics/split.json`)\n" in report()
+
+
 def test_results_that_were_not_committed_are_marked(branches: History):
     branches.write("metrics/evaluate.json", '{"top1": 1}')
     assert "`dvc.lock` and `metrics/` of the workspace are not committed" in report()

@@ -326,6 +326,23 @@ def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: P
     assert "1 of 9 photos cannot be used (1 no-training-photo)" in refusal(project.split)
 
 
+def test_columns_without_use_lost_classes_and_mixed_makes_are_told(
+    project: Project, capsys: pytest.CaptureFixture
+) -> None:
+    project.with_good_photos()
+    project.add("rare.jpg")
+    rows = [(*GOOD[0], "test", "", "x"), (*GOOD[1], "", "Fiat", "x")]
+    rows += [(*row, "", "", "x") for row in GOOD[2:]]
+    rows.append(("rare.jpg", "Zastava", "test", "", "x"))
+    project.label(rows, "path,label,subset,make,Colour")
+    project.split()
+    told = capsys.readouterr().out
+    assert "note: data.labels has columns that are not used: colour\n" in told
+    assert "note: data.labels has no column listing or listing_id, so photos of one advert" in told
+    assert "note: 1 classes have no listing in train and are not learnt: ['Zastava']\n" in told
+    assert "note: 1 classes stand under several makes each: ['Audi']\n" in told
+
+
 def test_a_photo_with_a_wrong_box_keeps_its_adverts_on_one_side(project: Project) -> None:
     project.with_good_photos()
     shutil.copy(project.photos / GOOD[0][0], project.photos / "again.jpg")

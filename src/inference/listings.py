@@ -46,6 +46,7 @@ class Contradiction(NamedTuple):
     best: Candidate
     wrong: float
     contradicts: str
+    judged_by: str
 
 
 class Unknown(NamedTuple):
@@ -85,7 +86,14 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
         contradicts = "" if agrees else "model" if best.make == make else "make"
         wrong = min(max(1.0 - float(right), 0.0), 1.0)
         yield Contradiction(
-            listing.listing, listing.photos, declared, make, best, wrong, contradicts
+            listing.listing,
+            listing.photos,
+            declared,
+            make,
+            best,
+            wrong,
+            contradicts,
+            "model" if declared in names else "make",
         )
 
 

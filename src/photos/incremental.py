@@ -17,6 +17,7 @@ import tokenize
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -215,8 +216,11 @@ class _Run:
         return run
 
     def end(self) -> None:
-        with new_file(self.file) as file:  # a network file system would remember that it is missing
-            file.write_text("over")
+        """Takes the mark away, unless it is another's already; a full disk may keep it."""
+        with suppress(OSError):
+            if self.file.read_text() == self.mark:
+                with new_file(self.file) as file:  # networks would remember that it is missing
+                    file.write_text("over")
 
     def check(self, *, now: bool = False) -> None:
         """Looks twice a second, or now.

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 
 from params import Section
 from photos.remote import Store, check_place
-from stage import StageError
+from stage import StageError, printable
 
 COLUMNS = {
     "path": ("path", "img_file", "image", "file", "filename"),
@@ -249,7 +249,9 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
             next(table)
         names = [name.strip().lower() for name in next(table, [])]
         columns = _find_columns(names, labels)
-        if use != "train":
+        if use == "train":
+            _note(names, columns)
+        else:
             columns.pop("subset", None)  # nothing is divided
         rows = [
             (line := skipped + table.line_num, _row(values, names, columns, photos, line))
@@ -325,6 +327,19 @@ def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
                 f"found: {', '.join(names) or 'nothing'}"
             )
     return columns
+
+
+def _note(names: list[str], columns: dict[str, int]) -> None:
+    """Says which columns mean nothing here, and what it costs if that of the listings is one."""
+    unused = [name for at, name in enumerate(names) if name and at not in columns.values()]
+    if unused:
+        shown = ", ".join(unused[:10] + ["…"] * (len(unused) > 10))
+        print(f"note: data.labels has columns that are not used: {printable(shown)}")
+    if "listing" not in columns:
+        print(
+            f"note: data.labels has no column {' or '.join(COLUMNS['listing'])}, so photos of one "
+            "advert may stand in train and in test"
+        )
 
 
 def _row(

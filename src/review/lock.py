@@ -123,10 +123,11 @@ def changed(before: dict[str, dict], after: dict[str, dict]) -> dict[str, dict[s
 def out_of_date(version: Snapshot) -> dict[str, list[str]]:
     """Stages whose code, params or small inputs are not those that ``dvc.lock`` was written with.
 
-    Only files that Git holds are looked at, so this works on a bare clone; what DVC alone holds
-    is for ``dvc status``.
+    And those that have not run on what the stages before them made last. Only files that Git holds
+    are looked at, so this works on a bare clone; what DVC alone holds is for ``dvc status``.
     """
     locked = stages(version)
+    made = {path: state for stage in locked.values() for path, state in stage["outs"].items()}
     params = flat(read_yaml(version, "params.yaml"))
     digests: dict[str, str | None] = {}
 
@@ -151,8 +152,10 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
                 found[str(name)] = ["never run"]
                 continue
             stale = _stale(stage, locked[name], params, digest)
+            deps = locked[name]["deps"]
+            stale += [path for path, state in deps.items() if made.get(path, state) != state]
             if stale:
-                found[name] = stale
+                found[name] = list(dict.fromkeys(stale))
     except (AttributeError, TypeError):
         raise StageError(f"dvc.yaml in {version.name}: stages are not as DVC expects") from None
     return found

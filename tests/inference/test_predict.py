@@ -163,7 +163,9 @@ def test_an_audit_names_the_surest_contradictions_first(ask, classifier, tmp_pat
     ]
     with (tmp_path / "l.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([("path", "label", "listing"), *rows])
-    status, found, _ = ask(tmp_path / "p", "--declared", tmp_path / "l.csv")
+    status, found, told = ask(tmp_path / "p", "--declared", tmp_path / "l.csv")
+    assert "audit: 2 listings agree (1 of them judged by make alone), 3 contradict, 1 un" in told
+    assert [row.get("judged_by") for row in found[:4]] == ["model", "model", "make", None]
     assert [(row.get("rank"), row["listing"], row.get("contradicts")) for row in found] == [
         (1, "B", "make"),
         (2, "C", "model"),
