@@ -3,8 +3,10 @@
 On real Git + DVC clones whose stages only note their inputs, as in ``test_graph.py``.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,35 @@ def colleague(clone: Clone, root: Path) -> Clone:
     other = object.__new__(Clone)
     other.root = root
     return other
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_workflow_fetches_little_where_nothing_is_to_be_run(
+    shared: Clone, changed: bool, tmp_path: Path
+):
+    other = colleague(shared, tmp_path / "other")
+    if changed:
+        other.set(evaluate={"confused_pairs": 3})
+    workflow = yaml.safe_load((wiring.ROOT / ".github/workflows/experiment.yml").read_text())
+    (fetch,) = (
+        step
+        for step in workflow["jobs"]["run"]["steps"]
+        if "DVC_REMOTE_URL" in str(step.get("run"))
+    )
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_REMOTE_URL": str(shared.root.parent / "storage"),
+        "GITHUB_ENV": str(tmp_path / "said"),
+    }
+    # As GitHub runs a script whose shell is not named.
+    subprocess.run(["bash", "-e", "-c", fetch["run"]], cwd=other.root, env=environment, check=True)
+    assert (tmp_path / "said").exists() == (not changed)
+    pictures = ("metrics/sheets", "data/processed/crops.jpg")
+    assert all((other.root / name).exists() for name in pictures)
+    assert (other.root / "data/processed/train").exists() == changed
+    if changed:
+        assert other.repro() == ["evaluate", "explain"]
 
 
 def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path):
