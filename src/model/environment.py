@@ -19,13 +19,16 @@ def best_precision() -> str:
     """What ``train.precision: auto`` stands for here: ``mixed_bfloat16`` or ``float32``.
 
     That is the first where all devices multiply matrices in bfloat16 by themselves: NVIDIA's GPUs
-    of compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX. On others it
-    is slower than float32. Which processor it is can be told on Linux alone.
+    of compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX and AMD's with
+    AVX512-BF16 (an Intel Xeon is slower by that than in float32). On others it is slower than
+    float32. Which processor it is can be told on Linux alone.
     """
     backend = keras.backend.backend()
     capabilities = _bfloat16(backend)
     if not capabilities and backend == "tensorflow":
-        capabilities = ["amx_bf16" in _processor()[1] and _may_use_amx()]
+        vendor, flags = _processor()
+        by_vectors = vendor == "AuthenticAMD" and "avx512_bf16" in flags and _may_use("BF16")
+        capabilities = [by_vectors or ("amx_bf16" in flags and _may_use("AMX"))]
     return "mixed_bfloat16" if capabilities and all(capabilities) else "float32"
 
 
@@ -117,12 +120,12 @@ def _accelerators(backend: str) -> list[str]:
     return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
 
 
-def _may_use_amx() -> bool:
-    """Whether no variable keeps TensorFlow from it."""
+def _may_use(instructions: str) -> bool:
+    """Whether no variable keeps TensorFlow from these instructions."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
         return False
     most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    return most in ("", "ALL", "DEFAULT") or "AMX" in most
+    return most in ("", "ALL", "DEFAULT") or instructions in most
 
 
 def _bfloat16(backend: str) -> list[bool]:

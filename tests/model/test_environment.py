@@ -13,8 +13,8 @@ from model.environment import best_precision
 pytestmark = pytest.mark.xdist_group("keras")
 
 
-def processor(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    monkeypatch.setattr(environment, "_processor", lambda: ("GenuineIntel", [*flags]))
+def processor(monkeypatch: pytest.MonkeyPatch, *flags: str, vendor: str = "GenuineIntel") -> None:
+    monkeypatch.setattr(environment, "_processor", lambda: (vendor, [*flags]))
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,19 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: [])
 
 
-def test_of_processors_only_amx_makes_bfloat16_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_processors_amx_and_amds_vectors_make_bfloat16_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     processor(monkeypatch, "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
     assert best_precision() == "mixed_bfloat16"
     processor(monkeypatch, "avx512f", "avx512_bf16")
+    assert best_precision() == "float32"
+    processor(monkeypatch, "avx512f", "avx512_bf16", vendor="AuthenticAMD")
+    assert best_precision() == "mixed_bfloat16"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    assert best_precision() == "float32"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    processor(monkeypatch, "avx512f", vendor="AuthenticAMD")
     assert best_precision() == "float32"
 
 
