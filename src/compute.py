@@ -140,14 +140,12 @@ def _on_ray(
     attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
     options = {"n_jobs": compute.workers or -1, "batch_size": 1}
-    with (
-        joblib.parallel_config(backend="ray"),
-        joblib.Parallel(**options) as parallel,
-        ExitStack() as end,
-    ):
-        end.callback(stop)
-        for start in range(0, len(items), 64):  # results come at the end of a call: keep it short
-            yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
+    with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
+        try:
+            for start in range(0, len(items), 64):  # results come as a call ends: keep it short
+                yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
+        finally:
+            stop()
 
 
 def _on_dask(

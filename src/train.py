@@ -66,10 +66,8 @@ def main() -> None:
     check_copies(photos.samples, PHOTOS[1])
     steps = {"network": len(photos)}
     if model.weights != "none":
-        features, val_features = (
-            ShardFeed(FEATURES, **batches),
-            ShardFeed([VAL_FEATURES], **watched),
-        )
+        features = ShardFeed(FEATURES, **batches)
+        val_features = ShardFeed([VAL_FEATURES], **watched)
         steps["head"] = len(features)
         if train.head_epochs:
             check_rows(features.samples, photos.samples, FEATURES[0].parent)

@@ -59,7 +59,7 @@ def test_bad_photos_and_rows_are_named_with_their_reasons(project: Project, chec
 def test_whatever_the_disk_says_of_a_file_is_a_line_of_its_own(monkeypatch) -> None:
     entry = SimpleNamespace(name="a.jpg", is_symlink=lambda: False, stat=refused)
     assert "cannot be looked at (Permission denied)" in hazards._explain(Path(), "a.jpg", entry)
-    entry.stat = lambda **_: os.stat(__file__)  # noqa: PTH116  # as os.scandir gives it
+    entry.stat = lambda **_: Path(__file__).stat()
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "may not be read" in hazards._explain(Path(), "a.jpg", entry)
 

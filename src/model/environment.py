@@ -27,8 +27,9 @@ def best_precision() -> str:
     capabilities = _bfloat16(backend)
     if not capabilities and backend == "tensorflow":
         vendor, flags = _processor()
-        by_vectors = vendor == "AuthenticAMD" and "avx512_bf16" in flags and _may_use("BF16")
-        capabilities = [by_vectors or ("amx_bf16" in flags and _may_use("AMX"))]
+        by_tiles = "amx_bf16" in flags and _may_use("AMX")
+        by_vectors = vendor == "AuthenticAMD" and "avx512_bf16" in flags
+        capabilities = [by_tiles or (by_vectors and _may_use("BF16", "FP16", "AMX"))]
     return "mixed_bfloat16" if capabilities and all(capabilities) else "float32"
 
 
@@ -120,12 +121,12 @@ def _accelerators(backend: str) -> list[str]:
     return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
 
 
-def _may_use(instructions: str) -> bool:
-    """Whether no variable keeps TensorFlow from these instructions."""
+def _may_use(*enough: str) -> bool:
+    """Whether no variable keeps TensorFlow below these sets of instructions."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
         return False
     most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    return most in ("", "ALL", "DEFAULT") or instructions in most
+    return most in ("", "ALL", "DEFAULT") or any(name in most for name in enough)
 
 
 def _bfloat16(backend: str) -> list[bool]:

@@ -140,9 +140,9 @@ def resolve(
     One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
     stays; where it :func:`shows_no_car`, it also joins nothing. Photos of one listing and those
     that are one photo form a group, and so on from group to group, also by way of rows that were
-    set aside for what they say of their photo. Where a group names
-    several subsets, only the rows of the first of ``SUBSET_ORDER`` stay; with train, also those
-    that name none. Of identical bytes the first remaining path stays.
+    set aside for what they say of their photo. Where a group names several subsets, only the rows
+    of the first of ``SUBSET_ORDER`` stay; with train, also those that name none. Of identical bytes
+    the first remaining path stays.
 
     Args:
         inspected: every input row.

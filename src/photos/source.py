@@ -238,7 +238,7 @@ def _read_text(labels: Path | Store) -> str:
 def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list[Row]:
     whole = _read_text(labels)
     text = whole.lstrip("\r\n")
-    skipped = whole.count("\n", 0, len(whole) - len(text))
+    skipped = len(whole[: len(whole) - len(text)].splitlines())
     header = "".join(text.splitlines()[:1])
     separator = max(",;\t", key=header.count)
     if told := re.fullmatch(r'"?sep=(.)"?', header.strip(" "), re.IGNORECASE):  # Excel's own line

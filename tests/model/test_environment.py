@@ -33,8 +33,9 @@ def test_of_processors_amx_and_amds_vectors_make_bfloat16_fast(
     assert best_precision() == "float32"
     processor(monkeypatch, "avx512f", "avx512_bf16", vendor="AuthenticAMD")
     assert best_precision() == "mixed_bfloat16"
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert best_precision() == "float32"
+    for most, expected in (("AVX512_CORE", "float32"), ("AVX512_CORE_BF16", "mixed_bfloat16")):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+        assert best_precision() == expected
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     processor(monkeypatch, "avx512f", vendor="AuthenticAMD")
     assert best_precision() == "float32"
