@@ -32,7 +32,7 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # After the folder was moved, or Python upgraded, the shell would take programs from elsewhere.
 WHERE := import os, sys; print(os.path.realpath(sys.prefix), *sys.version_info[:2])
-ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null))
+ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null || echo gone))
 .venv/ready: renewed
 endif
 renewed:

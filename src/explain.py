@@ -49,9 +49,10 @@ def main() -> None:
     explain = params.load("explain", ExplainParams)
     start(threads=params.load("model", ModelParams).threads)
     from model.bundle import load_bundle
-    from model.gradcam import class_activation
+    from model.gradcam import Explainer
 
     network, labels = load_bundle(BUNDLE)
+    explainer = Explainer(network)
     names = [label.label for label in labels]
     manifest = {photo.photo_id: photo for photo in read_manifest(MANIFEST)}
     test = read_tested(manifest)
@@ -71,9 +72,8 @@ def main() -> None:
             classes = np.array([names.index(photo.predicted) for photo in shown])
             firsts = range(0, len(shown), explain.batch_size)
             some = [slice(first, first + explain.batch_size) for first in firsts]
-            heat = np.concatenate(
-                [class_activation(network, np.stack(pictures[at]), classes[at]) for at in some]
-            )
+            maps = [explainer.look(np.stack(pictures[at]))[1] for at in some]
+            heat = explainer.heat(np.concatenate(maps), classes)
             looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
             pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
         for photo, picture in zip(shown, pictures, strict=True):

@@ -5,10 +5,10 @@ some, on drawn pictures otherwise.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 
 from inference.classifier import Classifier, load_classifier
 from model.runtime import chosen_backend
@@ -30,7 +30,7 @@ def main() -> None:
     if chosen_backend() != "tensorflow":
         raise StageError("export needs KERAS_BACKEND=tensorflow, on which the bundle runs as well")
     target = options.out or Path("models/export") / options.to
-    classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+    classifier = load_classifier(options.bundle, threads=cpu_count())
     from inference.export import export
 
     images, origin = pictures(classifier)

@@ -5,7 +5,6 @@ could be done, 2 wrong options.
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -13,7 +12,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stage import StageError, run
+from joblib import cpu_count
+
+from stage import StageError, printable, run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,15 +37,15 @@ def main() -> None:
     from inference.output import writer
     from inference.stream import look
 
-    table = options.declared or options.labels
+    table, passed_over = options.declared or options.labels, Counter()
     if table:
         if len(options.photos) != 1:
             raise StageError("--labels and --declared need one folder of photos, found several")
         items = read_table(options.photos[0], table, claims=bool(options.declared))
     else:
-        items = find_photos(options.photos)
-    workers = options.workers or os.cpu_count() or 1
-    classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+        items = find_photos(options.photos, passed_over)
+    workers = options.workers or cpu_count()
+    classifier = load_classifier(options.bundle, threads=cpu_count())
     seen = Watched(look(classifier, watch(items), workers=workers))
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as programs expect it
     write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
@@ -52,7 +53,9 @@ def main() -> None:
     for row in rows(classifier, seen, options):
         write(row)
     sys.stdout.flush()
-    print(f"predict: {seen.photos:,} photos, {seen.faults:,} unreadable", file=sys.stderr)
+    others = ", ".join(f"{count:,} {ending or '?'}" for ending, count in passed_over.most_common(5))
+    more = printable(f"; passed over by their names: {others}") if others else ""
+    print(f"predict: {seen.photos:,} photos, {seen.faults:,} unreadable{more}", file=sys.stderr)
     if not seen.photos:
         raise StageError("no photo found; expected .jpg, .png or .webp files")
     if seen.faults:

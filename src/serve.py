@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
-import os
 import re
 import socket
 import sys
 from pathlib import Path
+
+from joblib import cpu_count
 
 from stage import StageError, run
 
@@ -31,7 +32,7 @@ def main() -> None:
     listening = listen(options.host, options.port)
     from inference.classifier import load_classifier
 
-    classifier = load_classifier(options.bundle, threads=os.cpu_count() or 1)
+    classifier = load_classifier(options.bundle, threads=cpu_count())
     classifier.preparation.open()  # a detector that is not there is told now, not to a visitor
     import uvicorn
 

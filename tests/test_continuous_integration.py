@@ -246,15 +246,19 @@ def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
     assert not (tmp_path / "stolen").exists()
 
 
-@pytest.mark.parametrize("runs", ["exec echo elsewhere", "exit 1"])
-def test_a_venv_that_was_moved_or_no_longer_runs_is_made_anew(tmp_path: Path, runs: str):
+@pytest.mark.parametrize(
+    ("stamp", "runs"), [("here\n", "exec echo elsewhere"), ("here\n", "exit 1"), ("", "exit 1")]
+)
+def test_a_venv_that_was_moved_or_no_longer_runs_is_made_anew(
+    tmp_path: Path, stamp: str, runs: str
+):
     """Else the shell would take whatever python and dvc come next."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.txt").touch()
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/ready").write_text("here\n")
     program = tmp_path / ".venv/bin/python"
-    for line, made in ((runs, True), ("exec echo here", False)):
+    for content, line, made in ((stamp, runs, True), ("here\n", "exec echo here", False)):
+        (tmp_path / ".venv/ready").write_text(content)
         program.write_text(f"#!/bin/sh\n{line}\n")
         program.chmod(0o755)
         plan = subprocess.run(

@@ -19,7 +19,7 @@ import stage
 import tiny_bundle
 from model.bundle import check_hash, load_bundle
 from model.calibration import read_calibration
-from model.gradcam import class_activation
+from model.gradcam import Explainer
 from photos.shards import list_shards, read_shard, write_shard
 from photos.tables import read_table
 from review.figures import direction
@@ -205,7 +205,9 @@ def test_a_mistake_is_shown_with_where_its_predicted_class_was_seen(
     found = cv2.imread(str(explain.OUT / f"mistakes/{mistake.photo_id}.jpg"))[..., ::-1]
     left, right = np.hsplit(found.astype(int), 2)
     network, _ = load_bundle(explain.BUNDLE)
-    heats = class_activation(network, np.stack([photo, photo]), np.array([taken_for, meant]))
+    explainer = Explainer(network)
+    _, maps = explainer.look(np.stack([photo, photo]))
+    heats = explainer.heat(maps, np.array([taken_for, meant]))
     shown, other = (np.abs(right - overlay(photo, heat)).mean() for heat in heats)
     assert np.abs(left - photo).mean() < 6  # as JPEG keeps colours
     assert shown < 6 < 12 < other

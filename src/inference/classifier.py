@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZE = 32
+SIZES = (1, 8, BATCH_SIZE)
+"""Photos that the network takes at once; each further size would be compiled anew."""
 FORMATS = ("jpeg", "png", "webp")
 """What photos may be, by content: as data.formats is shipped."""
 
@@ -85,15 +87,19 @@ class Classifier:
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated, float64 ``(n, classes)``, for up to ``BATCH_SIZE`` photos."""
-        full = self.filled(images)
-        logits = np.asarray(self.network.predict_on_batch(full), np.float32)[: len(images)]
+        logits = np.asarray(self.network.predict_on_batch(self.filled(images)), np.float32)
+        return self.calibrated(logits[: len(images)])
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities, float64 ``(n, classes)``, of logits of the same shape."""
         return to_probabilities(logits, self.calibration.temperature)
 
     def filled(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """The photos and zeros up to ``BATCH_SIZE``: another size would be compiled anew."""
+        """The photos, and zeros up to the next of ``SIZES``."""
         if len(images) > BATCH_SIZE:
             raise ValueError(f"{len(images)} photos, at most {BATCH_SIZE} at once")
-        full = np.zeros((BATCH_SIZE, *self.preparation.shape, 3), np.uint8)
+        size = next(size for size in SIZES if size >= len(images))
+        full = np.zeros((size, *self.preparation.shape, 3), np.uint8)
         full[: len(images)] = images
         return full
 

@@ -22,6 +22,9 @@ from model.runtime import import_quietly
 from photos.detector_files import brings_detector, copy_preparation
 from stage import StageError
 
+CONTRACT = "export.json"
+"""What an export is and which files belong to it."""
+
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -49,13 +52,13 @@ def export(
         The largest difference of a probability.
 
     Raises:
-        StageError: ``target`` is something that we did not write, or cannot be written, or the
-            export differs.
+        StageError: ``target`` is something else than an earlier export in this form, or cannot be
+            written, or the export differs.
 
     """
     form, target = FORMS[kind], target.resolve()
-    if target.exists() and not (target / "export.json").is_file():
-        raise StageError(f"{target}: is there and is no earlier export; give another --out")
+    if target.exists():
+        check_is_ours(target, kind)
     if classifier.preparation.crop.uses_detector and not brings_detector(bundle):
         raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
@@ -83,13 +86,27 @@ def export(
             "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
             "temperature": "already applied",
         }
-        (partial / "export.json").write_text(json.dumps(contract, indent=1) + "\n")
+        contract["files"] = sorted(file.name for file in partial.iterdir())
+        (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         if target.exists():
             shutil.rmtree(target)
         os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
+
+
+def check_is_ours(target: Path, kind: str) -> None:
+    """Raises StageError unless a folder holds an export in this form and nothing else."""
+    try:
+        earlier = json.loads((target / CONTRACT).read_bytes())
+        form, ours = earlier["format"], {CONTRACT, *earlier["files"]}
+        others = sorted({file.name for file in target.iterdir()} - ours)
+    except (OSError, ValueError, LookupError, TypeError):
+        form, others = "nothing", []
+    if form != kind or others:
+        what = f"holds {others[0]!r} besides" if form == kind else f"is no earlier export to {kind}"
+        raise StageError(f"{target}: {what}; give another --out, or remove that")
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:

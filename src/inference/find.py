@@ -1,6 +1,7 @@
 """Which photos to look at: files, folders walked in a fixed order, or the rows of a CSV."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,13 +33,14 @@ class Item(NamedTuple):
         return f"{self.below}/{self.path}" if self.below else self.path
 
 
-def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
+def find_photos(arguments: Sequence[Path], passed_over: Counter | None = None) -> Iterator[Item]:
     """Photos among files and folders, in the order given; a folder's by name, its own files first.
 
     A photo's listing is the folder that it lies in; files of one folder come one after another,
     wherever they are named, and what a walk comes by comes there alone. Of
     several arguments all names begin with the argument's own. Only the names of one folder are held
-    at a time. Links and hidden files are passed over; what is named outright always counts, once.
+    at a time. Links, hidden files and those of other endings are passed over, the last of these
+    counted by ending in ``passed_over``; what is named outright always counts, once.
 
     Raises:
         StageError: an argument is not there (before any photo is yielded).
@@ -59,7 +61,8 @@ def find_photos(arguments: Sequence[Path]) -> Iterator[Item]:
             folders.setdefault(folder, []).append(argument)
     # What is named of a folder comes before the rest of it, so that its photos stay together.
     named = (sorted(of_one, key=Path.is_dir) for of_one in folders.values())
-    return _find([argument for of_one in named for argument in of_one])
+    passed_over = Counter() if passed_over is None else passed_over
+    return _find([argument for of_one in named for argument in of_one], passed_over)
 
 
 def _is_met(place: Path, above: Path) -> bool:
@@ -74,18 +77,18 @@ def _is_photo(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-def _find(arguments: Sequence[Path]) -> Iterator[Item]:
+def _find(arguments: Sequence[Path], passed_over: Counter) -> Iterator[Item]:
     several = len(arguments) > 1
     for argument in arguments:
         if argument.is_dir():
-            yield from _walk(argument, below=str(argument) if several else "")
+            yield from _walk(argument, passed_over, below=str(argument) if several else "")
         else:
             folder = str(argument.parent)
             below = folder if several and folder != "." else ""
             yield Item(argument.parent, argument.name, listing=folder, below=below)
 
 
-def _walk(root: Path, *, below: str) -> Iterator[Item]:
+def _walk(root: Path, passed_over: Counter, *, below: str) -> Iterator[Item]:
     pending, own = [""], root.resolve().name
     while pending:
         inner = pending.pop()
@@ -98,8 +101,12 @@ def _walk(root: Path, *, below: str) -> Iterator[Item]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
-                    elif _is_photo(entry.name) and not entry.is_symlink():
+                    elif entry.is_symlink():
+                        continue
+                    elif _is_photo(entry.name):
                         files.append(entry.name)
+                    else:
+                        passed_over[Path(entry.name).suffix.lower()] += 1
         except OSError as error:
             fault = PhotoError("unreadable", error.strerror or str(error))
             yield Item(root, inner or ".", listing=listing, fault=fault, below=below)

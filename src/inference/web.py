@@ -23,10 +23,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference.classifier import BATCH_SIZE, Classifier, Verdict
-from model.gradcam import class_activation
+from inference.classifier import BATCH_SIZE, SIZES, Classifier, Verdict
+from model.gradcam import Explainer
 from photos.decode import PhotoError
 from photos.prepare import Prepared
 
@@ -67,7 +68,7 @@ class Batcher:
     """Collects photos of all requests that wait, and asks the network for them together."""
 
     def __init__(self, classifier: Classifier):
-        self._classifier = classifier
+        self._classifier, self._explainer = classifier, Explainer(classifier.network)
         self._waiting: asyncio.Queue[tuple[Prepared, asyncio.Future]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1)
 
@@ -98,14 +99,13 @@ class Batcher:
                     future.set_result(answer)
 
     def answer(self, photos: Sequence[Prepared]) -> list[Answer]:
-        images = [photo.image for photo in photos]
-        probabilities = self._classifier.probabilities(images)
+        images = self._classifier.filled([photo.image for photo in photos])
+        logits, maps = (found[: len(photos)] for found in self._explainer.look(images))
+        probabilities = self._classifier.calibrated(logits)
         crops = [{photo.crop} for photo in photos]
         verdicts = self._classifier.verdicts(probabilities, top=TOP, crops=crops)
-        classes = np.zeros(BATCH_SIZE, int)
-        classes[: len(images)] = probabilities.argmax(axis=1)
-        heats = class_activation(self._classifier.network, self._classifier.filled(images), classes)
-        return [Answer(*pair) for pair in zip(verdicts, heats, strict=False)]
+        heats = self._explainer.heat(maps, probabilities.argmax(axis=1))
+        return [Answer(*pair) for pair in zip(verdicts, heats, strict=True)]
 
 
 class UploadLimit:
@@ -165,7 +165,8 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         height, width = classifier.preparation.shape
         blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
-        await asyncio.to_thread(batcher.answer, [blank])  # so that nobody waits for a compiler
+        for size in SIZES:  # so that nobody waits for a compiler
+            await asyncio.to_thread(batcher.answer, [blank] * size)
         worker = asyncio.create_task(batcher.run())
         yield
         worker.cancel()
@@ -268,12 +269,12 @@ async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
     except OSError as error:  # the larger photos wait in the folder for temporary files
         print(f"serve: cannot keep an upload: {error}", file=sys.stderr, flush=True)
         raise refusal(507, "no-room", "the server has no room for an upload now") from None
-    except Exception as error:  # of the form's parser, which has several kinds
-        if type(error).__name__ == "HTTPException":
-            detail = str(getattr(error, "detail", ""))
-            raise refusal(400, "bad-form", f"{detail} (at most {MAX_PHOTOS} photos)") from None
-        if type(error).__name__ == "ClientDisconnect":
-            raise refusal(400, "broken-off", "the upload broke off") from None
+    except StarletteHTTPException as error:  # of the form's parser
+        detail = f"{error.detail} (at most {MAX_PHOTOS} photos)"
+        raise refusal(400, "bad-form", detail) from None
+    except ClientDisconnect:
+        raise refusal(400, "broken-off", "the upload broke off") from None
+    except Exception:  # of the form's parser too, which has several kinds
         raise refusal(400, "bad-form", "the form cannot be read") from None
     if not photos:
         raise refusal(400, "no-photo", "the form holds no file")

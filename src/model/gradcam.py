@@ -7,46 +7,63 @@ that drops out in scaling, the class activation map of Zhou et al. 2016 (arXiv:1
 needs one forward pass on whichever backend Keras runs on.
 """
 
-from functools import lru_cache
-
 import keras
 import numpy as np
 from keras import layers
 
 
-def class_activation(network: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """How much each place of each photo speaks for a class.
+class Explainer:
+    """A network that also tells where it looked.
 
     Args:
         network: pixels to logits, ending in global average pooling, dropout or not, and a dense
             layer, as :func:`model.backbone.build_classifier` builds it.
-        images: uint8 RGB ``(n, height, width, 3)``, as the network takes them.
-        classes: int ``(n,)``, the output to explain, one for each photo.
-
-    Returns:
-        float32 ``(n, height, width)`` in [0, 1]; the strongest place of a photo is 1, and a photo
-        in which nothing speaks for the class is 0 throughout.
 
     Raises:
         ValueError: the network ends in something else.
 
     """
-    to_maps, kernel = _last_maps(network)
-    maps = np.asarray(to_maps.predict_on_batch(images), np.float32)  # (n, rows, columns, channels)
-    heat = np.einsum("nrcf,fn->nrc", maps, kernel[:, np.asarray(classes)])
-    heat = np.maximum(heat, 0)
-    rows, columns = (
-        _interpolation(size, cells)
-        for size, cells in zip(images.shape[1:3], heat.shape[1:], strict=True)
-    )
-    heat = np.maximum(np.einsum("hr,nrc,wc->nhw", rows, heat, columns), 0)
-    peak = heat.max(axis=(1, 2), keepdims=True)
-    return np.divide(heat, peak, out=np.zeros_like(heat), where=peak > 0).astype(np.float32)
+
+    def __init__(self, network: keras.Model):
+        maps, self._kernel = _last_maps(network)
+        self._network = keras.Model(network.input, [network.output, maps])
+        self._size = network.input_shape[1:3]
+
+    def look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and the last feature maps of photos, in one pass.
+
+        Args:
+            images: uint8 RGB ``(n, height, width, 3)``, as the network takes them.
+
+        Returns:
+            float32 ``(n, classes)`` and ``(n, rows, columns, channels)``.
+
+        """
+        logits, maps = self._network.predict_on_batch(images)
+        return np.asarray(logits, np.float32), np.asarray(maps, np.float32)
+
+    def heat(self, maps: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """How much each place of each photo speaks for a class.
+
+        Args:
+            maps: what :meth:`look` gives.
+            classes: int ``(n,)``, the output to explain, one for each photo.
+
+        Returns:
+            float32 ``(n, height, width)`` in [0, 1]; the strongest place of a photo is 1, and a
+            photo in which nothing speaks for the class is 0 throughout.
+
+        """
+        heat = np.einsum("nrcf,fn->nrc", maps, self._kernel[:, np.asarray(classes)])
+        heat = np.maximum(heat, 0)
+        rows, columns = map(_interpolation, self._size, heat.shape[1:])
+        heat = np.maximum(np.einsum("hr,nrc,wc->nhw", rows, heat, columns), 0)
+        peak = heat.max(axis=(1, 2), keepdims=True)
+        return np.divide(heat, peak, out=np.zeros_like(heat), where=peak > 0).astype(np.float32)
 
 
-@lru_cache(maxsize=1)  # a server asks for one network again and again, and tracing takes a second
-def _last_maps(network: keras.Model) -> tuple[keras.Model, np.ndarray]:
-    """The network up to its last feature maps, and the kernel ``(channels, classes)`` behind."""
+def _last_maps(network: keras.Model) -> tuple[keras.KerasTensor, np.ndarray]:
+    """The network's last feature maps, and the kernel ``(channels, classes)`` behind them."""
     dense = network.layers[-1]
     before = [layer for layer in network.layers[:-1] if not isinstance(layer, layers.Dropout)]
     if not (
@@ -58,8 +75,7 @@ def _last_maps(network: keras.Model) -> tuple[keras.Model, np.ndarray]:
             "expected a network that ends in global average pooling and a dense layer, found "
             + ", ".join(type(layer).__name__ for layer in network.layers[-3:])
         )
-    to_maps = keras.Model(network.input, before[-1].input)
-    return to_maps, keras.ops.convert_to_numpy(dense.kernel).astype(np.float32)
+    return before[-1].input, keras.ops.convert_to_numpy(dense.kernel).astype(np.float32)
 
 
 def _interpolation(size: int, cells: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from types import ModuleType
+from typing import BinaryIO
 
 from stage import StageError
 
@@ -141,7 +142,7 @@ def quiet() -> Iterator[None]:
     """Holds back what native code prints to standard error; an exception shows it after all."""
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
+    with _nameless_file() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
             yield
@@ -152,3 +153,10 @@ def quiet() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def _nameless_file() -> BinaryIO:
+    """In memory where that can be: a container may have no folder to write to."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("chatter"), "w+b")
+    return tempfile.TemporaryFile()

@@ -26,6 +26,8 @@ _OTHERS = {
     b"PK\x03\x04": "ZIP",
     b"\0\0\0\x0cjP": "JPEG 2000",
 }
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
+"""Of ISO/IEC 14496-12's container, after its first box's size and name (``ftyp``)."""
 
 
 def _read_png(data: bytes) -> Header:
@@ -185,7 +187,8 @@ def read_header(data: bytes, *, formats: Collection[str] = FORMATS) -> Header:
     if found not in formats:
         start = data[:8].lower()
         names = (name for magic, name in _OTHERS.items() if start.startswith(magic.lower()))
-        looks = found.upper() or next(names, "")
+        brand = _BRANDS.get(data[8:12], "a film") if data[4:8] == b"ftyp" else ""
+        looks = found.upper() or brand or next(names, "")
         expected = " or ".join(name.upper() for name in formats)
         raise PhotoError(
             "unknown-format",

@@ -88,7 +88,7 @@ def test_where_nothing_can_be_written_is_said(bundle, classifier, tmp_path):
 def test_a_link_to_an_earlier_export_gets_the_new_one(bundle, classifier, tmp_path, monkeypatch):
     old = tmp_path / "old"
     old.mkdir()
-    (old / "export.json").write_text("{}")
+    (old / "export.json").write_text('{"format": "onnx", "files": []}')
     (tmp_path / "link").symlink_to(old)
     wrong = FORMS["onnx"]._replace(
         write=lambda _, path: path.write_bytes(b"new"),
@@ -105,5 +105,12 @@ def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
     (tmp_path / "mine.txt").write_text("keep")
     words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
-    assert "no earlier export" in refusal(export.main)
-    assert (tmp_path / "mine.txt").read_text() == "keep"
+    for contract, told in (
+        (None, "is no earlier export to onnx"),
+        ('{"format": "tflite", "files": []}', "is no earlier export to onnx"),
+        ('{"format": "onnx", "files": ["model.onnx"]}', "holds 'mine.txt' besides"),
+    ):
+        if contract:
+            (tmp_path / "export.json").write_text(contract)
+        assert told in refusal(export.main)
+        assert (tmp_path / "mine.txt").read_text() == "keep"

@@ -60,7 +60,18 @@ def test_a_folder_becomes_a_row_for_each_photo(ask, tmp_path: Path):
     assert all(row["decision"] == "auto" and row["confidence"] > 0.8 for row in rows)
     assert rows[0]["top"][0]["label"] == LABELS[0].label
     assert len(rows[0]["top"]) == 3
-    assert "3 photos, 0 unreadable" in err
+    assert "3 photos, 0 unreadable; passed over by their names: 1 .txt\n" in err
+
+
+def test_photos_from_a_phone_are_counted_or_named(ask, tmp_path: Path):
+    phone = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    put(tmp_path, a_png=0, b_HEIC=phone, c_heic=phone)
+    status, rows, err = ask(tmp_path)
+    assert (status, len(rows)) == (0, 1)
+    assert "passed over by their names: 2 .heic" in err
+    status, rows, _ = ask(tmp_path / "c.heic")
+    assert status == predict.UNREADABLE
+    assert rows[0]["detail"] == "HEIC, expected JPEG or PNG or WEBP"
 
 
 def test_an_unreadable_photo_is_a_row_and_status_3(ask, tmp_path: Path):

@@ -228,6 +228,24 @@ def test_the_page_runs_no_code_but_its_own(address: str):
         assert httpx.get(address + path).status_code in (400, 404)
 
 
+def test_a_photo_costs_one_pass_and_few_cost_few(classifier, monkeypatch):
+    passes, plain = [], web.Explainer.look
+
+    def counted(explainer: web.Explainer, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        passes.append(len(images))
+        return plain(explainer, images)
+
+    monkeypatch.setattr(web.Explainer, "look", counted)
+    photos = [classifier.read(car(number % 4)) for number in range(9)]
+    batcher = web.Batcher(classifier)
+    told = [
+        [found.verdict.candidates[0].label for found in batcher.answer(photos[:count])]
+        for count in (1, 2, 9)
+    ]
+    assert passes == [1, 8, 32]
+    assert told == [[LABELS[number % 4].label for number in range(count)] for count in (1, 2, 9)]
+
+
 def test_who_leaves_early_harms_nobody(classifier):
     async def leave_and_ask() -> web.Answer:
         batcher = web.Batcher(classifier)
@@ -246,9 +264,9 @@ def test_who_leaves_early_harms_nobody(classifier):
 def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
     classifier, monkeypatch
 ):
-    faults, plain = [RuntimeError("out of memory")], type(classifier).probabilities
+    faults, plain = [RuntimeError("out of memory")], web.Explainer.look
 
-    def once(*arguments) -> np.ndarray:
+    def once(*arguments) -> tuple[np.ndarray, np.ndarray]:
         if faults:
             raise faults.pop()
         return plain(*arguments)
@@ -263,7 +281,7 @@ def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
         worker.cancel()
         return answer
 
-    monkeypatch.setattr(type(classifier), "probabilities", once)
+    monkeypatch.setattr(web.Explainer, "look", once)
     assert asyncio.run(ask_twice()).verdict.candidates[0].label == LABELS[2].label
 
 

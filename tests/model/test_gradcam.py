@@ -7,10 +7,17 @@ from keras import layers
 
 import tiny_bundle
 from model.backbone import build_backbone, build_classifier
-from model.gradcam import class_activation
+from model.gradcam import Explainer
 from model.runtime import start
 
 pytestmark = pytest.mark.xdist_group("keras")
+
+
+def heat_of(network: keras.Model, images: np.ndarray, classes: list[int]) -> np.ndarray:
+    explainer = Explainer(network)
+    logits, maps = explainer.look(images)
+    np.testing.assert_allclose(logits, network.predict_on_batch(images), atol=1e-5)
+    return explainer.heat(maps, np.array(classes))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients by TensorFlow")
@@ -20,8 +27,8 @@ def test_it_equals_grad_cam_with_gradients():
     start(threads=1)
     network = build_classifier(build_backbone("resnet18", shape=(64, 96)), classes=5, dropout=0.2)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
-    classes = np.array([1, 4, 0])
-    found = class_activation(network, images, classes)
+    classes = [1, 4, 0]
+    found = heat_of(network, images, classes)
     to_maps = keras.Model(network.input, network.get_layer("features").input)
     maps = to_maps(images.astype(np.float32))
     with tf.GradientTape() as tape:
@@ -40,7 +47,7 @@ def test_it_equals_grad_cam_with_gradients():
 def test_the_heat_is_where_the_colour_of_the_class_is():
     image = np.zeros((1, 32, 32, 3), np.uint8)
     image[0, :, 16:] = (40, 200, 40)
-    heat = class_activation(tiny_bundle.build_network(), image, np.array([2]))[0]
+    heat = heat_of(tiny_bundle.build_network(), image, [2])[0]
     assert heat[:, 24:].min() == pytest.approx(1)
     assert heat.max() == 1
     assert heat[:, :8].max() == 0
@@ -48,11 +55,11 @@ def test_the_heat_is_where_the_colour_of_the_class_is():
 
 def test_a_photo_without_evidence_is_cold():
     black = np.zeros((2, 32, 32, 3), np.uint8)
-    assert class_activation(tiny_bundle.build_network(), black, np.array([0, 1])).max() == 0
+    assert heat_of(tiny_bundle.build_network(), black, [0, 1]).max() == 0
 
 
 def test_a_network_that_ends_otherwise_is_refused():
     inputs = keras.Input((8, 8, 3))
     network = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
     with pytest.raises(ValueError, match=r"ends in global average pooling.*Flatten, Dense"):
-        class_activation(network, np.zeros((1, 8, 8, 3), np.uint8), np.array([0]))
+        Explainer(network)
