@@ -1,6 +1,6 @@
 """How much faster a ResNet learns by our operations for CPUs than by those of Keras's layers.
 
-    python benchmarks/operations.py [--batches 8]
+    python benchmarks/operations.py [--batches 8] [--name operations]
 
 Both take as many steps of SGD on the same random photos, on the threads of params.yaml, and ours in
 bfloat16 as many as in float32. The first round, which traces, does not count. Three minutes on 2
@@ -33,7 +33,9 @@ CASES = {  # photos' height and width, precision
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, default=8, help="a round")
-    batches = parser.parse_args().batches
+    parser.add_argument("--name", default="operations", help="of the file of results")
+    options = parser.parse_args()
+    batches = options.batches
     start(threads=params.load("model", ModelParams).threads)
 
     ratios, figures = {}, {}
@@ -47,7 +49,7 @@ def main() -> None:
     precisions = [name for name in CASES if name.startswith("the demo's")]
     seconds = alternate({name: learner(*CASES[name], batches, ours=True) for name in precisions})
     ratios["the demo's, bfloat16 over float32"] = speedup(*map(seconds.get, reversed(precisions)))
-    record("operations", ratios=ratios, figures=figures)
+    record(options.name, ratios=ratios, figures=figures)
 
 
 def learner(shape: tuple[int, int], precision: str, batches: int, *, ours: bool):
