@@ -11,12 +11,13 @@ import argparse
 import re
 import sys
 
-from review.figures import HEADLINES, numbers, row
+from review.figures import HEADLINES, numbers, read_json, row
 from review.history import WORKSPACE, Snapshot, git, snapshot
-from review.lock import changed, flat, out_of_date, read_yaml, stages
+from review.lock import changed, flat, read_yaml, stages
 from review.markdown import code, fit, folded, table
 from review.plots import changed_files, curves
 from review.predictions import PREDICTIONS, Prediction
+from review.stale import out_of_date
 from review.verdict import predictions_of, verdict
 from stage import StageError, run
 
@@ -31,26 +32,32 @@ def main() -> None:
     parser.add_argument("base", help="a Git revision or a DVC experiment, such as main")
     parser.add_argument("head", nargs="?", default=WORKSPACE, help="the same (default: workspace)")
     parser.add_argument("--plots-url", default="", help="https:// address of the plots, if any")
+    parser.add_argument("--commit", default="", help="hash by which a reader knows the head")
     options = parser.parse_args()
     if options.plots_url and not re.fullmatch(r"https://[\w./~%-]+", options.plots_url):
         raise StageError(
             f"--plots-url: expected a plain https:// address, found {options.plots_url}"
         )
+    if options.commit and not re.fullmatch("[0-9a-f]{7,64}", options.commit):
+        raise StageError(f"--commit: expected the hash of a commit, found {options.commit}")
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as GitHub expects it
-    print(report(snapshot(options.base), snapshot(options.head), plots_url=options.plots_url))
+    base, head = snapshot(options.base), snapshot(options.head)
+    print(report(base, head, plots_url=options.plots_url, commit=options.commit))
 
 
-def report(base: Snapshot, head: Snapshot, *, plots_url: str = "") -> str:
-    """The comment, at most 65,536 bytes."""
+def report(base: Snapshot, head: Snapshot, *, plots_url: str = "", commit: str = "") -> str:
+    """The comment, at most 65,536 bytes; ``commit`` is the hash that a reader knows ``head`` by."""
     before, after = predictions_of(base), predictions_of(head)
     parts = [f"{MARKER}\n", verdict_part(before, after), *warnings(base, head)]
     parts += [
-        f"{code(head.name)} against {code(base.name)}. "
+        f"{f'Commit {code(commit[:7])}: ' if commit else ''}{code(head.name)} against "
+        f"{code(base.name)}. "
         "Arrows say which way a figure moved, not that the move is real.\n",
         figures_part(base, head),
     ]
-    parts += [params_part(base, head), stages_part(base, head), classes_part(before, after)]
-    parts += [plots_part(base, head, plots_url), data_part(base, head)]
+    parts += [params_part(base, head), environment_part(base, head), stages_part(base, head)]
+    parts += [classes_part(before, after), plots_part(base, head, plots_url)]
+    parts += [data_part(base, head)]
     return fit([part for part in parts if part])
 
 
@@ -79,8 +86,8 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
             for name, reasons in list(stale.items())[:12]
         )
         found.append(
-            f"> [!WARNING]\n> These figures are not those of this code and these params: run "
-            f"`dvc repro` and commit. Out of date: {names}\n"
+            f"> [!WARNING]\n> These figures are not those of this code, these params and these "
+            f"photos: run `dvc repro` and commit. Out of date: {names}\n"
         )
     if head.commit is None and base.commit is not None:
         dirty = git("status", "--porcelain", "--", "dvc.lock", "metrics").decode(errors="replace")
@@ -111,7 +118,8 @@ def figures_part(base: Snapshot, head: Snapshot) -> str:
     if not shown and not rows:
         return f"No figures in `{path}` on either side.\n"
     text = table(header, shown) if shown else ""
-    return text + (f"\n{folded('All other figures', table(header, rows.values()))}" if rows else "")
+    others = table(header, rows.values(), most=200)  # each size of photo, each crop has some
+    return text + (f"\n{folded('All other figures', others)}" if rows else "")
 
 
 def params_part(base: Snapshot, head: Snapshot) -> str:
@@ -123,6 +131,29 @@ def params_part(base: Snapshot, head: Snapshot) -> str:
         if old.get(key, "-") != new.get(key, "-")
     ]
     return f"### Params\n\n{table(('param', 'before', 'after'), rows)}" if rows else ""
+
+
+def environment_part(base: Snapshot, head: Snapshot) -> str:
+    """On what each was trained: another precision or processor makes another network."""
+    path = "metrics/train/environment.json"
+    old, new = read_json(base, path), read_json(head, path)
+    rows = [
+        (code(key), *(code(side, limit=200) for side in _apart(old.get(key), new.get(key))))
+        for key in dict.fromkeys([*new, *old])
+        if old.get(key) != new.get(key)
+    ]
+    return f"### Environment\n\n{table(('trained with', 'before', 'after'), rows)}" if rows else ""
+
+
+def _apart(old: object, new: object) -> tuple[object, object]:
+    """Both values; of lists, such as a processor's features, what the other one lacks."""
+    if isinstance(old, list) and isinstance(new, list):
+        sides = (
+            [item for item in old if item not in new],
+            [item for item in new if item not in old],
+        )
+        old, new = (", ".join(map(str, side)) or None for side in sides)
+    return "-" if old is None else old, "-" if new is None else new
 
 
 def stages_part(base: Snapshot, head: Snapshot) -> str:
@@ -191,14 +222,15 @@ def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
 
 
 def data_part(base: Snapshot, head: Snapshot) -> str:
-    """Photos used and set aside."""
-    path = "metrics/split.json"
-    old, new = numbers(base, path), numbers(head, path)
-    rows = [
-        (code(name), *row(name, old.get(name, 0), new.get(name, 0)))
-        for name in dict.fromkeys([*new, *old])
-        if old.get(name, 0) != new.get(name, 0)
-    ]
+    """Photos used and set aside, and how they were cropped."""
+    rows = []
+    for path in ("metrics/split.json", "metrics/preprocess.json"):
+        old, new = numbers(base, path), numbers(head, path)
+        rows += [
+            (code(name), *row(name, old.get(name, 0), new.get(name, 0)))
+            for name in dict.fromkeys([*new, *old])
+            if old.get(name, 0) != new.get(name, 0)
+        ]
     header = ("photos", "before", "after", "difference", "")
     return f"### Data and quarantine\n\n{table(header, rows)}" if rows else ""
 

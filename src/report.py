@@ -7,21 +7,19 @@ too what changed since a Git revision or a DVC experiment.
 """
 
 import argparse
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 
 import jinja2
 
 from page.content import gather
 from review.history import WORKSPACE, snapshot
+from review.stale import out_of_date
 from review.verdict import predictions_of, verdict
 from stage import StageError, run
 
 PAGE = Path("report.html")
 TEMPLATES = Path(__file__).parent / "page"
-LIBRARIES = ("tensorflow", "keras", "keras-cv", "numpy", "opencv-python", "scikit-learn", "dvc")
 
 
 def main() -> None:
@@ -29,7 +27,11 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=PAGE)
     parser.add_argument("--base", help="a Git revision or a DVC experiment to compare with")
     options = parser.parse_args()
-    page = render(Path(), comparison=compare_with(options.base) if options.base else None)
+    page = render(
+        Path(),
+        stale=out_of_date(snapshot(WORKSPACE)),
+        comparison=compare_with(options.base) if options.base else None,
+    )
     try:
         options.file.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
@@ -52,8 +54,13 @@ def compare_with(base: str) -> dict[str, object]:
         raise StageError(f"{base}: metrics/evaluate.json is not JSON ({error})") from None
 
 
-def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
-    """The page of the project in ``root``."""
+def render(
+    root: Path,
+    *,
+    stale: dict[str, list[str]] | None = None,
+    comparison: dict[str, object] | None = None,
+) -> str:
+    """The page of the project in ``root``; ``stale``: stages that are out of date, and why."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -64,27 +71,13 @@ def render(root: Path, *, comparison: dict[str, object] | None = None) -> str:
     templates.filters["share"] = lambda value: f"{100 * float(value):.1f}%"
     try:
         return templates.get_template("report.html").render(
-            **gather(root), comparison=comparison, environment=describe_environment()
+            **gather(root), stale=stale, comparison=comparison
         )
     except (KeyError, ValueError, TypeError, jinja2.UndefinedError) as error:
         raise StageError(
             f"metrics/: a figure or column is missing or no figure ({error}); it was changed, or "
             "another version of the code wrote it: run dvc repro, then make report"
         ) from None
-
-
-def describe_environment() -> dict[str, str]:
-    """What the page was made with, which is what the graph runs with."""
-    versions = {library: version(library) for library in LIBRARIES}
-    return {"Python": platform.python_version(), "machine": platform.machine(), **versions}
-
-
-def version(library: str) -> str:
-    """Of a library that need not be there, as TensorFlow where JAX or PyTorch does its work."""
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

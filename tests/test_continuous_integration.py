@@ -23,6 +23,7 @@ pytestmark = pytest.mark.xdist_group("review")
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 TRUSTED = "env.TRUSTED == 'true'"
 SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
+EVEN_AFTER_A_FAILURE = f"${{{{ !cancelled() && {SAME_REPOSITORY} }}}}"
 
 
 def load(file: Path) -> dict:
@@ -46,7 +47,7 @@ def faults(workflow: dict) -> list[str]:
         runs_code = any("checkout" in step.get("uses", "") for step in job["steps"])
         if writes and runs_code:
             found.append("code of the branch with a write token")
-        if writes and job.get("if") != SAME_REPOSITORY:
+        if writes and job.get("if") not in (SAME_REPOSITORY, EVEN_AFTER_A_FAILURE):
             found.append("a write token for forks")
         if "timeout-minutes" not in job:
             found.append("no time limit")
@@ -85,7 +86,7 @@ CARELESS = {
     "code of the branch with a write token": lambda w: w["jobs"]["run"].update(
         {"permissions": {"contents": "write"}}
     ),
-    "a write token for forks": lambda w: w["jobs"]["comment"].pop("if"),
+    "a write token for forks": lambda w: w["jobs"]["comment"].update({"if": "${{ !cancelled() }}"}),
     "no time limit": lambda w: w["jobs"]["run"].pop("timeout-minutes"),
     "secrets for a whole job": lambda w: w["jobs"]["run"]["env"].update(KEY="${{ secrets.KEY }}"),
     "an expression inside a script": lambda w: _step(w, "dvc repro").update(
@@ -228,6 +229,25 @@ def test_the_comment_is_written_once_and_then_written_anew(earlier: str, call: s
     first, second = (tmp_path / "gh.log").read_text().splitlines()
     assert first.startswith("api --paginate repos/a/b/issues/7/comments --jq")
     assert second == call
+
+
+def test_a_failed_run_is_said_where_the_figures_stood(tmp_path: Path):
+    job = load(ROOT / ".github/workflows/experiment.yml")["jobs"]["comment"]
+    report, notice, comment = job["steps"]
+    assert job["if"] == EVEN_AFTER_A_FAILURE
+    assert report["if"] == "needs.run.result == 'success'"
+    assert notice["if"] == "needs.run.result != 'success'"
+    assert "if" not in comment
+    environment = {
+        "PATH": os.environ["PATH"],
+        "COMMIT": "0123456789" * 4,
+        "RUN_URL": "https://x.y/1",
+    }
+    assert environment.keys() - {"PATH"} == notice["env"].keys()
+    subprocess.run(["bash", "-e", "-c", notice["run"]], cwd=tmp_path, env=environment, check=True)
+    first, second = (tmp_path / "comment.md").read_text().splitlines()
+    assert first == pr_report.MARKER
+    assert "No result for 0123456: [its run](https://x.y/1) failed" in second
 
 
 def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):

@@ -13,6 +13,8 @@ import yaml
 
 import wiring
 from clone import Clone, stages_run
+from review.history import snapshot
+from review.stale import out_of_date
 from tiny_photos import photo_bytes
 
 pytestmark = pytest.mark.xdist_group("graph")
@@ -156,6 +158,17 @@ def test_a_change_reruns_exactly_the_stages_behind_it(clean: Clone, change: str)
 def test_an_experiment_runs_what_its_param_touches(clean: Clone):
     run = clean.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
     assert stages_run(run.stdout) == TRAIN
+
+
+def test_a_review_sees_half_a_run(clean: Clone, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(clean.root)
+    assert out_of_date(snapshot("HEAD")) == {}
+    clean.set(split={"seed": 1})
+    assert clean.repro("split") == ["split"]
+    clean.commit("half a run")
+    manifest, labels = "data/split/manifest.csv", "data/split/labels.json"
+    half = {"preprocess": [manifest], "train": [labels], "explain": [manifest]}
+    assert out_of_date(snapshot("HEAD")) == half
 
 
 def test_a_stage_that_refuses_its_params_loses_nothing(clean: Clone):

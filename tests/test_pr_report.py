@@ -142,7 +142,7 @@ def test_figures_that_this_code_did_not_make_are_marked(branches: History):
     branches.write("params.yaml", "split: {seed: 0}\ntrain: {lr: 0.2, momentum: 0.9, new: 1}\n")
     branches.commit("edited, never run")
     for text in (report(), report("main", "HEAD")):
-        assert "These figures are not those of this code and these params" in text
+        assert "These figures are not those of this code, these params and these photos" in text
         assert "`split` (`src/stand_in.py`)" in text
         assert "`evaluate` (`src/stand_in.py`, `train.lr`, `train.new`)" in text
 
@@ -160,9 +160,45 @@ def test_a_stage_that_never_ran_and_another_command_are_marked(branches: History
 def test_a_stage_that_did_not_run_on_what_came_before_it_is_marked(branches: History):
     """As after ``dvc repro split``: what Git holds of inputs and params fits all the same."""
     lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
-    lock["stages"]["split"]["outs"][0]["md5"] = "0" * 32
+    manifest = {"path": "data/split/manifest.csv", "hash": "md5"}
+    lock["stages"]["split"]["outs"].append(manifest | {"md5": "1" * 32})
+    lock["stages"]["evaluate"]["deps"].append(manifest | {"md5": "0" * 32})
     branches.write("dvc.lock", yaml.safe_dump(lock))
-    assert "Out of date: `evaluate` (`metrics/split.json`)\n" in report()
+    assert "Out of date: `evaluate` (`data/split/manifest.csv`)\n" in report()
+
+
+@pytest.mark.parametrize(
+    ("path", "noted"),
+    [("data/cars/photos.dvc", "{%s}"), ("data/cars/dvc.lock", "stages: {render: {%s}}")],
+    ids=["added", "rendered"],
+)
+def test_photos_that_nothing_ran_on_are_marked(branches: History, path: str, noted: str):
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    photos = {"path": "data/cars/photos", "hash": "md5", "md5": f"{'0' * 32}.dir"}
+    lock["stages"]["split"]["deps"].append(photos)
+    branches.write("dvc.lock", yaml.safe_dump(lock))
+    outs = "outs: [{path: photos, hash: md5, md5: %s.dir}]"
+    branches.write(path, noted % (outs % ("0" * 32)))
+    assert "WARNING" not in report()
+    branches.write(path, noted % (outs % ("1" * 32)))
+    branches.commit("More photos, nothing run")
+    for text in (report(), report("main", "HEAD")):
+        assert "Out of date: `split` (`data/cars/photos`)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        ("metrics/predictions.csv", "metrics/predictions.csv"),
+        ("metrics/train/plots/metrics/val/accuracy.tsv", "metrics/train"),
+    ],
+)
+def test_results_that_no_run_of_this_lock_wrote_are_marked(branches: History, path: str, out: str):
+    """Edited by hand, or of the other side of a merge."""
+    branches.git("checkout", "--quiet", "main", "--", path)
+    branches.commit("half of one run and half of another")
+    for text in (report(), report("main", "HEAD")):
+        assert f"Out of date: `evaluate` (`{out}`)\n" in text
 
 
 def test_results_that_were_not_committed_are_marked(branches: History):
@@ -281,6 +317,7 @@ BOMB = "a0: &a0 [0]\n" + "".join(
     [
         ("dvc.lock", "<<<<<<< HEAD\nstages:\n=======\n", "dvc.lock in workspace: not plain YAML"),
         ("dvc.lock", "stages: {a: {deps: [1]}}", "not as DVC writes it"),
+        ("outcome.dvc", "outs: [1]", "outcome.dvc in workspace: not as DVC writes it"),
         ("dvc.yaml", "stages: [1]", "stages are not as DVC expects"),
         ("dvc.yaml", "stages: {split: {deps: 1}}", "stages are not as DVC expects"),
         # Its name goes into the environment, which holds no more than 128 KiB.
@@ -306,6 +343,53 @@ def test_numbers_beyond_all_measure_are_left_out(branches: History):
     curve = "metrics/train/plots/metrics/train/loss.tsv"
     branches.write(curve, "step\tloss\n0\t1e308\n1\t-1e308\n2\t0.5\n")
     assert "0.5000" in report()
+
+
+def test_figures_of_every_crop_and_size_are_shown(branches: History):
+    many = {f"top1_crop_{number}": 0.5 for number in range(60)}
+    branches.outcome(rows=BRANCH, top1=0.9, **many)
+    branches.publish()
+    text = report()
+    assert all(f"| `{name}` | - | 0.5000 |" in text for name in many)
+
+
+def test_photos_that_were_no_longer_cropped_are_told(branches: History):
+    for number in (0, 900):
+        figures = {"photos": 1152, "cropped_by_box": 1152 - number, "not_cropped": number}
+        branches.write("metrics/preprocess.json", json.dumps(figures))
+        if not number:
+            branches.commit("all cropped")
+    data = report("HEAD").partition("### Data and quarantine")[2]
+    assert "| `not_cropped` | 0 | 900 | +900 |  |" in data
+    assert "| `cropped_by_box` | 1,152 | 252 | -900 |  |" in data
+    assert "`photos`" not in data
+
+
+def test_another_environment_of_training_is_told(branches: History):
+    environment = {"precision": "float32", "threads": 2, "features": ["avx", "fma"]}
+    file = "metrics/train/environment.json"
+    branches.write(file, json.dumps(environment))
+    branches.commit("on a laptop")
+    features = [*(f"avx512_{number:02d}" for number in range(9)), "fma", EVIL]
+    environment |= {"precision": "mixed_bfloat16", "features": features, "devices": []}
+    branches.write(file, json.dumps(environment))
+    text = report("HEAD")
+    table = text.partition("### Environment")[2].partition("###")[0]
+    assert "| `precision` | `float32` | `mixed_bfloat16` |" in table
+    assert "| `features` | `avx` | `avx512_00, avx512_01, " in table
+    assert "avx512_08, @octocat" in table
+    assert "octocat" not in outside_code(text)
+    assert "threads" not in table
+
+
+def test_the_commit_that_a_reader_knows_is_named(branches: History, capsys, monkeypatch):
+    """A workflow reports on a merge, whose hash says nothing to a reader."""
+    commit = branches.git("rev-parse", "slower").strip()
+    monkeypatch.setattr("sys.argv", ["pr_report.py", "main", "--commit", commit])
+    pr_report.main()
+    assert f"\nCommit `{commit[:7]}`: `workspace` against `main`." in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["pr_report.py", "main", "--commit", "$(date)"])
+    assert "--commit: expected the hash of a commit" in refusal(pr_report.main)
 
 
 @pytest.mark.usefixtures("branches")

@@ -107,6 +107,33 @@ def test_it_says_what_changed_since_a_commit(evaluated: Path, tmp_path: Path, mo
     assert "nowhere" in refusal(report.main)
 
 
+def test_it_says_what_is_out_of_date_before_any_figure(
+    evaluated: Path, page: str, tmp_path: Path, monkeypatch
+):
+    copy_of_page_inputs(evaluated, tmp_path)
+    evaluate = "{cmd: x, outs: [{metrics/plots: {cache: false}}]}"
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{evaluate: {evaluate}, <i>: {{cmd: x}}}}")
+    (tmp_path / "dvc.lock").write_text("stages: {evaluate: {cmd: y}}")
+    monkeypatch.chdir(tmp_path)  # outside of any repository of Git
+    monkeypatch.setattr("sys.argv", ["report.py"])
+    stage.run(report.main)
+    told = Path("report.html").read_text()
+    banner = re.search(r'<p class="alarm">(.*?)</p>', told, re.DOTALL).group(1)
+    assert "Out of date: evaluate (cmd); &lt;i&gt; (never run)." in banner
+    assert told.index(banner) < told.index('<div class="cards">')
+    assert 'class="alarm"' not in page
+
+
+def test_it_tells_what_trained_the_model_not_what_draws_the_page(evaluated: Path, tmp_path: Path):
+    copy_of_page_inputs(evaluated, tmp_path)
+    environment = {"precision": "mixed_bfloat16", "features": ["amx", "<b>avx"], "devices": []}
+    (tmp_path / "metrics/train/environment.json").write_text(json.dumps(environment))
+    text = report.render(tmp_path).partition("<summary>Trained with</summary>")[2]
+    assert re.findall("<td>(.*?)</td>", text) == [
+        "precision", "mixed_bfloat16", "features", "amx, &lt;b&gt;avx", "devices", "-",
+    ]  # fmt: skip
+
+
 def test_before_a_run_it_says_what_to_run(tmp_path: Path):
     text = refusal(lambda: report.render(tmp_path))
     assert "metrics/evaluate.json: not found; run dvc repro" in text

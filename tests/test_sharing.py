@@ -108,6 +108,10 @@ def colleague(clone: Clone, root: Path) -> Clone:
     return other
 
 
+def workflow() -> dict:
+    return yaml.safe_load((wiring.ROOT / ".github/workflows/experiment.yml").read_text())
+
+
 @pytest.mark.parametrize("changed", [False, True])
 def test_the_workflow_fetches_little_where_nothing_is_to_be_run(
     shared: Clone, changed: bool, tmp_path: Path
@@ -115,10 +119,9 @@ def test_the_workflow_fetches_little_where_nothing_is_to_be_run(
     other = colleague(shared, tmp_path / "other")
     if changed:
         other.set(evaluate={"confused_pairs": 3})
-    workflow = yaml.safe_load((wiring.ROOT / ".github/workflows/experiment.yml").read_text())
     (fetch,) = (
         step
-        for step in workflow["jobs"]["run"]["steps"]
+        for step in workflow()["jobs"]["run"]["steps"]
         if "DVC_REMOTE_URL" in str(step.get("run"))
     )
     environment = {
@@ -135,6 +138,30 @@ def test_the_workflow_fetches_little_where_nothing_is_to_be_run(
     assert (other.root / "data/processed/train").exists() == changed
     if changed:
         assert other.repro() == ["evaluate", "explain"]
+
+
+def test_what_a_run_made_before_a_stage_failed_is_not_made_again(shared: Clone, tmp_path: Path):
+    storage = shutil.copytree(shared.root.parent / "storage", tmp_path / "storage")
+    runner, other = (colleague(shared, tmp_path / name) for name in ("runner", "other"))
+    for clone in (runner, other):
+        configure(clone, url=storage, verify="true")
+        clone.set(train={"lr": 0.02})
+    runner.dvc("pull", "--run-cache", "--allow-missing")
+    note = runner.root / "note.py"
+    refusal = "import sys\nif sys.argv[1] == 'evaluate':\n    sys.exit('error: refused')\n"
+    note.write_text(refusal + note.read_text())
+    assert runner.dvc("repro", check=False).returncode != 0
+    *_, keep, _, artifact = workflow()["jobs"]["run"]["steps"]
+    assert all(step["if"].startswith("${{ !cancelled() && ") for step in (keep, artifact))
+    runner.dvc(*keep["run"].split()[1:])
+    # What `gh run download` brings, as docs/pull-requests.md has it.
+    for path in map(Path, artifact["with"]["path"].split()):
+        if (runner.root / path).is_dir():
+            shutil.copytree(runner.root / path, other.root / path, dirs_exist_ok=True)
+        elif (runner.root / path).exists():
+            shutil.copy(runner.root / path, other.root / path)
+    other.dvc("pull", "--allow-missing")
+    assert other.repro() == ["evaluate", "explain"]
 
 
 def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path):

@@ -38,6 +38,17 @@ def test_a_forgotten_dependency_is_found(name: str, dep: str):
     assert untracked_code(stages)[name] == {dep}
 
 
+def test_what_a_stage_reads_is_listed_as_written_by_the_same_path():
+    """Else a review cannot tell whether it ran on what the stage before it made last."""
+    outs = [
+        out if isinstance(out, str) else next(iter(out))
+        for stage in STAGES.values()
+        for out in [*stage["outs"], *stage.get("metrics", [])]
+    ]
+    deps = {dep for stage in STAGES.values() for dep in stage["deps"]}
+    assert [dep for dep in deps for out in outs if dep.startswith(f"{out}/")] == []
+
+
 def test_the_demo_depends_on_exactly_the_code_that_it_imports():
     demo = wiring.ROOT / "data/demo"
     stage = wiring.stages((demo / "dvc.yaml").read_text())["render"]

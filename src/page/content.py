@@ -95,6 +95,7 @@ def gather(root: Path) -> dict[str, object]:
         "curves": list(_curves(metrics / "train")),
         "galleries": list(_galleries(metrics / "gallery")),
         "params": settings,
+        "environment": dict(_flat(_read_if_there(metrics / "train" / "environment.json"))),
         "promised": settings["evaluate.precision"],
         "split": _read_if_there(metrics / "split.json"),
     }
@@ -187,4 +188,4 @@ def _flat(values: object, key: str = "") -> Iterator[tuple[str, str]]:
         for name, value in values.items():
             yield from _flat(value, f"{key}.{name}" if key else str(name))
     else:
-        yield key, str(values)
+        yield key, (", ".join(map(str, values)) or "-") if isinstance(values, list) else str(values)

@@ -31,6 +31,23 @@ def direction(name: str) -> int | None:
     return None
 
 
+def read_json(version: Snapshot, path: str) -> dict:
+    """A JSON object that a stage wrote; empty without file.
+
+    Raises:
+        StageError: the file is no JSON object.
+
+    """
+    data = version.read(path)
+    try:
+        document = {} if data is None else json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise StageError(f"{path} in {version.name}: expected a JSON object")
+    return document
+
+
 def numbers(version: Snapshot, path: str) -> dict[str, Number]:
     """The finite numbers of a JSON file, keys of inner objects joined by dots; empty without file.
 
@@ -38,16 +55,11 @@ def numbers(version: Snapshot, path: str) -> dict[str, Number]:
         StageError: the file is no JSON object.
 
     """
-    data = version.read(path)
-    if data is None:
-        return {}
+    document = read_json(version, path)
     try:
-        document = json.loads(data)
-        if isinstance(document, dict):
-            return dict(_flat(document, ""))
-    except (ValueError, RecursionError) as error:
+        return dict(_flat(document, ""))
+    except RecursionError as error:
         raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
-    raise StageError(f"{path} in {version.name}: expected a JSON object of figures")
 
 
 def _flat(document: dict, prefix: str):

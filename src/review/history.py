@@ -49,7 +49,8 @@ class Snapshot:
         # Git's own listings, so names come as they are, with -z.
         if self.commit is None:
             which = ("--cached", "--others", "--exclude-standard")  # what `git add` would take
-            listing = git("ls-files", "-z", *which, "--", f"{folder}/")
+            outside = b""  # of a repository, where Git knows of no file
+            listing = git("ls-files", "-z", *which, "--", f"{folder}/", missing=outside)
         else:
             listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
         found = {path for path in listing.decode(errors="surrogateescape").split("\0") if path}
@@ -107,6 +108,8 @@ def git(*arguments: str, missing: bytes | None = None) -> bytes:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
     except FileNotFoundError:
+        if missing is not None:
+            return missing
         raise StageError("git: not found; install Git") from None
     if done.returncode == 0:
         return done.stdout
