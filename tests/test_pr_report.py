@@ -167,6 +167,16 @@ def test_a_stage_that_did_not_run_on_what_came_before_it_is_marked(branches: His
     assert "Out of date: `evaluate` (`data/split/manifest.csv`)\n" in report()
 
 
+def test_a_stage_that_was_removed_makes_none_out_of_date(branches: History):
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    copies = {"path": "data/augmented", "hash": "md5"}
+    lock["stages"]["evaluate"]["deps"].append(copies | {"md5": "1" * 32})
+    lock["stages"]["split"]["outs"].append(copies | {"md5": "1" * 32})
+    lock["stages"]["augment"] = {"cmd": "gone", "outs": [copies | {"md5": "0" * 32}]}
+    branches.write("dvc.lock", yaml.safe_dump(lock))
+    assert "WARNING" not in report()
+
+
 @pytest.mark.parametrize(
     ("path", "noted"),
     [("data/cars/photos.dvc", "{%s}"), ("data/cars/dvc.lock", "stages: {render: {%s}}")],

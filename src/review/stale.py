@@ -19,17 +19,22 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
     looked at: files, and what DVC has noted in them of others. So this works on a bare clone; what
     DVC alone holds is for ``dvc status``.
     """
-    locked = stages(version)
-    made = {path: state for stage in locked.values() for path, state in stage["outs"].items()}
-    params = flat(read_yaml(version, "params.yaml"))
+    locked, params = stages(version), flat(read_yaml(version, "params.yaml"))
+    graph = read_yaml(version, "dvc.yaml").get("stages") or {}
 
     @cache
     def digest(path: str) -> str | None:
         return _digest(version, path) or _noted(version, path)
 
     found: dict[str, list[str]] = {}
-    graph = read_yaml(version, "dvc.yaml").get("stages") or {}
     try:
+        # DVC leaves stages in its lock that the graph has no more.
+        made = {
+            path: state
+            for name, stage in locked.items()
+            if name.partition("@")[0] in graph
+            for path, state in stage["outs"].items()
+        }
         for name, stage in graph.items():
             if "foreach" in stage or "matrix" in stage:
                 continue  # stands for stages of other names
