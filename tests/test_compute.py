@@ -94,6 +94,14 @@ def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) 
         list(spread(reverse, range(5), at(executor)))
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_after_a_fault_work_is_told_to_stop(at, executor: str) -> None:
+    """Workers elsewhere may be busy still; incremental.py takes their leave to write by that."""
+    told = []
+    refusal(lambda: list(spread(fails_at_two, range(5), at(executor), stop=lambda: told.append(1))))
+    assert told
+
+
 def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
     text = refusal(lambda: list(spread(fills_the_disk, range(5), at("dask"))))
     assert "cannot read or write shard-0.npy: No space left on device" in text

@@ -1,5 +1,8 @@
 """What earlier runs made is kept only while code, libraries and values are those that made it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +48,21 @@ def test_a_change_counts_in_whatever_the_script_imports(
     with (tmp_path / name).open("a") as handle:
         handle.write("# another line\n")
     assert (told() != before) == counts
+
+
+def test_a_linked_checkout_has_the_fingerprint_of_what_it_links_to(tmp_path: Path) -> None:
+    (tmp_path / "src").symlink_to(fingerprint.SRC)
+    ask = "from pathlib import Path; from fingerprint import fingerprint as tell; "
+    ask += "print(tell(Path('src/augment.py'), libraries=()), end='')"
+    found = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+    )
+    script = fingerprint.SRC / "augment.py"
+    assert found.stdout == fingerprint.fingerprint(script, libraries=()), found.stderr
 
 
 def test_another_version_of_a_library_counts_and_so_does_a_missing_one(

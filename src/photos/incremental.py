@@ -49,7 +49,8 @@ DAMAGED = (
 
 RECORDS = Path("data/records")
 SEEN = Path("data/.seen")
-"""Which arrays have been compared with their records on this machine; nothing depends on it."""
+"""Which arrays have been compared with their records on this machine, and which runs are at work;
+between runs it may be deleted."""
 
 NOTHING = np.empty(0)
 
@@ -232,7 +233,11 @@ class _Run:
         if not now and time.monotonic() - self.looked < 0.5:
             return
         self.looked = time.monotonic()
-        if self.file.read_text() != self.mark:
+        try:
+            mark = self.file.read_text()
+        except OSError:
+            mark = ""
+        if mark != self.mark:
             raise StageError(f"{self.file.stem}: this run is over, or another one has begun")
 
 

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compute import ComputeParams
+from photos import incremental
 from photos.incremental import Outcome, Shard, record_file, refresh, update
 from photos.shards import Sample, list_shards, read_shard, shard_file
 from stage import StageError
@@ -125,6 +126,26 @@ def test_a_worker_whose_run_is_over_replaces_nothing_of_the_next() -> None:
     (images, samples), before = read_shard(shard.file), outs()
     assert (len(images), samples[0].label) == (1, "Audi")
     assert rebuilt({0: "Audi"}, "first") == before
+
+
+def test_a_run_that_ends_late_leaves_the_next_one_its_leave_to_write() -> None:
+    first, second = (incremental._Run.begin("stage") for _ in range(2))
+    first.end()
+    second.check(now=True)
+    second.end()
+    with pytest.raises(StageError, match="this run is over"):
+        second.check(now=True)
+
+
+def test_marks_that_somebody_deletes_end_the_run_in_one_line() -> None:
+    def row(_: int, place: int) -> np.ndarray:
+        if place == 2:
+            shutil.rmtree(incremental.SEEN)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    shard, work = shard_of_rows(row)
+    with pytest.raises(StageError, match="this run is over, or another one has begun"):
+        update("stage", [shard], work, made_by="any", folders=[OUT], compute=None)
 
 
 def test_after_a_fault_other_threads_end_at_their_next_row() -> None:
