@@ -445,6 +445,29 @@ def test_weights_that_went_missing_are_one_line():
     assert "model.weights: no file" in refusal(train.main)
 
 
+@pytest.fixture
+def nothing_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals that need the tables alone come before every byte of the inputs is read."""
+    monkeypatch.setattr(checkpoints, "fingerprint", lambda *_: pytest.fail("too late"))
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+def test_val_photos_of_another_size_are_refused(shards: Path):
+    file = shards / "data/processed/val/shard-001.npy"
+    images, samples = read_shard(file)
+    write_shard(file.with_name("shard-000.npy"), images[:, :36], samples)
+    write_shard(file, images[:, :36], samples)
+    assert "has rows of shape (36, 40, 3), expected (40, 40, 3)" in refusal(train.main)
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+def test_epochs_shorter_than_a_step_are_refused_at_once(shards: Path):
+    set_params(train={"accumulate": 99})
+    assert "train.accumulate: 99 batches make a step" in refusal(train.main)
+    assert not (shards / ".checkpoints").exists()
+
+
+@pytest.mark.usefixtures("nothing_hashed")
 def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     file = shards / "data/processed/train/shard-000.npy"
     images, samples = read_shard(file)
@@ -455,7 +478,7 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     assert "run dvc repro augment" in text
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("nothing_hashed")
 @pytest.mark.parametrize(
     ("name", "told"), [("train", "data/features"), ("val", "data/features/val")]
 )
