@@ -86,10 +86,9 @@ def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray,
     batches = endless(feed)
     for step in progress(range(steps), total=steps, label="find_lr", unit="steps"):
         sgd_of(optimizer).learning_rate = rates[step]
-        trainee.reset_metrics()  # else the loss is a mean since the start
-        for _ in range(train.accumulate):
-            seen = trainee.train_on_batch(*next(batches), return_dict=True)
-        loss = float(seen["loss"])  # the mean over the step's batches
+        some = itertools.islice(batches, train.accumulate)
+        seen = [trainee.train_on_batch(*batch, return_dict=True)["loss"] for batch in some]
+        loss = float(np.mean(seen))
         if not math.isfinite(loss) or (losses and loss > 4 * max(losses[:10])):
             break
         losses.append(loss)

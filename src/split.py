@@ -113,6 +113,11 @@ def main() -> None:
             len(rows),
             rejected,
         )
+    if "test" not in splits:
+        print(
+            "note: no test photos: evaluate will measure nothing, write models/calibration.json "
+            "alone (prediction needs it) and stop with an error; dvc repro train ends before it"
+        )
     missing = missing_classes([photo.label for photo in manifest], splits)
     for name in ("val", "test"):
         if missing[name]:

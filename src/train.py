@@ -37,7 +37,13 @@ def main() -> None:
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, files_below, fingerprint
     from model.curves import Curves
-    from model.devices import across_devices, join_hosts, refuse_differences, refuse_on_gpus
+    from model.devices import (
+        across_devices,
+        join_hosts,
+        refuse_differences,
+        refuse_on_gpus,
+        refuse_uneven,
+    )
     from model.environment import best_precision, committed, describe, differences, write
     from model.feed import ShardFeed
     from model.fitting import fit
@@ -48,14 +54,6 @@ def main() -> None:
     part = host, hosts = join_hosts(batch_size=train.batch_size)
     train = train.computed_in(best_precision())
     refuse_on_gpus(train)
-    environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
-    if changed := differences(environment, committed(ENVIRONMENT) or environment):
-        print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
-    work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
-    refuse_differences(work, part)
-    run_id = fingerprint([work, environment], [])
-    checkpoints = Checkpoints(CHECKPOINTS / f"train-{run_id[:16]}.npz", run_id, part=part)
-
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
@@ -63,6 +61,7 @@ def main() -> None:
     val_photos = ShardFeed([VAL], **watched)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
+    val_photos.expect(photos.shape)
     check_copies(photos.samples, PHOTOS[1])
     steps = {"network": len(photos)}
     if model.weights != "none":
@@ -73,8 +72,18 @@ def main() -> None:
             check_rows(features.samples, photos.samples, FEATURES[0].parent)
             check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
     check_steps(train, steps)
-    shared = across_devices({photos.batch_rows, train.batch_size})
-    with shared, Curves(CURVES, written=host == 0) as curves:
+    refuse_uneven({photos.batch_rows, train.batch_size})
+
+    # Only now: it reads every byte of the inputs.
+    work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
+    refuse_differences(work, part)
+    environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
+    if changed := differences(environment, committed(ENVIRONMENT) or environment):
+        print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
+    run_id = fingerprint([work, environment], [])
+    checkpoints = Checkpoints(CHECKPOINTS / f"train-{run_id[:16]}.npz", run_id, part=part)
+
+    with across_devices(), Curves(CURVES, written=host == 0) as curves:
         network = build_network(
             model,
             shape=photos.shape[:2],

@@ -56,7 +56,7 @@ def wait_for_all(processes: list[subprocess.Popen]) -> None:
 
     Raises:
         StageError: one has not; the others would wait for it for ever.
-        KeyboardInterrupt: once all have said their word on how to go on.
+        SystemExit: Ctrl-C, once all have said how to go on.
 
     """
     try:
@@ -72,7 +72,7 @@ def wait_for_all(processes: list[subprocess.Popen]) -> None:
         for process in processes:
             process.send_signal(signal.SIGINT)
             process.wait()
-        raise
+        sys.exit(1)
     if any(process.returncode for process in processes):
         raise StageError("a process failed; its own words stand above")
 

@@ -22,7 +22,7 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
-from model.devices import across_devices, join_hosts, refuse_on_gpus  # noqa: E402
+from model.devices import join_hosts, refuse_on_gpus, refuse_uneven  # noqa: E402
 from model.recipe import TrainParams  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -186,8 +186,8 @@ def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPa
         three.setattr(keras.backend, "backend", lambda: "jax")
         three.setattr(jax, "device_count", lambda: 3)
         words = "32 rows cannot be shared equally by 3 devices"
-        with pytest.raises(StageError, match=words), across_devices({32}):
-            pass
+        with pytest.raises(StageError, match=words):
+            refuse_uneven({33, 32})
     tensorflow = pytest.importorskip("tensorflow")
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
     recipe = TrainParams(**shipped("train")).for_weights("none").computed_in("float32")

@@ -55,5 +55,16 @@ def test_values_of_two_sections_that_contradict_are_found(write):
     assert "val + test must stay below 1" in refusal(check.main)
 
 
+def test_weights_that_are_not_there_are_found_before_anything_runs(write):
+    weights = Path("models/pretrained/suvs.keras")
+    write(model={"weights": str(weights)})
+    assert f"model.weights: no file {weights}; put it there" in refusal(check.main)
+    weights.parent.mkdir(parents=True)
+    for file in (weights.with_name("suvs.keras.dvc"), weights):  # not pulled yet, or there
+        file.touch()
+        check.main()
+        file.unlink()
+
+
 def test_the_check_needs_no_deep_learning_library():
     assert not heavy_modules_after("import check")

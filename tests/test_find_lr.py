@@ -80,12 +80,14 @@ def test_the_sweep_takes_steps_of_what_train_would_train(
         model={"weights": str(own)},
         train={"accumulate": 2, "batchnorm": "frozen", "finetune_from": "conv3"},
     )
-    before, swept, found, batches = [], [], [], []
+    before, swept, found, batches, losses = [], [], [], [], []
     train_on_batch = keras.Model.train_on_batch
 
     def counted(model, *arguments, **options):
         batches.append(len(arguments[0]))
-        return train_on_batch(model, *arguments, **options)
+        seen = train_on_batch(model, *arguments, **options)
+        losses.append(seen["loss"])
+        return seen
 
     monkeypatch.setattr(keras.Model, "train_on_batch", counted)
     sweep = find_lr.sweep
@@ -102,6 +104,8 @@ def test_the_sweep_takes_steps_of_what_train_would_train(
     (network,) = swept
     steps = len(found[1])
     assert len(batches) in (2 * steps, 2 * steps + 2)  # the last step was too much
+    of_steps = np.reshape(losses, (-1, 2)).mean(axis=1)[:steps]
+    np.testing.assert_allclose(found[1], of_steps, rtol=1e-6)
     still = [np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True)]
     names = [weight.path for weight in network.weights]
     assert {name.split("_")[0] for name, same in zip(names, still, strict=True) if not same} == {

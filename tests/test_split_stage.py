@@ -551,7 +551,9 @@ def test_too_many_bad_photos_stop_the_stage_with_counts_and_the_limit(project: P
     assert f"{listed.relative_to(project.root)} has all" in result.stderr
 
 
-def test_no_test_photos_are_told_before_hours_of_training(project: Project) -> None:
+def test_no_test_photos_are_told_before_hours_of_training(
+    project: Project, capsys: pytest.CaptureFixture
+) -> None:
     project.with_good_photos()
     project.label([(*row, "train") for row in GOOD], "path,label,subset")
     assert "what it calls train never becomes test" in refusal(project.split)
@@ -559,6 +561,10 @@ def test_no_test_photos_are_told_before_hours_of_training(project: Project) -> N
     project.set(split={"test": 0.0})  # who wants none
     project.split()
     assert "test" not in {row["split"] for row in project.manifest()}
+    assert "stop with an error; dvc repro train ends before it" in capsys.readouterr().out
+    project.label([(*row, "test" if row in GOOD[::4] else "") for row in GOOD], "path,label,subset")
+    project.split()
+    assert "no test photos" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])

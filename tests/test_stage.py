@@ -140,6 +140,19 @@ def test_what_a_log_cannot_show_is_spelt_out() -> None:
     assert (done.returncode, done.stdout) == (0, b"\\u0160koda \\u2192 ok\n")
 
 
+def test_ctrl_c_is_one_line_on_how_to_go_on() -> None:
+    def stopped(*words: str) -> None:
+        raise KeyboardInterrupt(*words)
+
+    for words, told in (
+        ((), "stopped: run the same command again; what is finished is kept"),
+        (("stopped in epoch 2",), "stopped in epoch 2"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run(lambda words=words: stopped(*words))
+        assert ended.value.code == f"\n{told}"
+
+
 def test_an_error_tells_a_terminal_nothing_but_text() -> None:
     def fails() -> None:
         raise StageError("found: \x1b[31mlabel\n,\x9b2J; expected: path")

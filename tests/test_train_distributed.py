@@ -56,3 +56,19 @@ def test_who_stops_the_parent_stops_its_children(started):
         parent.send_signal(signal.SIGTERM)
         _, told = parent.communicate(timeout=20)
     assert (parent.returncode, told) == (128 + signal.SIGTERM, "")
+
+
+def test_where_ctrl_c_stops_them_each_says_how_to_go_on_and_the_parent_nothing_more(started):
+    waits = """
+try:
+    print("waits", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit("stopped in epoch 2")
+"""
+    with started(waits) as parent:
+        for _ in range(4):
+            parent.stdout.readline()
+        parent.send_signal(signal.SIGINT)
+        _, told = parent.communicate(timeout=20)
+    assert (parent.returncode, told) == (1, "stopped in epoch 2\n" * 2)

@@ -1,5 +1,7 @@
 """The train stage: killed, stopped, misled; what it leaves and what it says."""
 
+import errno
+import itertools
 import json
 import os
 import re
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ start(threads=1)
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, checkpoints, environment, fitting, selection  # noqa: E402
+from model import backbone, checkpoints, curves, environment, fitting, selection  # noqa: E402
 from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
@@ -312,6 +315,17 @@ def test_figures_on_val_are_those_of_the_network_that_is_kept(shards: Path):
         assert float(text.split()[-1]) == pytest.approx(value.mean(), rel=1e-4), name
 
 
+@pytest.mark.usefixtures("shards", "eager")
+def test_photos_a_second_are_those_that_were_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    a_second_each = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr(curves, "time", a_second_each)
+    set_params(train={"batch_size": 15, "finetune_epochs": 1})
+    train.main()
+    assert " 30 photos/s" in capsys.readouterr().out  # of 40, in whole batches
+
+
 HISTORY = [
     {"val_loss": 2.0, "val_accuracy": 0.5},
     {"val_loss": 1.0, "val_accuracy": 0.6},
@@ -344,12 +358,30 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path):
 def test_the_latest_unfinished_runs_are_kept_and_no_others(tmp_path: Path):
     for number in range(6):
         file = tmp_path / f"train-{number}.npz"
-        (tmp_path / f"train-{number}.partial").touch()  # of a run killed in its write
+        (tmp_path / f"train-{number + 10}.npz.partial").touch()  # of a run killed in its write
         Checkpoints(file, str(number)).save(State("network", {}, [], [], []))
         os.utime(file, (number, number))
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"train-{number}.npz" for number in (3, 4, 5)
     ]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = Checkpoints(tmp_path / "train-0.npz", "ours")
+    kept.save(State("network", {}, [np.arange(3)], [], []))
+    (tmp_path / "train-1.npz.partial").touch()
+
+    def full(handle, **_):
+        handle.write(b"PK half of a file")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    text = refusal(lambda: kept.save(State("network", {}, [np.arange(4)], [], [])))
+    assert text == f"error: cannot read or write {kept.file}: No space left on device"
+    assert list(tmp_path.iterdir()) == [kept.file]
+    assert len(Checkpoints(kept.file, "ours").state.network[0]) == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut"])
@@ -445,6 +477,29 @@ def test_weights_that_went_missing_are_one_line():
     assert "model.weights: no file" in refusal(train.main)
 
 
+@pytest.fixture
+def nothing_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals that need the tables alone come before every byte of the inputs is read."""
+    monkeypatch.setattr(checkpoints, "fingerprint", lambda *_: pytest.fail("too late"))
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+def test_val_photos_of_another_size_are_refused(shards: Path):
+    file = shards / "data/processed/val/shard-001.npy"
+    images, samples = read_shard(file)
+    write_shard(file.with_name("shard-000.npy"), images[:, :36], samples)
+    write_shard(file, images[:, :36], samples)
+    assert "has rows of shape (36, 40, 3), expected (40, 40, 3)" in refusal(train.main)
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+def test_epochs_shorter_than_a_step_are_refused_at_once(shards: Path):
+    set_params(train={"accumulate": 99})
+    assert "train.accumulate: 99 batches make a step" in refusal(train.main)
+    assert not (shards / ".checkpoints").exists()
+
+
+@pytest.mark.usefixtures("nothing_hashed")
 def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     file = shards / "data/processed/train/shard-000.npy"
     images, samples = read_shard(file)
@@ -455,7 +510,7 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     assert "run dvc repro augment" in text
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("nothing_hashed")
 @pytest.mark.parametrize(
     ("name", "told"), [("train", "data/features"), ("val", "data/features/val")]
 )

@@ -14,7 +14,13 @@ from stage import StageError
 
 
 def check_parts(weights: str, recipe: TrainParams) -> None:
-    """Refuses a run in which nothing would be trained, or random layers stay as they are."""
+    """Refuses a run without its weights, without training, or with layers that stay random.
+
+    Where DVC tracks a weights file it may wait to be pulled; who needs it then says so.
+    """
+    places = Path(weights), Path(f"{weights}.dvc")
+    if weights not in ("none", "imagenet") and not any(place.is_file() for place in places):
+        raise StageError(f"model.weights: no file {weights}; put it there, or set none or imagenet")
     if weights == "none" and not recipe.finetune_epochs:
         raise StageError(
             "params.yaml: train.finetune_epochs is 0 while model.weights is none: a random "
@@ -61,13 +67,16 @@ def check_origin(model: ModelParams, note: Path) -> None:
 
 
 def check_copies(samples: Sequence[Sample], folder: Path) -> None:
-    """Refuses copies of photos that no longer train, which a run without ``augment`` would meet."""
-    training = {sample.photo_id for sample in samples if not sample.copy}
-    strangers = {sample.photo_id for sample in samples} - training
+    """Refuses copies of photos that no longer train, or that now have another label.
+
+    A run without ``augment`` would meet them.
+    """
+    training = {(sample.photo_id, sample.label) for sample in samples if not sample.copy}
+    strangers = {(sample.photo_id, sample.label) for sample in samples} - training
     if strangers:
         raise StageError(
-            f"{folder} has copies of {len(strangers)} photos that do not train; run dvc repro "
-            "augment"
+            f"{folder} has copies of {len(strangers)} photos that do not train, or not under that "
+            "label; run dvc repro augment"
         )
 
 

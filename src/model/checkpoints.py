@@ -18,6 +18,7 @@ import numpy as np
 
 from model.devices import from_first
 from model.runtime import UNREADABLE
+from photos.shards import new_file
 
 MOST = 3
 """Runs whose state is kept, this one and the latest: some three times their network each."""
@@ -73,22 +74,19 @@ class Checkpoints:
             for number, value in enumerate(values)
         }
         content["note"] = np.frombuffer(json.dumps(note).encode(), np.uint8)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
-        with partial.open("wb") as handle:
+        for left_over in self.file.parent.glob("*.partial"):  # of a run killed in its write
+            left_over.unlink(missing_ok=True)
+        with new_file(self.file) as partial, partial.open("wb") as handle:
             np.savez(handle, **content)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(partial, self.file)
-        left_over = self.file.parent.glob(f"*{partial.suffix}")
-        for old in [*self._others()[MOST - 1 :], *left_over]:
+        for old in self._others()[MOST - 1 :]:
             old.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forgets the run, once its bundle stands."""
         if not self._part[0]:
             self.file.unlink(missing_ok=True)
-            self.file.with_suffix(".partial").unlink(missing_ok=True)
 
     def _load(self) -> State | None:
         """The state in the file, if it is of this very run."""

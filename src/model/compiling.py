@@ -103,6 +103,7 @@ def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:
         dtype="float32",
     )
     measure.compile(
+        optimizer=None,  # Keras would make one by default, with a copy of all weights
         loss=cross_entropy(recipe),
         weighted_metrics=[loss, keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=keras.backend.backend() == "jax",

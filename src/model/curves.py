@@ -31,7 +31,7 @@ class Curves:
     def reporter(
         self, name: str, epochs: int, photos: int
     ) -> Callable[[list[dict[str, float]], bool], None]:
-        """A function for :func:`model.fitting.fit` to report to; ``photos`` are those an epoch."""
+        """A function for :func:`model.fitting.fit` to report to; ``photos`` are shown an epoch."""
         start = time.monotonic()
 
         def report(history: list[dict[str, float]], resumed: bool) -> None:

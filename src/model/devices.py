@@ -115,29 +115,34 @@ def refuse_on_gpus(recipe: TrainParams) -> None:
             )
 
 
-@contextlib.contextmanager
-def across_devices(rows: Collection[int] = ()) -> Iterator[None]:
-    """A scope in which networks are copied to every GPU (of every host) and batches are shared.
-
-    Args:
-        rows: of the batches that will be met, over all processes.
+def refuse_uneven(rows: Collection[int]) -> None:
+    """Refuses batches of so many ``rows``, over all processes, that devices cannot share equally.
 
     Raises:
-        StageError: a batch cannot be shared equally.
+        StageError: there is such a batch.
 
     """
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+
+    count = jax.device_count()
+    if uneven := [size for size in rows if size % count]:
+        raise StageError(
+            f"params.yaml: train.batch_size: {uneven[0]} rows cannot be shared equally by "
+            f"{count} devices; set a multiple of {count} (of no more than there are photos)"
+        )
+
+
+@contextlib.contextmanager
+def across_devices() -> Iterator[None]:
+    """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
         usual = keras.distribution.distribution()
-        count = jax.device_count()
-        if uneven := [size for size in rows if size % count]:
-            raise StageError(
-                f"params.yaml: train.batch_size: {uneven[0]} rows cannot be shared equally by "
-                f"{count} devices; set a multiple of {count} (of no more than there are photos)"
-            )
-        if count > 1:
+        if jax.device_count() > 1:
             # Our feed already gives each process its part of a batch.
             distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
             keras.distribution.set_distribution(distribution)

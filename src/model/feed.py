@@ -35,7 +35,7 @@ class ShardFeed(keras.utils.PyDataset):
         workers: threads that prepare batches ahead.
 
     Raises:
-        StageError: a row has a label that is none of ``classes``.
+        StageError: a row has a label that is none of ``classes``, or another shape than the first.
 
     A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features), ``y`` float32
     ``(n, classes)``, each row the shares of the classes in ``x``. Everything random is drawn from
@@ -61,8 +61,11 @@ class ShardFeed(keras.utils.PyDataset):
         workers: int = 1,
     ):
         super().__init__(workers=workers)
-        shards = [read_shard(file) for folder in folders for file in list_shards(folder)]
+        self._files = [file for folder in folders for file in list_shards(folder)]
+        shards = [read_shard(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
+        if shards:  # copies may be left of photos of another size
+            self.expect(self.shape, remedy="dvc repro augment")
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
         strange = {sample.label for sample in self.samples} - classes.keys()
         if strange:
@@ -101,17 +104,23 @@ class ShardFeed(keras.utils.PyDataset):
         """What one row looks like: ``(height, width, 3)`` or ``(features,)``."""
         return self._arrays[0].shape[1:]
 
+    def expect(self, shape: tuple[int, ...], *, remedy: str = "dvc repro") -> None:
+        """Refuses rows of another shape, which stages that were started singly would meet."""
+        for file, array in zip(self._files, self._arrays, strict=True):
+            if array.shape[1:] != shape:
+                raise StageError(
+                    f"{file} has rows of shape {array.shape[1:]}, expected {shape}; run {remedy}"
+                )
+
     def __len__(self) -> int:
         rows = len(self.samples)
         return rows // self._batch_size if self._whole else -(-rows // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        weight = None if self._weights is None else np.ones(len(rows), np.float32)
-        if self._padded:
-            fill = self._batch_size - len(rows)
-            weight = np.repeat(np.float32([1, 0]), [len(rows), fill])
-            rows = np.concatenate([rows, np.repeat(rows[:1], fill)])
+        fill = self._batch_size - len(rows) if self._padded else 0
+        weight = np.repeat(np.float32([1, 0]), [len(rows), fill])
+        rows = np.concatenate([rows, np.repeat(rows[:1], fill)])
         random = np.random.default_rng([self._seed or 0, self._epoch, index + 1])
         uniform = random.random((len(rows), 4))
         number, parts = self._part
@@ -123,10 +132,9 @@ class ShardFeed(keras.utils.PyDataset):
             x, share = self._mix(x, theirs, random, len(rows), mine)
             share = share.astype(np.float32)[:, None]
             y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)
-        if weight is None:
-            return x, y
-        weight = weight[mine]
-        return x, y, weight if self._weights is None else weight * (y @ self._weights)
+        if self._weights is not None:
+            return x, y, weight[mine] * (y @ self._weights)
+        return (x, y, weight[mine]) if self._padded else (x, y)
 
     def _read(self, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         places = zip(self._shard[rows], self._row[rows], strict=True)

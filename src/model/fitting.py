@@ -54,7 +54,7 @@ def fit(
         KeyboardInterrupt: with a word on how to go on.
 
     """
-    report = curves.reporter(phase, epochs, len(train.samples))
+    report = curves.reporter(phase, epochs, len(train) * train.batch_rows)
     state = checkpoints.state
     if state and state.phase != phase and phase in state.history:  # what follows it has begun
         report(state.history[phase], True)

@@ -13,7 +13,12 @@ def batches_of_logits(network: keras.Model, feed: ShardFeed) -> Iterator[np.ndar
 
     ``predict_on_batch`` spares what ``predict`` sets up anew each time; the last batch is filled
     up to the size of the others, since another size would be compiled anew.
+
+    Raises:
+        StageError: the photos are of another size than the network takes.
+
     """
+    feed.expect(network.input_shape[1:])
     size = 0
     for index in range(len(feed)):
         images = feed[index][0]

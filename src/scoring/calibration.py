@@ -26,9 +26,12 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
-        right = float(scaled[np.arange(len(targets)), targets].mean())
-        return -(len(targets) * right + float(scaled.mean())) / (len(targets) + 1)
+        right = everywhere = 0.0
+        for rows in blocks(*logits.shape):
+            scaled = log_softmax(logits[rows].astype(np.float64) / np.exp(log_temperature), axis=1)
+            right += float(scaled[np.arange(len(scaled)), targets[rows]].sum())
+            everywhere += float(scaled.sum())
+        return -(right + everywhere / logits.size) / (len(targets) + 1)
 
     bounds = np.log([LOWEST, HIGHEST])
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})

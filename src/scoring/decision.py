@@ -4,6 +4,10 @@ A threshold is the loosest for which the val photos prove the promised precision
 the other, the most confident photos first, some threshold would look good by luck; so they are
 tested as in Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052): in orders fixed before
 any label is looked at, each order stopping at the first threshold that is not proven.
+
+The proof takes network and temperature as given, but the same photos have chosen the epoch (unless
+``train.select`` is ``last``) and the temperature: the promise is broken somewhat more often than
+``1 - CONFIDENCE`` says.
 """
 
 import math
@@ -161,8 +165,7 @@ def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: flo
     proven = 0
     for start in starts or [0]:
         tried = counts >= start
-        until = np.flatnonzero(~holds & tried)
-        passed = counts[tried][: until[0] - (~tried).sum() if len(until) else None]
+        passed = counts[tried][np.logical_and.accumulate(holds[tried])]
         proven = max([proven, *passed[-1:].tolist()])
     return float(ranked[proven - 1]) if proven else None
 

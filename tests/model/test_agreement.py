@@ -51,6 +51,11 @@ def test_features_of_another_published_network_are_refused(tmp_path: Path):
         check_origin(deeper, note)
 
 
-def test_a_copy_without_its_photo_is_refused():
-    with pytest.raises(StageError, match="copies of 1 photos that do not train"):
-        check_copies([*PHOTOS, Sample("c" * 16, 2, "Seat", "")], Path("data/augmented"))
+@pytest.mark.parametrize(
+    "copy",
+    [Sample("c" * 16, 2, "Seat", ""), replace(PHOTOS[1], label="Seat")],
+    ids=["of no photo", "of a photo whose label was mended"],
+)
+def test_a_copy_that_belongs_to_no_photo_is_refused(copy: Sample):
+    with pytest.raises(StageError, match=r"copies of 1 photos that do not train, or not under"):
+        check_copies([*PHOTOS, copy], Path("data/augmented"))

@@ -1,11 +1,11 @@
-"""The optimizer of a recipe: what decay spares, and what a clipped step keeps."""
+"""The optimizer of a recipe: what decay spares, what a clipped step keeps, who has none."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from model.compiling import build_optimizer
+from model.compiling import build_optimizer, compile_measure
 from model.recipe import TrainParams
 from tiny_training import shipped
 
@@ -48,3 +48,12 @@ def test_a_clipped_step_keeps_its_direction():
     moved = moves(network, gradients, clip_norm=1.0)
     assert moved["kernel"][0, 0] == pytest.approx(-3 / 5)
     assert moved["bias"][0] == pytest.approx(-4 / 5)
+
+
+def test_who_only_measures_keeps_no_second_copy_of_the_weights():
+    """As an optimizer would, which Keras makes of its own accord, on JAX and PyTorch."""
+    pixels = keras.Input((2,))
+    network = keras.Model(pixels, layers.Dense(3)(pixels))
+    measure = compile_measure(network, TrainParams(**shipped("train")))
+    measure.evaluate(np.ones((3, 2)), np.eye(3), verbose=0)
+    assert measure.optimizer is None

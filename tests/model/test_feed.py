@@ -116,6 +116,16 @@ def test_a_label_that_is_no_class_is_one_clear_line(shards: Path):
         ShardFeed([shards], {"a": 0, "b": 1}, batch_size=3)
 
 
+@pytest.mark.parametrize("options", [{}, {"flip": 0.5}], ids=["stacked", "resized"])
+def test_photos_left_from_another_size_are_one_clear_line(shards: Path, options: dict):
+    left = shards / "augmented"
+    copies = np.zeros((2, 4, 6, 3), np.uint8)
+    write_shard(shard_file(left, 0), copies, [Sample(f"{n:016x}", 1, "a", "") for n in range(2)])
+    words = r"augmented/shard-000.npy has rows of shape \(4, 6, 3\), expected \(2, 3, 3\); run dvc"
+    with pytest.raises(StageError, match=words):
+        ShardFeed([shards, left], CLASSES, batch_size=13, **options)
+
+
 def flipped_and_cropped(image: np.ndarray, uniform, *, size: tuple[int, int], **options):
     out = np.full((*size, 3), 255, np.uint8)
     flip_and_crop(image, np.array(uniform), out=out, **options)

@@ -9,6 +9,7 @@ import tiny_bundle
 from model.feed import ShardFeed
 from model.scores import batches_of_logits
 from photos.shards import Sample, write_shard
+from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -23,3 +24,14 @@ def test_a_last_batch_that_is_not_full_loses_and_adds_nothing(photos: int, tmp_p
     batches = list(batches_of_logits(network, ShardFeed([tmp_path], {"a": 0}, batch_size=4)))
     expected = np.asarray(network(images.astype(np.float32)))
     np.testing.assert_allclose(np.concatenate(batches), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_photos_of_another_size_than_the_network_takes_are_one_clear_line(tmp_path: Path):
+    images = np.zeros((2, 24, 32, 3), np.uint8)
+    write_shard(
+        tmp_path / "shard-000.npy", images, [Sample(f"{n:016x}", 0, "a", "") for n in range(2)]
+    )
+    feed = ShardFeed([tmp_path], {"a": 0}, batch_size=4)
+    words = r"shard-000.npy has rows of shape \(24, 32, 3\), expected \(32, 32, 3\); run dvc repro"
+    with pytest.raises(StageError, match=words):
+        list(batches_of_logits(tiny_bundle.build_network(), feed))

@@ -1,5 +1,7 @@
 """Temperature scaling: the temperature is the best one, and confidence comes to mean accuracy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,6 +76,19 @@ def test_huge_logits_do_not_overflow() -> None:
     probabilities = to_probabilities(logits, LOWEST)
     np.testing.assert_allclose(probabilities, [[1, 0, 0], [0, 0, 1]], atol=1e-9)
     assert np.isfinite(fit_temperature(logits, np.array([0, 1])))
+
+
+def test_logits_are_looked_at_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (2000, 100)).astype(np.float32)
+    targets = np.where(random.random(2000) < 0.7, logits.argmax(axis=1), 0)
+    at_once = fit_temperature(logits, targets)
+    monkeypatch.setattr("scoring.blocks.AT_ONCE", 700)  # the last block is shorter
+    tracemalloc.start()
+    assert fit_temperature(logits, targets) == pytest.approx(at_once, rel=1e-5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < logits.nbytes / 4
 
 
 def test_single_precision_logits_give_double_precision_probabilities() -> None:
