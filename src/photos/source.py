@@ -203,22 +203,21 @@ def _label_of(folder: str) -> str:
 
 
 def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
-    """A row for whatever is no folder below ``folder``; links are rows, not ways."""
+    """A row for whatever is no folder below ``folder``; links are rows, not ways.
+
+    A folder that cannot be listed stops the work: it may hold most of a class.
+    """
     pending = [folder]
     while pending:
         inner = pending.pop()
-        try:
-            entries = list(os.scandir(photos / inner))
-        except OSError as error:
-            yield Row(inner, label, fault=("unreadable", error.strerror or str(error)))
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(f"{inner}/{entry.name}")
-            else:
-                yield Row(f"{inner}/{entry.name}", label)
+        with os.scandir(photos / inner) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{inner}/{entry.name}")
+                else:
+                    yield Row(f"{inner}/{entry.name}", label)
 
 
 def _read_text(labels: Path | Store) -> str:

@@ -1,6 +1,7 @@
 """Reading untrusted files: right pixels from good ones, a reason for bad ones."""
 
 import ctypes
+import errno
 import os
 import pickle
 import re
@@ -18,6 +19,7 @@ from hostile import canvas, riff, webp_picture
 from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
+from stage import StageError
 from tiny_photos import (
     BLUE,
     GREEN,
@@ -379,6 +381,24 @@ def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
     assert read_bytes(root, "a.jpg") == b"x"
     assert reason_of(read_bytes, root, make(root)) == "link"
     assert reason_of(read_bytes, root, "none.jpg") == "missing"
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENOMEM])
+def test_a_failing_network_disk_or_machine_is_no_fault_of_the_photo(
+    call: str, code: int, tmp_path: Path
+) -> None:
+    def fail(*_, **__) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, call, fail)
+        fault = errno.EIO  # a bad sector, of this file alone
+        assert reason_of(read_bytes, tmp_path, "a.jpg") == "unreadable"
+        fault = code
+        with pytest.raises(StageError, match=rf"a\.jpg: {os.strerror(code)}; .* run again"):
+            read_bytes(tmp_path, "a.jpg")
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading what is said of each photo, from CSV files as people really save them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,22 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     for labels in (tmp_path / "labels.csv", tmp_path):
         with pytest.raises(StageError, match=f"cannot read {labels}: Permission denied"):
             read_rows(photos=tmp_path, labels=labels)
+
+
+def test_a_folder_that_cannot_be_listed_takes_no_class_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_folders(tmp_path, "Audi/1.jpg", "Audi/more/2.jpg", "Seat/3.jpg")
+    scandir = os.scandir
+
+    def refuse(path: Path):
+        if Path(path).name == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StageError, match=f"cannot read {tmp_path}/Audi/more: Permission denied"):
+        read_rows(photos=tmp_path, labels=tmp_path)
 
 
 def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
