@@ -92,6 +92,37 @@ def test_a_box_is_read_as_four_numbers(tmp_path: Path) -> None:
     assert row.box == (1, 2, 30, 40)
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_box_may_have_decimal_commas_where_commas_do_not_separate(
+    separator: str, tmp_path: Path
+) -> None:
+    lines = [f"sep={separator}", "path;label;x1;y1;x2;y2", "a.jpg;Audi;1,5;2;30,2;40.5"]
+    (row,) = read(tmp_path, "\n".join(lines).replace(";", separator))
+    assert row.box == (1, 2, 31, 41)
+
+
+def test_a_name_is_one_however_it_is_spaced(tmp_path: Path) -> None:
+    header = "path,label,make,listing,x1,y1,x2,y2\n"
+    lines = [
+        "a.jpg,Alfa Romeo GT,Alfa Romeo,L 1,,,,",
+        "b.jpg,Alfa  Romeo\u00a0GT,Alfa\tRomeo,L  1,,,,",
+    ]
+    odd = "a.jpg,Alfa\u2003Romeo  GT,Alfa Romeo,L 1,wide,,,"  # and so is no second label of a.jpg
+    rows = read(tmp_path, header + "\n".join([*lines, odd]))
+    assert {(row.label, row.make, row.listing) for row in rows} == {
+        ("Alfa Romeo GT", "Alfa Romeo", "L 1")
+    }
+    assert labels_of_paths(rows)["a.jpg"] == {"Alfa Romeo GT"}
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "NULL", "None", "N/A", "\\N"])
+def test_what_programs_write_for_nothing_is_nothing_but_as_a_label(
+    cell: str, tmp_path: Path
+) -> None:
+    (row,) = read(tmp_path, f"path,label,make,listing\na.jpg,{cell},{cell},{cell}\n")
+    assert (row.label, row.make, row.listing, row.fault) == (cell, "", "", None)
+
+
 def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "path,label,x1,y1,x2,y2\na.jpg,Audi,,,,\n")
     assert (row.box, row.fault) == (None, None)
@@ -290,8 +321,9 @@ def test_a_photo_beside_the_class_folders_does_not_vanish(tmp_path: Path) -> Non
 
 
 def test_a_class_folder_may_have_any_name_that_a_label_may_have(tmp_path: Path) -> None:
-    in_folders(tmp_path, "BMW\u00a0M3/1.jpg")
-    assert [row.label for row in read_rows(photos=tmp_path, labels=tmp_path)] == ["BMW\u00a0M3"]
+    in_folders(tmp_path, "BMW\u00a0M3/1.jpg", "BMW  M3/2.jpg")
+    rows = [(row.path, row.label) for row in read_rows(photos=tmp_path, labels=tmp_path)]
+    assert rows == [("BMW  M3/2.jpg", "BMW M3"), ("BMW\u00a0M3/1.jpg", "BMW M3")]
     in_folders(tmp_path, "Audi\n/1.jpg")
     with pytest.raises(StageError, match="a name that cannot be a label"):
         read_rows(photos=tmp_path, labels=tmp_path)
