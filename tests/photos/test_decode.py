@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -437,3 +438,16 @@ def test_a_scan_that_does_not_say_what_it_brings_is_no_damage() -> None:
     np.testing.assert_array_equal(decode(odd), decode(plain))
     half = odd[: len(odd) // 2] + b"\xff\xd9"
     assert reason_of(decode, half) == "damaged"
+
+
+@pytest.mark.skipif(not CAN_HEAR, reason="needs a C library with fopencookie")
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jfif_of_another_version_is_no_damage(progressive: int) -> None:
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    plain = cv2.imencode(".jpg", picture(3, height=240, width=320), options)[1].tobytes()
+    short = b"\xff\xe0\0\x07JFIF\0"  # says nothing of a version
+    odd = plain[:2] + short + plain[2:].replace(b"JFIF\0\1", b"JFIF\0\2")
+    assert len(odd) == len(plain) + len(short) and odd[11:] != plain[2:]
+    np.testing.assert_array_equal(decode(odd), decode(plain))
+    reasons = [reason_of(decode, data[:-2000] + b"\xff\xd9") for data in (odd, plain)]
+    assert reasons == ["damaged"] * 2
