@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pydantic import Field, model_validator
 
 from params import Section
@@ -83,8 +84,8 @@ def spread(
     same path. The current folder is that of the caller on every worker.
 
     Raises:
-        StageError: ``function`` raised one, the executor's library is not installed, or its
-            cluster cannot be reached.
+        StageError: ``function`` raised one, a worker was killed, the executor's library is not
+            installed, or its cluster cannot be reached.
 
     """
     attempt = partial(_attempt, function, Path.cwd())
@@ -130,6 +131,11 @@ def _on_processes(
     results = parallel(map(joblib.delayed(attempt), items))
     try:
         yield from map(tuple, results)  # `yield from` alone would close them, with a warning
+    except TerminatedWorkerError:
+        raise StageError(
+            "compute: a worker process was killed, most likely for want of memory; set "
+            "compute.workers lower, or preprocess.shards higher"
+        ) from None
     finally:
         stop()
         with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused

@@ -21,7 +21,8 @@ from fingerprint import fingerprint
 from model.runtime import chosen_backend, kernel_variables, start
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
-from photos.shards import list_shards, new_file, read_samples, read_shard
+from photos.new_file import new_file
+from photos.shards import list_shards, read_samples, read_shard
 from stage import run
 
 if TYPE_CHECKING:

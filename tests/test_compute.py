@@ -3,6 +3,7 @@
 import builtins
 import errno
 import os
+import signal
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -44,6 +45,10 @@ def fails_at_two(item: int) -> int:
 
 def fills_the_disk(item: int) -> int:
     raise OSError(errno.ENOSPC, "No space left on device", f"shard-{item}.npy")
+
+
+def takes_too_much_memory(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does
 
 
 def reverse(item: int) -> int:
@@ -105,6 +110,11 @@ def test_after_a_fault_work_is_told_to_stop(at, executor: str) -> None:
 def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
     text = refusal(lambda: list(spread(fills_the_disk, range(5), at("dask"))))
     assert "cannot read or write shard-0.npy: No space left on device" in text
+
+
+def test_a_killed_process_is_one_line() -> None:
+    work = spread(takes_too_much_memory, range(2), params("processes"))
+    assert "compute: a worker process was killed" in refusal(lambda: list(work))
 
 
 def test_threads_finish_what_they_began_before_a_fault_is_told() -> None:

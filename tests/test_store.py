@@ -215,6 +215,35 @@ def test_a_store_that_is_down_stops_the_work(odd: Store) -> None:
         read_bytes(odd, "down")
 
 
+@pytest.mark.parametrize("answer", [PermissionError("expired"), FileNotFoundError("no bucket")])
+@pytest.mark.parametrize("path", ["gone", "forbidden"])
+def test_a_store_that_lists_nothing_any_more_is_down_whatever_it_says_of_one_photo(
+    odd: Store, path: str, answer: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_, **__) -> None:
+        raise answer
+
+    for question in ("info", "ls"):
+        monkeypatch.setattr(Odd, question, refuse)
+    with pytest.raises(StageError, match=f"cannot read s3://bucket/root .*{answer}.* run again"):
+        read_bytes(odd, path)
+
+
+def test_who_may_list_a_store_need_not_be_allowed_to_ask_for_its_root(
+    odd: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = Odd.info
+
+    def refuse(store: Odd, path: str, **options) -> dict:
+        if path == "/bucket":
+            raise PermissionError("Access Denied")
+        return info(store, path, **options)
+
+    monkeypatch.setattr(Odd, "info", refuse)
+    with pytest.raises(PhotoError, match="unreadable"):
+        read_bytes(odd, "forbidden")
+
+
 def test_photos_are_read_ahead_but_not_far(odd: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     filesystem, _ = remote._filesystem()
     for number in range(20):

@@ -13,7 +13,7 @@ from photos.containers import FORMATS, read_header, with_bare_exif
 from photos.faults import PhotoError
 from photos.files import MAX_BYTES, read_bytes
 from photos.header import MIN_SIDE, Header
-from photos.jpeg import with_usual_scans
+from photos.jpeg import with_usual_headers
 
 __all__ = [
     "FORMATS",
@@ -38,7 +38,7 @@ _REDUCED = {
     8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
-_ODD_SCAN = b"Invalid SOS parameters for sequential JPEG"
+_ODD_HEADER = (b"Invalid SOS parameters for sequential JPEG", b"unknown JFIF revision number")
 
 
 def reduction_for(header: Header, pixels: float, *, least: float) -> int:
@@ -65,9 +65,9 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
     if data[:4] == b"RIFF":
         data = with_bare_exif(data)
     image, complaints = _decode(data, reduction)
-    if _ODD_SCAN in b"".join(complaints):
+    if any(odd in b"".join(complaints) for odd in _ODD_HEADER):
         # Harmless, but libjpeg prints no second line, and that one may be of damage.
-        data = with_usual_scans(data)
+        data = with_usual_headers(data)
         image, complaints = _decode(data, reduction)
     if image is None:
         raise PhotoError("undecodable", _told(complaints) or "OpenCV could not decode the file")

@@ -28,7 +28,6 @@ REACH = 0.3
 
 _ROUND = 256  # looks in the first round; each has twice as many
 _TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 18, 1 << 10, 32
-_FEW = 1 << 12
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
 _COARSE = 0.45  # edges that agree no better than this without any shift are no pair
@@ -70,8 +69,9 @@ def near_duplicates(
     Args:
         fingerprints: of each photo.
         difference: the largest that still counts, from 0 (nothing is found) to 1.
-        look: gives the differences of photos in pairs of positions, in their order. Where it
-            gives ``None``, and without it, that of the fingerprints counts.
+        look: gives the differences of photos in pairs of positions, in their order. ``None``,
+            where one could not be seen again, counts as a copy: apart, they might be a leak that
+            no later check could see. Without ``look``, the difference of the fingerprints counts.
         search: what :func:`find_alike` gives, by another way.
 
     """
@@ -144,9 +144,9 @@ def _confirmed(
     confirmed, size = [], _ROUND
     while doubtful:
         pairs = [(one, other) for _, one, other in doubtful[:size]]
-        seen = look(pairs) if look else [None] * len(pairs)
-        for (unlike, one, other), answer in zip(doubtful, seen, strict=False):
-            if (unlike if answer is None else answer) <= difference:
+        seen = look(pairs) if look else [unlike for unlike, _, _ in doubtful[:size]]
+        for (one, other), unlike in zip(pairs, seen, strict=True):
+            if unlike is None or unlike <= difference:
                 confirmed.append((one, other))
                 leaders[leader(one)] = leader(other)
         rest = doubtful[size:]
@@ -171,19 +171,12 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
     size = len(hashes)
     found = [np.empty(0, np.int64)]
     for bits in _table_bits():
-        keys, buckets = _keys(hashes, bits), 1 << _KEY_BITS
-        if size < _FEW:  # most of all buckets would be empty
-            there, keys = np.unique(keys, return_inverse=True)
-            buckets = len(there) + 1
+        keys = _keys(hashes, bits)
         order = np.argsort(keys, kind="stable").astype(np.int32)
-        counts = np.bincount(keys, minlength=buckets)
+        counts = np.bincount(keys, minlength=1 << _KEY_BITS)
         starts = np.cumsum(counts) - counts
         for view in views:
-            wanted = _keys(view, bits)
-            if size < _FEW:
-                at = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
-                wanted = np.where(there[at] == wanted, at, len(there))
-            for ones, others in _matches(wanted, starts, counts, order):
+            for ones, others in _matches(_keys(view, bits), starts, counts, order):
                 near = np.bitwise_count(hashes[others] ^ view[ones]) <= radius
                 one, other = ones[near], others[near]
                 one, other = np.minimum(one, other), np.maximum(one, other)

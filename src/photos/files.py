@@ -1,4 +1,8 @@
-"""Opens one untrusted file below a folder: no link followed, nothing waited for, nothing huge."""
+"""Opens one untrusted file below a folder: no link followed, nothing waited for, nothing huge.
+
+What a disk says of one file is that photo's fault, a bad sector too. Where the machine or a network
+disk fails, the work stops: else a bad minute would empty a data set.
+"""
 
 import errno
 import os
@@ -10,9 +14,17 @@ from pathlib import Path
 from typing import Protocol
 
 from photos.faults import PhotoError
+from stage import StageError
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read, in bytes."""
+
+_OF_MACHINE = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN),
+    *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
+    *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
+}
 
 # Not there on Windows, where a file is then opened with what is known of links and pipes.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -38,15 +50,17 @@ def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
     Raises:
         PhotoError: ``missing``, ``outside``, ``link``, ``not-a-file``, ``too-large`` or
             ``unreadable``.
+        StageError: the machine or a network disk fails, whatever the file.
 
     """
     if not isinstance(root, Path):
         return root.read_bytes(path)
-    descriptor = _open(root, parts_of(path))
+    parts = parts_of(path)
+    descriptor = _open(root, parts)
     try:
         return _read(descriptor)
     except OSError as error:
-        raise PhotoError("unreadable", error.strerror or str(error)) from None
+        raise _fault(error, root, parts) from None
     finally:
         os.close(descriptor)
 
@@ -112,8 +126,13 @@ def _open_by_name(root: Path, parts: list[str]) -> int:
     return os.open(root.joinpath(*parts), _FILE)
 
 
-def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoError:
+def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoError | StageError:
     code = getattr(error, "errno", None)
+    if code in _OF_MACHINE:
+        return StageError(
+            f"cannot read {root.joinpath(*parts)}: {error.strerror}; no fault of the photo: look "
+            "after network disk, open files (ulimit -n) and memory, and run again"
+        )
     if code in (errno.ELOOP, errno.ENOTDIR):
         for depth in range(1, len(parts) + 1):
             if root.joinpath(*parts[:depth]).is_symlink():

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from compute import ComputeParams, spread
+from photos.new_file import new_file
 from photos.shards import (
     Sample,
-    new_file,
     row_digest,
     samples_file,
     write_array,

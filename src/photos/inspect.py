@@ -40,7 +40,7 @@ class Inspected:
 
 Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
 """Gives the differences of photos in pairs, in their order (see :mod:`photos.second_look`), and
-``None`` where a photo could not be read again."""
+``None`` where a photo could not be read again, which counts as a copy."""
 
 
 def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:

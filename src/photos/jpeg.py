@@ -52,19 +52,28 @@ class _Frame:
         return not any(map(any, self.missing.values()))
 
 
-def with_usual_scans(data: bytes) -> bytes:
-    """A sequential JPEG that :func:`read_jpeg` passed, its scans said to bring all coefficients.
+def with_usual_headers(data: bytes) -> bytes:
+    """A JPEG that :func:`read_jpeg` passed, with headers that libjpeg has nothing to say of.
 
-    Nothing else can be in them, but some cameras write zeros there (T.81, B.2.3 wants 0, 63, 0).
+    JFIF becomes version 1, as which any is read. Sequential scans are said to bring all
+    coefficients: nothing else can be in them, but some cameras write zeros there (T.81, B.2.3
+    wants 0, 63, 0).
     """
-    mended, position = bytearray(data), 2
+    mended, position, sequential = bytearray(data), 2, True
     while position + 4 <= len(data) and data[position + 1] != 0xD9:
         if data[position + 1] == 0xFF:  # fill byte
             position += 1
             continue
+        marker = data[position + 1]
         end = position + 2 + (data[position + 2] << 8 | data[position + 3])
-        if data[position + 1] == 0xDA and position + 10 <= end <= len(data):
-            mended[end - 3 : end] = 0, 63, 0
+        if marker == 0xC2:
+            sequential = False
+        elif marker == 0xE0 and position + 18 <= end <= len(data):
+            if data.startswith(b"JFIF\0", position + 4):
+                mended[position + 9] = 1
+        elif marker == 0xDA and position + 10 <= end <= len(data):
+            if sequential:
+                mended[end - 3 : end] = 0, 63, 0
             following = _MARKER.search(data, end)
             end = following.start() if following else len(data)
         position = end

@@ -58,7 +58,7 @@ def limited_map(
     - ``crashed``: its process died twice, or the function raised another exception.
 
     Raises:
-        StageError: the processes die before they begin to work.
+        StageError: the processes die before they begin to work, or ``function`` raised it.
 
     """
     workers = min(workers or joblib.cpu_count(), len(items))
@@ -66,7 +66,7 @@ def limited_map(
     todo = deque(
         range(start, min(start + size, len(items))) for start in range(0, len(items), size)
     )
-    done: dict[int, Result | PhotoError] = {}
+    done: dict[int, Result | PhotoError | StageError] = {}
     deaths: dict[int, int] = {}
     team = [_Worker(function, seconds, megabytes) for _ in range(workers)]
     following = failures = 0
@@ -110,7 +110,10 @@ def limited_map(
                     todo.appendleft(rest)
                 team[team.index(worker)] = _Worker(function, seconds, megabytes)
             while following in done:
-                yield done.pop(following)
+                result = done.pop(following)
+                if isinstance(result, StageError):  # what came before it is not lost
+                    raise result
+                yield result
                 following += 1
     finally:
         for worker in team:
@@ -212,10 +215,10 @@ def _work(
             connection.send(results)
 
 
-def _apply(function: Callable[[Item], Result], item: Item) -> Result | PhotoError:
+def _apply(function: Callable[[Item], Result], item: Item) -> Result | PhotoError | StageError:
     try:
         return function(item)
-    except PhotoError as error:
+    except (PhotoError, StageError) as error:
         return error
     except MemoryError:
         return PhotoError("out-of-memory", "needs more memory than one photo may have")

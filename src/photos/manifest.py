@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from photos.new_file import new_file
 from photos.tables import read_table
 from stage import StageError
 
@@ -75,7 +76,9 @@ def _pixel(text: str) -> int | None:
 def write_labels(file: Path, labels: Iterable[Label]) -> None:
     """Writes the classes in model-output order as a JSON list of objects."""
     rows = [{"label": label.label, "make": label.make} for label in labels]
-    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    with new_file(file) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_labels(file: Path) -> list[Label]:

@@ -5,7 +5,7 @@ time (the last one no program can set back), box, user and reader: another line 
 another OpenCV, and all is looked at anew. In a store it is URL, size, ETag and time of writing, as
 listed before the look. Files that changed in the last seconds are not remembered, since a second
 change might leave the same times; neither are faults, which may pass. So it never changes a result;
-it may be deleted at any time, and what is damaged is thrown away.
+it may be deleted at any time, and what is damaged is thrown away: each row has a digest of its own.
 
 How much two photos differ follows from their bytes alone, so it is kept by their two ids; and so
 does whether two fingerprints are alike, so only new ones are compared with all.
@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.duplicates import Alike, find_alike
+from photos.duplicates import SIDE, Alike, find_alike
 from photos.faults import PhotoError
 from photos.inspect import Inspected
 from photos.remote import Store
@@ -34,22 +34,26 @@ SETTLED = 3.0
 EVERY = 60.0
 """Seconds of looking, or of comparing, that a kill may cost."""
 
-_LOOKS = (
+_LOOKS = (  # not WITHOUT ROWID, where each row of this length would take a page of its own more
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
-    " fingerprint BLOB) WITHOUT ROWID"
+    " fingerprint BLOB, digest BLOB)"
 )
 _DIFFERENCES = (
     "CREATE TABLE IF NOT EXISTS differences (one TEXT, other TEXT, reader BLOB, difference REAL,"
-    " PRIMARY KEY (one, other)) WITHOUT ROWID"
+    " digest BLOB, PRIMARY KEY (one, other)) WITHOUT ROWID"
 )
-
-
 _SEARCHES = (
     "CREATE TABLE IF NOT EXISTS searches (reader BLOB PRIMARY KEY, marks BLOB, alike BLOB,"
     " digest BLOB)"
 )
 _MARK = 16
 """Bytes of the digest by which a fingerprint is known."""
+
+_SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""What SQLite says of a file that is damaged, no database, or has other tables than ours.
+
+A full disk or another's lock is none of these.
+"""
 
 _ALIKE = np.dtype([("one", "<u4"), ("other", "<u4"), ("unlike", "<f8")])
 _MANY_NEW = 32
@@ -74,6 +78,8 @@ def look_at_all(
     keys = [None if row.fault else _key(root, there, row, reader, linked) for row in rows]
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
+    if unknown:  # what another reader saw makes room
+        _write(memory, _LOOKS, [("DELETE FROM looks WHERE reader != ?", [(reader,)])])
     found = iter(look(unknown) if unknown else ())
     learnt, last = [], time.monotonic()
     try:
@@ -89,14 +95,14 @@ def look_at_all(
                 learnt.append((key, item))
             yield item
             if time.monotonic() - last > EVERY:
-                _remember(memory, reader, learnt, forget=set())
+                _remember(memory, reader, learnt)
                 learnt, last = [], time.monotonic()
         next(found, None)  # lets the workers end in good order
         _remember(memory, reader, learnt, forget=known.keys() - set(keys))
         learnt = []
     finally:
         if learnt:  # stopped on the way: the next run begins here
-            _remember(memory, reader, learnt, forget=set())
+            _remember(memory, reader, learnt)
 
 
 class Differences:
@@ -152,8 +158,12 @@ class Differences:
 
     def _keep(self, pairs: Sequence[tuple[str, str]], *, forget: bool = False) -> None:
         known = [(ids, self._known[ids]) for ids in pairs]
-        rows = [(*ids, self._reader, value) for ids, value in known if value is not None]
-        changes = [("INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?)", rows)]
+        rows = [
+            (*ids, self._reader, value, _digest(self._reader, repr((*ids, value)).encode()))
+            for ids, value in known
+            if value is not None
+        ]
+        changes = [("INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?)", rows)]
         if forget:
             changes.insert(0, ("DELETE FROM differences", [()]))
         _write(self._memory, _DIFFERENCES, changes)
@@ -172,23 +182,17 @@ class Likenesses:
 
     def __init__(self, *, memory: Path, settings: str = ""):
         self._memory, self._reader = memory, _reader(settings)
-        self._fingerprints: Sequence[bytes] = ()
-        self._marks: list[bytes] = []
-        self._alike: list[Alike] = []
-        self._recalled = False
+        self._last: tuple[list[bytes], list[Alike]] | None = None  # who was searched, what found
 
     def __call__(self, fingerprints: Sequence[bytes]) -> list[Alike]:
         """Pairs of positions and their differences, sorted; no two fingerprints are equal."""
-        if not self._recalled:
-            self._marks, self._alike = _recall_search(self._memory, self._reader)
-            self._recalled = True
-        if fingerprints == self._fingerprints:
-            return self._alike
-        self._fingerprints = fingerprints
+        if self._last is None:
+            self._last = _recall_search(self._memory, self._reader)
+        known, pairs = self._last
         marks = [hashlib.sha256(item).digest()[:_MARK] for item in fingerprints]
-        if marks == self._marks:
-            return self._alike
-        before = {mark: at for at, mark in enumerate(self._marks)}
+        if marks == known:
+            return pairs
+        before = {mark: at for at, mark in enumerate(known)}
         new = [at for at, mark in enumerate(marks) if mark not in before]
         if len(new) > max(_MANY_NEW, len(marks) // 1000):
             alike = find_alike(fingerprints)
@@ -196,19 +200,19 @@ class Likenesses:
             place = {before[mark]: at for at, mark in enumerate(marks) if mark in before}
             alike = [
                 (*sorted((place[one], place[other])), unlike)
-                for one, other, unlike in self._alike
+                for one, other, unlike in pairs
                 if one in place and other in place
             ]
             alike = sorted(alike + find_alike(fingerprints, new=new)) if new else sorted(alike)
-        self._marks, self._alike = marks, alike
+        self._last = marks, alike
         return alike
 
     def remember(self) -> None:
         """Keeps what the last search found, and forgets what those before it did."""
-        if not self._recalled:
+        if self._last is None:
             return
-        marks = b"".join(self._marks)
-        alike = np.array(self._alike, _ALIKE).tobytes()
+        marks = b"".join(self._last[0])
+        alike = np.array(self._last[1], _ALIKE).tobytes()
         digest = hashlib.sha256(marks + alike).digest()
         changes = [
             ("DELETE FROM searches", [()]),
@@ -230,7 +234,8 @@ def _key(
 def _state(root: Path | Store, path: str, linked: dict[str, bool]) -> tuple | None:
     """What tells a file that was looked at from any other; ``None`` if nothing does.
 
-    ``linked`` is filled with the folders that were asked about, and whether they are links.
+    ``linked`` is filled with the folders that were asked about, and whether they are links. The
+    number of the device says nothing: mounting the disk anew may change it.
     """
     if isinstance(root, Store):
         entry = root.entries.get(path)
@@ -248,7 +253,6 @@ def _state(root: Path | Store, path: str, linked: dict[str, bool]) -> tuple | No
         status.st_mode,
         status.st_size,
         status.st_ino,
-        status.st_dev,
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
@@ -282,17 +286,28 @@ def _reader(settings: str) -> bytes:
 
 
 def _recall(memory: Path, reader: bytes) -> dict[bytes, tuple[str, bytes]]:
-    looks = _read(memory, "SELECT key, photo_id, fingerprint FROM looks WHERE reader = ?", reader)
+    asked = "SELECT key, photo_id, fingerprint, digest FROM looks WHERE reader = ?"
     return {
         key: (photo_id, mark)
-        for key, photo_id, mark in looks
-        if type(photo_id) is str and type(mark) is bytes
+        for key, photo_id, mark, digest in _read(memory, asked, reader)
+        if (type(key), type(photo_id), type(mark)) == (bytes, str, bytes)
+        and len(mark) == SIDE * SIDE
+        and digest == _digest(key, photo_id.encode(), mark)
     }
 
 
 def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], float]:
-    rows = _read(memory, "SELECT one, other, difference FROM differences WHERE reader = ?", reader)
-    return {(one, other): value for one, other, value in rows if type(value) is float}
+    asked = "SELECT one, other, difference, digest FROM differences WHERE reader = ?"
+    return {
+        (one, other): value
+        for one, other, value, digest in _read(memory, asked, reader)
+        if digest == _digest(reader, repr((one, other, value)).encode())
+    }
+
+
+def _digest(*parts: bytes) -> bytes:
+    """Tells a row that is as it was written: SQLite does not, and another might be a leak."""
+    return hashlib.sha256(b"".join(parts)).digest()[:8]
 
 
 def _recall_search(memory: Path, reader: bytes) -> tuple[list[bytes], list[Alike]]:
@@ -312,21 +327,27 @@ def _read(memory: Path, question: str, reader: bytes) -> list[tuple]:
     try:
         with closing(sqlite3.connect(memory)) as table:
             return table.execute(question, (reader,)).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):  # the second in its own words about a damaged file
         return []
 
 
 def _remember(
-    memory: Path, reader: bytes, learnt: list[tuple[bytes, Inspected]], *, forget: set[bytes]
+    memory: Path,
+    reader: bytes,
+    learnt: list[tuple[bytes, Inspected]],
+    *,
+    forget: Iterable[bytes] = (),
 ) -> None:
-    looks = [(key, reader, item.photo_id, item.fingerprint) for key, item in learnt]
+    looks = []
+    for key, item in learnt:
+        digest = _digest(key, item.photo_id.encode(), item.fingerprint)
+        looks.append((key, reader, item.photo_id, item.fingerprint, digest))
     _write(
         memory,
         _LOOKS,
         [
-            ("DELETE FROM looks WHERE reader != ?", [(reader,)]),
             ("DELETE FROM looks WHERE key = ?", [(key,) for key in forget]),
-            ("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", looks),
+            ("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", looks),
         ],
     )
 
@@ -341,8 +362,10 @@ def _write(memory: Path, table: str, changes: list[tuple[str, list[tuple]]]) -> 
                 for change, rows in changes:
                     file.executemany(change, rows)
             return
-        except (sqlite3.Error, UnicodeError):
-            with suppress(OSError):
-                memory.unlink(missing_ok=True)
-        except OSError:
-            return
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _SPOILT:
+                return
+        except UnicodeError:
+            pass
+        with suppress(OSError):
+            memory.unlink(missing_ok=True)

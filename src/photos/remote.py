@@ -3,8 +3,9 @@
 DVC opens the store, through fsspec and with its own configuration, so that a stage reads what DVC
 has hashed. DVC and the store's library are imported when a store is first asked for something.
 
-What a store says of one photo is that photo's fault. Anything else (no network, no right to list,
-a store that is down) stops the stage: else a bad minute would empty a data set.
+What a store says of one photo is that photo's fault, as long as it still lists the others. Anything
+else (no network, no right to list, a store that is down) stops the stage: else a bad minute would
+empty a data set.
 """
 
 import os
@@ -193,9 +194,21 @@ class Store:
             try:
                 yield
             except FileNotFoundError:
+                self._check_listing()
                 raise PhotoError("missing", "no such file") from None
             except PermissionError as error:
+                self._check_listing()
                 raise PhotoError("unreadable", error.strerror or str(error)) from None
+
+    def _check_listing(self) -> None:
+        """Raises what the store does when it lists nothing any more, whatever it said of one."""
+        filesystem, root = self._open()
+        filesystem.invalidate_cache()
+        try:
+            filesystem.info(root)  # asks for one name
+        except PermissionError:  # for the root's own name, which nobody need be allowed to ask for
+            filesystem.ls(root, detail=False)
+        filesystem.invalidate_cache()
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -15,7 +15,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
+from photos.decode import (
+    FORMATS,
+    Header,
+    PhotoError,
+    decode,
+    read_bytes,
+    read_header,
+    reduction_for,
+)
 from photos.inspect import Inspected
 from photos.limits import limited_map
 from photos.remote import Ahead, Held, Store
@@ -93,20 +101,30 @@ def compare(
         PhotoError: one cannot be read any more, or has become another (``changed``).
 
     """
-    return difference(*(_read(*photo, formats) for photo in pair))
+    files = [_read(*photo, formats) for photo in pair]
+    # A smaller photo lends its size to the other, which then stays as it is.
+    shrink = all(min(header.width, header.height) >= SIDE for _, header in files)
+    return difference(*(_to_grey(data, header, shrink=shrink) for data, header in files))
 
 
-def _read(root: Path | Held, path: str, photo_id: str, formats: Collection[str]) -> np.ndarray:
+def _read(
+    root: Path | Held, path: str, photo_id: str, formats: Collection[str]
+) -> tuple[bytes, Header]:
     data = read_bytes(root, path)
     if not hashlib.sha256(data).hexdigest().startswith(photo_id):
         raise PhotoError("changed", f"{path!r} is another photo than a moment ago")
-    header = read_header(data, formats=formats)
+    return data, read_header(data, formats=formats)
+
+
+def _to_grey(data: bytes, header: Header, *, shrink: bool) -> np.ndarray:
+    """The photo's grey levels, no larger than needed, so that two large ones are never held."""
     step = reduction_for(header, min(header.width, header.height), least=SIDE)
-    return decode(data, reduction=step)
+    grey = cv2.cvtColor(decode(data, reduction=step), cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA) if shrink else grey
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """How much of two photos (uint8 RGB, ``(height, width, 3)``) differs, from 0 to 2.
+    """How much of two photos (uint8; RGB, ``(height, width, 3)``, or grey) differs, from 0 to 2.
 
     1 - correlation of their edges, in the worst tile of those that are left when the worst fifth
     is left out. Recompressed, resized, mirrored, slightly turned or cropped copies stay below
@@ -133,7 +151,7 @@ def _same_size(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
     height, width = np.minimum(np.minimum(one.shape[:2], other.shape[:2]), SIDE).tolist()
     greys = []
     for image in (one, other):
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
         grey = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         greys.append(grey.astype(np.float32))

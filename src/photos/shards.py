@@ -4,19 +4,15 @@
 the same order. A photo's shard follows from its id alone, so one new photo changes one shard.
 """
 
-import errno
-import filecmp
 import hashlib
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from photos.new_file import new_file
 from photos.tables import read_table, write_table
 
 
@@ -82,29 +78,7 @@ def write_array(file: Path, rows: Iterable[np.ndarray], count: int) -> None:
 
 def write_samples(file: Path, samples: Sequence[Sample]) -> None:
     """Writes the CSV beside the array ``file``."""
-    with new_file(samples_file(file)) as partial:
-        write_table(partial, Sample, samples)
-
-
-@contextmanager
-def new_file(file: Path) -> Iterator[Path]:
-    """A name beside ``file`` to write to; what stands there in the end takes the place of ``file``.
-
-    Nobody sees half a file, and a link into DVC's cache is replaced, never written through. A file
-    that holds the same bytes already is left alone, so that DVC need not hash it again.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
-    try:
-        yield partial
-        if not (file.is_file() and filecmp.cmp(partial, file, shallow=False)):
-            os.replace(partial, file)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(file)  # `write` names none
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+    write_table(samples_file(file), Sample, samples)
 
 
 def _write_rows(file: Path, rows: Iterator[np.ndarray], count: int) -> None:

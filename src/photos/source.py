@@ -41,6 +41,12 @@ BOX = ("x1", "y1", "x2", "y2")
 SUBSET_ORDER = ("test", "val", "train", "")
 """Which given subset wins where a photo, or photos that belong together, name several."""
 
+NOTHING = ("nan", "null", "none", "n/a", "\\n")
+"""What programs write, in small letters, into a make or listing cell that holds nothing.
+
+Taken for a name, it would make one listing of all photos without one. A label may be called so.
+"""
+
 SPEAKING = ("bad-box", "bad-subset")
 """Faults of rows that say all the same whose photo it is, and what it is called."""
 
@@ -199,50 +205,49 @@ def _label_of(folder: str) -> str:
             f"data.photos: class folder {folder!r} has a name that cannot be a label; "
             "rename it to readable UTF-8"
         )
-    return unicodedata.normalize("NFC", folder)
+    return _folded(folder)
 
 
 def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
-    """A row for whatever is no folder below ``folder``; links are rows, not ways."""
+    """A row for whatever is no folder below ``folder``; links are rows, not ways.
+
+    A folder that cannot be listed stops the work: it may hold most of a class.
+    """
     pending = [folder]
     while pending:
         inner = pending.pop()
-        try:
-            entries = list(os.scandir(photos / inner))
-        except OSError as error:
-            yield Row(inner, label, fault=("unreadable", error.strerror or str(error)))
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(f"{inner}/{entry.name}")
-            else:
-                yield Row(f"{inner}/{entry.name}", label)
+        with os.scandir(photos / inner) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{inner}/{entry.name}")
+                else:
+                    yield Row(f"{inner}/{entry.name}", label)
 
 
 def _read_text(labels: Path | Store) -> str:
     data = labels.contents() if isinstance(labels, Store) else labels.read_bytes()
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         found = "not UTF-16 throughout" if wide else f"not UTF-8 text (byte {data[error.start]:#x})"
         raise StageError(f"data.labels: {labels}, line {line}: {found}; save it as UTF-8") from None
-    if "\0" in "".join(text.splitlines()[:1]):
-        raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
-    return text
 
 
 def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list[Row]:
     whole = _read_text(labels)
     text = whole.lstrip("\r\n")
     skipped = len(whole[: len(whole) - len(text)].splitlines())
-    header = "".join(text.splitlines()[:1])
+    header = re.match("[^\r\n]*", text)[0]
+    if "\0" in header:
+        raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
     separator = max(",;\t", key=header.count)
     if told := re.fullmatch(r'"?sep=(.)"?', header.strip(" "), re.IGNORECASE):  # Excel's own line
         separator = told[1]
+    decimal = "." if separator == "," else ","
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         if told:
@@ -254,7 +259,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         else:
             columns.pop("subset", None)  # nothing is divided
         rows = [
-            (line := skipped + table.line_num, _row(values, names, columns, photos, line))
+            (line := skipped + table.line_num, _row(values, names, columns, photos, line, decimal))
             for values in table
             if any(values)
         ]
@@ -348,14 +353,13 @@ def _row(
     columns: dict[str, int],
     photos: Path | Store,
     line: int,
+    decimal: str,
 ) -> Row:
     cells = dict.fromkeys(COLUMNS, "")
     cells |= {field: values[at].strip() for field, at in columns.items() if at < len(values)}
     path = cells["path"] and posixpath.normpath(cells["path"].replace("\\", "/"))
-    label, make, listing = (
-        unicodedata.normalize("NFC", cells[field])  # else one name could be two classes
-        for field in ("label", "make", "listing")
-    )
+    label, make, listing = (_folded(cells[field]) for field in ("label", "make", "listing"))
+    make, listing = ("" if name.lower() in NOTHING else name for name in (make, listing))
 
     def bad(reason: str, detail: str) -> Row:
         fault = reason, f"line {line}: {detail}"
@@ -365,7 +369,7 @@ def _row(
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
     if not path or not label:
         return bad("bad-row", "no path" if not path else "no label")
-    if not _is_text(label):
+    if not _is_text(cells["label"]):
         return bad("bad-row", "the label holds a line break or another control character")
     if path.startswith("/") or re.match("[A-Za-z]:/", path):
         return bad("outside", "an absolute path, expected one within the photos folder")
@@ -379,7 +383,7 @@ def _row(
     box = None
     if any(corners):
         try:
-            x1, y1, x2, y2 = (float(corner) for corner in corners)
+            x1, y1, x2, y2 = (float(corner.replace(decimal, ".")) for corner in corners)
         except ValueError:
             return bad("bad-box", f"expected four numbers, found {corners}")
         in_reach = all(abs(side) < MAX_COORDINATE for side in (x1, y1, x2, y2))  # so no NaN either
@@ -403,6 +407,11 @@ def _is_text(label: str) -> bool:
     if label.isprintable():  # quick, but spaces of other kinds are not printable either
         return True
     return not any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
+
+
+def _folded(name: str) -> str:
+    """A name in the one form in which it is compared: else one could be two classes."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _as_on_disk(photos: Path | Store, path: str) -> str:

@@ -6,14 +6,15 @@ from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 
+from photos.new_file import new_file
+
 # File names need not be UTF-8: other bytes pass through, as in Python's own file names.
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 def write_table(file: Path, kind: type, rows: Iterable) -> None:
     """Writes instances of the dataclass ``kind``, field names first; ``None`` becomes empty."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", **_TEXT) as handle:
+    with new_file(file) as partial, partial.open("w", **_TEXT) as handle:
         # Text is always quoted: else Python 3.11 leaves a bare carriage return unprotected.
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         names = [field.name for field in fields(kind)]

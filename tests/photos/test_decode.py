@@ -1,6 +1,7 @@
 """Reading untrusted files: right pixels from good ones, a reason for bad ones."""
 
 import ctypes
+import errno
 import os
 import pickle
 import re
@@ -11,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from hostile import canvas, riff, webp_picture
 from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
+from stage import StageError
 from tiny_photos import (
     BLUE,
     GREEN,
@@ -381,6 +384,24 @@ def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
     assert reason_of(read_bytes, root, "none.jpg") == "missing"
 
 
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENOMEM])
+def test_a_failing_network_disk_or_machine_is_no_fault_of_the_photo(
+    call: str, code: int, tmp_path: Path
+) -> None:
+    def fail(*_, **__) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, call, fail)
+        fault = errno.EIO  # a bad sector, of this file alone
+        assert reason_of(read_bytes, tmp_path, "a.jpg") == "unreadable"
+        fault = code
+        with pytest.raises(StageError, match=rf"a\.jpg: {os.strerror(code)}; .* run again"):
+            read_bytes(tmp_path, "a.jpg")
+
+
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "huge.jpg").open("wb") as handle:
         handle.truncate(MAX_BYTES + 1)  # a hole: it takes no room on the disk
@@ -417,3 +438,16 @@ def test_a_scan_that_does_not_say_what_it_brings_is_no_damage() -> None:
     np.testing.assert_array_equal(decode(odd), decode(plain))
     half = odd[: len(odd) // 2] + b"\xff\xd9"
     assert reason_of(decode, half) == "damaged"
+
+
+@pytest.mark.skipif(not CAN_HEAR, reason="needs a C library with fopencookie")
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jfif_of_another_version_is_no_damage(progressive: int) -> None:
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    plain = cv2.imencode(".jpg", picture(3, height=240, width=320), options)[1].tobytes()
+    short = b"\xff\xe0\0\x07JFIF\0"  # says nothing of a version
+    odd = plain[:2] + short + plain[2:].replace(b"JFIF\0\1", b"JFIF\0\2")
+    assert len(odd) == len(plain) + len(short) and odd[11:] != plain[2:]
+    np.testing.assert_array_equal(decode(odd), decode(plain))
+    reasons = [reason_of(decode, data[:-2000] + b"\xff\xd9") for data in (odd, plain)]
+    assert reasons == ["damaged"] * 2

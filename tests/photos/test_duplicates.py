@@ -70,15 +70,21 @@ def joined(pairs: list[tuple[int, int]], size: int) -> list[int]:
 
 def test_the_photos_themselves_decide_where_fingerprints_are_alike() -> None:
     marks = marks_of([ORIGINALS[0], WAYS["quality 50"](ORIGINALS[0]), ORIGINALS[1]])
-    for answer, pairs in ((0.1, [(0, 1)]), (0.11, []), (None, [(0, 1)])):
+    for answer, pairs in ((0.1, [(0, 1)]), (0.11, [])):
         asked = []
 
-        def look(pairs: list[tuple[int, int]], asked=asked, answer=answer) -> list[float | None]:
+        def look(pairs: list[tuple[int, int]], asked=asked, answer=answer) -> list[float]:
             asked.extend(pairs)
             return [answer]
 
         assert near_duplicates(marks, difference=DIFFERENCE, look=look) == pairs
         assert asked == [(0, 1)]
+
+
+def test_what_cannot_be_seen_again_counts_as_a_copy() -> None:
+    marks = marks_of([ORIGINALS[0], WAYS["5 % cut below"](ORIGINALS[0]), ORIGINALS[1]])
+    assert near_duplicates(marks, difference=1e-6) == []
+    assert near_duplicates(marks, difference=1e-6, look=lambda _: [None]) == [(0, 1)]
 
 
 def test_of_many_copies_of_one_photo_not_every_pair_is_looked_at(

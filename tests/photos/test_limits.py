@@ -12,6 +12,7 @@ import pytest
 
 from photos.decode import PhotoError
 from photos.limits import limited_map
+from stage import StageError
 
 
 def act(item: object) -> object:
@@ -40,6 +41,8 @@ def act(item: object) -> object:
         if not argument.exists():
             argument.touch()
             signal.pause()
+    elif name == "machine":
+        raise StageError("the disk is gone; bring it back")
     elif name == "where":
         return os.getpid()
     return name
@@ -116,6 +119,13 @@ def test_a_shell_that_allows_less_is_no_fault_of_the_photos(limit: str, value: i
 
 def test_a_process_killed_by_something_else_costs_nothing(tmp_path: Path) -> None:
     assert outcomes([0, ("die once", tmp_path / "mark"), 2]) == [0, "die once", 2]
+
+
+def test_what_is_no_items_fault_stops_the_work_after_what_was_done() -> None:
+    found = limited_map(act, [0, 1, "machine", 3], workers=1, seconds=9, megabytes=99)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(StageError, match="the disk is gone"):
+        next(found)
 
 
 def test_details_say_what_happened() -> None:

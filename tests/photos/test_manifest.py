@@ -1,6 +1,7 @@
 """The tables between stages: what is written is what is read."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ def test_a_file_name_with_odd_characters_stays_one_cell(path: str, tmp_path: Pat
     write_table(file, Rejected, [Rejected(path, "empty", "zero bytes")])
     with file.open(newline="", encoding="utf-8") as handle:
         assert list(csv.reader(handle))[1:] == [[path, "empty", "zero bytes"]]
+
+
+def test_a_cached_copy_that_shares_the_file_keeps_its_content(tmp_path: Path) -> None:
+    # DVC may hard-link its cache: editing the file in place would corrupt every older version.
+    table, labels = tmp_path / "manifest.csv", tmp_path / "labels.json"
+    write_table(table, Photo, [BOXED])
+    write_labels(labels, [Label("Audi A4", "Audi")])
+    for file in (table, labels):
+        os.link(file, tmp_path / f"cached {file.name}")
+    write_table(table, Photo, [BARE])
+    write_labels(labels, [Label("Seat Ibiza", "Seat")])
+    assert read_manifest(tmp_path / "cached manifest.csv") == [BOXED]
+    assert read_labels(tmp_path / "cached labels.json") == [Label("Audi A4", "Audi")]
+    assert read_manifest(table) == [BARE]
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_photo_has_a_box_or_none() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,8 +68,9 @@ def test_an_edit_that_keeps_size_and_time_is_seen(root: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [lambda file: file.unlink(), lambda file: file.write_bytes(b"junk" * 999),
-     lambda file: file.write_bytes(file.read_bytes()[:5000])],
-    ids=["deleted", "overwritten", "cut off"],
+     lambda file: file.write_bytes(file.read_bytes()[:5000]),
+     lambda file: file.write_bytes(file.read_bytes().replace(b"PRIMARY KEY", b"PRIMARY \xffEY"))],
+    ids=["deleted", "overwritten", "cut off", "no text"],
 )  # fmt: skip
 def test_a_damaged_memory_is_thrown_away(spoil, root: Path) -> None:
     before = looks(root, [])
@@ -106,6 +108,71 @@ def test_another_reader_looks_anew(root: Path) -> None:
     asked: list[str] = []
     looks(root, asked, settings="no PNG")
     assert asked == list("0123")
+    with closing(sqlite3.connect(root / "cache" / "looks.db")) as table:  # and takes no more room
+        assert table.execute("SELECT count(*) FROM looks").fetchone() == (4,)
+
+
+def test_a_disk_that_was_mounted_anew_is_not_looked_at_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lstat = os.lstat
+
+    def elsewhere(path: Path) -> SimpleNamespace:
+        status = lstat(path)
+        told = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**told | {"st_dev": status.st_dev + 1})
+
+    monkeypatch.setattr(os, "lstat", elsewhere)
+    asked: list[str] = []
+    looks(root, asked)
+    assert asked == []
+
+
+@pytest.mark.parametrize("change", ["photo_id = 'b' || substr(photo_id, 2)", "fingerprint = x'00'",
+    "fingerprint = zeroblob(1024)", "photo_id = NULL"])  # fmt: skip
+def test_a_changed_row_is_not_believed(change: str, root: Path) -> None:
+    before, asked = looks(root, []), []
+    with closing(sqlite3.connect(root / "cache" / "looks.db")) as table, table:
+        table.execute(f"UPDATE looks SET {change}")  # noqa: S608
+    assert looks(root, asked) == before
+    assert asked == list("0123")
+
+
+def test_a_memory_of_earlier_tables_is_thrown_away(root: Path) -> None:
+    file = root / "cache" / "looks.db"
+    file.unlink()
+    with closing(sqlite3.connect(file)) as table, table:
+        table.execute(
+            "CREATE TABLE looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
+            " fingerprint BLOB) WITHOUT ROWID"
+        )
+    before, asked = looks(root, []), []
+    assert looks(root, asked) == before
+    assert asked == []
+
+
+def test_what_cannot_be_written_now_costs_no_memory(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file: connect(file, timeout=0))
+    with closing(connect(root / "cache" / "looks.db")) as other:
+        other.execute("BEGIN IMMEDIATE")  # another run writes
+        (root / "1").write_bytes(photo_bytes(9))
+        looks(root, [])
+    asked: list[str] = []
+    looks(root, asked)
+    assert asked == ["1"]
+
+
+def test_a_photo_takes_little_more_room_than_its_fingerprint(tmp_path: Path) -> None:
+    file, draw = tmp_path / "looks.db", np.random.default_rng(0)
+    learnt = [
+        (draw.bytes(32), Inspected(Row("a"), photo_id="a" * 16, fingerprint=draw.bytes(1024)))
+        for _ in range(500)
+    ]
+    memory._remember(file, b"reader" * 5, learnt)
+    assert file.stat().st_size < 500 * 1600
 
 
 def test_a_photo_that_may_still_be_changing_is_not_remembered(
@@ -153,6 +220,15 @@ def test_what_differs_is_remembered_but_not_what_could_not_be_read(tmp_path: Pat
     asked.clear()
     assert differences(tmp_path, asked, settings="no PNG")([(A, B)]) == [0.25]
     assert asked == ["ab"]
+
+
+def test_a_difference_that_was_changed_is_not_believed(tmp_path: Path) -> None:
+    known = differences(tmp_path, [])
+    known([(A, B)])
+    known.remember()
+    with closing(sqlite3.connect(tmp_path / "looks.db")) as table, table:
+        table.execute("UPDATE differences SET difference = 0.9")
+    assert differences(tmp_path, [])([(A, B)]) == [0.25]
 
 
 def test_pairs_that_nobody_asked_about_are_forgotten(tmp_path: Path) -> None:

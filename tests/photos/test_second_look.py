@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from photos import second_look
 from photos.decode import PhotoError
 from photos.duplicates import SIDE as SMALL
 from photos.duplicates import fingerprint, likeness
@@ -116,6 +117,24 @@ def test_files_are_compared_in_pairs_and_one_that_is_gone_costs_its_own_pairs(
     )
     assert found[0] <= SAME
     assert isinstance(found[1], PhotoError)
+
+
+@pytest.mark.parametrize("sides", [(240, 320), (SIDE, 900), (100, 400)])
+def test_two_large_photos_are_never_in_memory_together_and_differ_no_less_for_it(
+    sides: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    height, width = sides
+    images = scene(3), cv2.resize(turned(scene(3), 2), (width, height))
+    pair = []
+    for name, image in zip("ab", images, strict=True):
+        (tmp_path / name).write_bytes(encode(image, ".png"))
+        pair.append((tmp_path, name, inspect(tmp_path, Row(name, "Audi")).photo_id))
+    assert compare(pair) == difference(*images)
+    held = []
+    monkeypatch.setattr(second_look, "difference", lambda *greys: held.extend(greys) or 0.0)
+    compare(pair)
+    if min(sides) >= SIDE:  # of a small one the other takes the size
+        assert [grey.shape for grey in held] == [(SIDE, SIDE)] * 2
 
 
 def test_a_file_that_became_another_photo_is_not_compared(

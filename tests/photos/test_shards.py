@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from photos.shards import (
     Sample,
     list_shards,
-    new_file,
     read_shard,
     row_digest,
     shard_file,
@@ -125,18 +124,6 @@ def test_shards_are_listed_in_the_order_of_their_numbers(tmp_path: Path) -> None
 def test_a_folder_without_shards_lists_none(tmp_path: Path) -> None:
     assert list_shards(tmp_path) == []
     assert list_shards(tmp_path / "none") == []
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
-def test_a_full_disk_is_told_with_the_file_that_found_no_room(tmp_path: Path) -> None:
-    file = tmp_path / "shard-000.npy"
-    with (
-        pytest.raises(OSError, match="No space left") as caught,
-        new_file(file),
-        Path("/dev/full").open("wb") as full,
-    ):
-        full.write(bytes(100_000))
-    assert caught.value.filename == str(file)
 
 
 def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading what is said of each photo, from CSV files as people really save them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,37 @@ def test_a_subset_may_have_its_usual_names(written: str, meant: str, tmp_path: P
 def test_a_box_is_read_as_four_numbers(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "path,label,x1,y1,x2,y2\na.jpg,Audi,1,2.0,30,4e1\n")
     assert row.box == (1, 2, 30, 40)
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_box_may_have_decimal_commas_where_commas_do_not_separate(
+    separator: str, tmp_path: Path
+) -> None:
+    lines = [f"sep={separator}", "path;label;x1;y1;x2;y2", "a.jpg;Audi;1,5;2;30,2;40.5"]
+    (row,) = read(tmp_path, "\n".join(lines).replace(";", separator))
+    assert row.box == (1, 2, 31, 41)
+
+
+def test_a_name_is_one_however_it_is_spaced(tmp_path: Path) -> None:
+    header = "path,label,make,listing,x1,y1,x2,y2\n"
+    lines = [
+        "a.jpg,Alfa Romeo GT,Alfa Romeo,L 1,,,,",
+        "b.jpg,Alfa  Romeo\u00a0GT,Alfa\tRomeo,L  1,,,,",
+    ]
+    odd = "a.jpg,Alfa\u2003Romeo  GT,Alfa Romeo,L 1,wide,,,"  # and so is no second label of a.jpg
+    rows = read(tmp_path, header + "\n".join([*lines, odd]))
+    assert {(row.label, row.make, row.listing) for row in rows} == {
+        ("Alfa Romeo GT", "Alfa Romeo", "L 1")
+    }
+    assert labels_of_paths(rows)["a.jpg"] == {"Alfa Romeo GT"}
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "NULL", "None", "N/A", "\\N"])
+def test_what_programs_write_for_nothing_is_nothing_but_as_a_label(
+    cell: str, tmp_path: Path
+) -> None:
+    (row,) = read(tmp_path, f"path,label,make,listing\na.jpg,{cell},{cell},{cell}\n")
+    assert (row.label, row.make, row.listing, row.fault) == (cell, "", "", None)
 
 
 def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
@@ -289,8 +321,9 @@ def test_a_photo_beside_the_class_folders_does_not_vanish(tmp_path: Path) -> Non
 
 
 def test_a_class_folder_may_have_any_name_that_a_label_may_have(tmp_path: Path) -> None:
-    in_folders(tmp_path, "BMW\u00a0M3/1.jpg")
-    assert [row.label for row in read_rows(photos=tmp_path, labels=tmp_path)] == ["BMW\u00a0M3"]
+    in_folders(tmp_path, "BMW\u00a0M3/1.jpg", "BMW  M3/2.jpg")
+    rows = [(row.path, row.label) for row in read_rows(photos=tmp_path, labels=tmp_path)]
+    assert rows == [("BMW  M3/2.jpg", "BMW M3"), ("BMW\u00a0M3/1.jpg", "BMW M3")]
     in_folders(tmp_path, "Audi\n/1.jpg")
     with pytest.raises(StageError, match="a name that cannot be a label"):
         read_rows(photos=tmp_path, labels=tmp_path)
@@ -306,6 +339,22 @@ def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     for labels in (tmp_path / "labels.csv", tmp_path):
         with pytest.raises(StageError, match=f"cannot read {labels}: Permission denied"):
             read_rows(photos=tmp_path, labels=labels)
+
+
+def test_a_folder_that_cannot_be_listed_takes_no_class_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_folders(tmp_path, "Audi/1.jpg", "Audi/more/2.jpg", "Seat/3.jpg")
+    scandir = os.scandir
+
+    def refuse(path: Path):
+        if Path(path).name == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StageError, match=f"cannot read {tmp_path}/Audi/more: Permission denied"):
+        read_rows(photos=tmp_path, labels=tmp_path)
 
 
 def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
