@@ -18,7 +18,7 @@ import numpy as np
 
 from model.devices import from_first
 from model.runtime import UNREADABLE
-from photos.shards import new_file
+from photos.new_file import new_file
 
 MOST = 3
 """Runs whose state is kept, this one and the latest: some three times their network each."""

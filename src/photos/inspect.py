@@ -206,6 +206,7 @@ def resolve(
         owned = [(groups.find(key_of(item)), item, side) for item, side in placed]
         for owner, _, side in owned:
             winners[owner] = min(winners.get(owner, ""), side, key=SUBSET_ORDER.index)
+        sides = {key_of(item): side for item, side in placed}
         left, lost = [], []
         for owner, item, side in owned:
             winner = winners[owner]
@@ -215,16 +216,23 @@ def resolve(
         there = {item.photo_id for item, _ in left}
         for item, winner in lost:
             copy = item.photo_id in there
-            bridge = bridge_of.get(groups.find(key_of(item)), "")
-            told = words.format(winner, bridge=bridge)
+            told = words.format(winner, bridge=crossing(groups.find(key_of(item)), sides))
             detail = f"its bytes stay in {winner}" if copy else told
             rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left
 
-    bridge_of = {
-        groups.find(key_of(one)): f"{one.row.path} of {other.row.path}"
-        for one, other in reversed(bridges)
-    }
+    bridges_of = defaultdict(list)
+    for pair in bridges:
+        bridges_of[groups.find(key_of(pair[0]))].append(pair)
+
+    def crossing(group: str, sides: dict[str, str]) -> str:
+        """The copy that joins listings of two sides."""
+        for one, other in bridges_of[group]:
+            if sides.get(key_of(one)) != sides.get(key_of(other)):
+                same = one.row.path == other.row.path
+                return f"{one.row.path} {'in both' if same else f'of {other.row.path}'}"
+        return ""
+
     given = "other photos of its listing, or copies of it, are given as {}"
     placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)
     if place:

@@ -75,7 +75,7 @@ def look_at_all(
     reader = _reader(settings)
     there = f"{root.resolve()}\0"  # asked once: it looks up each folder on the way
     linked: dict[str, bool] = {}
-    keys = [None if row.fault else _key(root, there, row, reader, linked) for row in rows]
+    keys = [_key(root, there, row, reader, linked) if row.speaks else None for row in rows]
     known = _recall(memory, reader)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     if unknown:  # what another reader saw makes room
@@ -86,12 +86,13 @@ def look_at_all(
         for row, key in zip(rows, keys, strict=True):
             if key is not None and key in known:
                 photo_id, mark = known[key]
-                yield Inspected(row, photo_id, fingerprint=mark)
+                yield Inspected(row, photo_id, row.fault, fingerprint=mark)
                 continue
             item = next(found)
             # Only what was the same before and after: else the look was at something else.
-            same = key is not None and not item.fault and _key(root, there, row, reader, {}) == key
-            if same and _is_settled(root, row):
+            same = key is not None and _key(root, there, row, reader, {}) == key
+            usable = item.photo_id and item.fault == row.fault
+            if same and usable and _is_settled(root, row):
                 learnt.append((key, item))
             yield item
             if time.monotonic() - last > EVERY:

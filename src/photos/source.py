@@ -273,7 +273,8 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
     """Of rows that say the same of a path the first stays, with what the others add.
 
-    One that names no listing says nothing beside one that does, but for its subset and box.
+    One that names no listing says nothing beside one that does, but for its subset. The first box
+    of a path is that of all its rows that give none.
     """
 
     def said(row: Row, **known: str) -> tuple[str, ...]:
@@ -298,8 +299,12 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
             checked[line] = replace(row, fault=("duplicate-row", detail))
             stays = checked[same]
             strictest = min(stays.subset, row.subset, key=SUBSET_ORDER.index)
-            checked[same] = replace(stays, box=stays.box or row.box, subset=strictest)
-    return list(checked.values())
+            checked[same] = replace(stays, subset=strictest)
+    boxes = {row.path: row.box for row in reversed(checked.values()) if row.box}
+    return [
+        row if row.fault or row.box else replace(row, box=boxes.get(row.path))
+        for row in checked.values()
+    ]
 
 
 def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
@@ -383,7 +388,7 @@ def _row(
     box = None
     if any(corners):
         try:
-            x1, y1, x2, y2 = (float(corner.replace(decimal, ".")) for corner in corners)
+            x1, y1, x2, y2 = (float(_with_point(corner, decimal)) for corner in corners)
         except ValueError:
             return bad("bad-box", f"expected four numbers, found {corners}")
         in_reach = all(abs(side) < MAX_COORDINATE for side in (x1, y1, x2, y2))  # so no NaN either
@@ -407,6 +412,11 @@ def _is_text(label: str) -> bool:
     if label.isprintable():  # quick, but spaces of other kinds are not printable either
         return True
     return not any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
+
+
+def _with_point(number: str, decimal: str) -> str:
+    """A number as Python reads it; ``1,024`` might be a thousand, so it stays what it is."""
+    return re.sub(f"{re.escape(decimal)}(?![0-9]{{3}}$)", ".", number)
 
 
 def _folded(name: str) -> str:

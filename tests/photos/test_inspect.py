@@ -306,6 +306,26 @@ def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     }
 
 
+def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
+    rows = [
+        *(seen("a", "1", listing="x"), seen("b", "1", listing="y")),
+        *(seen("c", "2", listing="y"), seen("d", "2", listing="z"), seen("e", "3", listing="z")),
+    ]
+    sides = {"listing x": "train", "listing y": "train", "listing z": "test"}
+    _, left = resolve(rows, place=lambda key, _: sides[key])
+    conflicts = {row.path: row.detail for row in left if row.reason == "split-conflict"}
+    told = "by a copy (d of c) it belongs together with photos that fall to test"
+    assert conflicts == {"a": told, "b": told}
+
+
+def test_a_photo_in_listings_of_two_sides_is_named_once() -> None:
+    rows = [seen("a", "1", listing="x"), seen("a", "1", listing="y"), seen("b", "2", listing="x")]
+    sides = {"listing x": "train", "listing y": "test"}
+    _, left = resolve(rows, place=lambda key, _: sides[key])
+    told = "by a copy (a in both) it belongs together with photos that fall to test"
+    assert {row.path: row.detail for row in left}["b"] == told
+
+
 def test_a_label_counts_even_where_its_row_has_a_wrong_box() -> None:
     wrong = replace(seen("a", "1", "Seat"), photo_id="", fault=("bad-box", "beside the photo"))
     kept, left = resolve([seen("a", "1"), wrong, seen("b", "2")])

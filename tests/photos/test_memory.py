@@ -54,6 +54,21 @@ def test_nothing_is_looked_at_twice(root: Path) -> None:
     assert found == [inspect(root, item.row) for item in found]
 
 
+def test_a_photo_whose_row_is_faulty_is_not_looked_at_twice_either(root: Path) -> None:
+    """It says what belongs together all the same; a photo's own fault may pass."""
+    rows = [Row("0", "Audi", fault=("bad-box", "line 2: no box")), Row("1", box=(9000, 0, 9999, 9))]
+    rows += [Row("2", fault=("bad-row", "line 4: no label"))]
+    asked: list[Row] = []
+
+    def look(unknown: list[Row]) -> list[Inspected]:
+        asked.extend(unknown)
+        return [inspect(root, row) for row in unknown]
+
+    found = [list(look_at_all(look, root, rows, memory=root / "new.db")) for _ in range(2)]
+    assert found[0] == found[1] == [inspect(root, row) for row in rows]
+    assert asked == [*rows, *rows[1:]]
+
+
 def test_an_edit_that_keeps_size_and_time_is_seen(root: Path) -> None:
     file = root / "1"
     status, data = file.stat(), bytearray(file.read_bytes())

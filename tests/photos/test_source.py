@@ -101,6 +101,11 @@ def test_a_box_may_have_decimal_commas_where_commas_do_not_separate(
     assert row.box == (1, 2, 31, 41)
 
 
+def test_a_thousand_is_never_read_as_one(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "path;label;x1;y1;x2;y2\na.jpg;Audi;0;0;1,024;768\n")
+    assert row.fault[0] == "bad-box"
+
+
 def test_a_name_is_one_however_it_is_spaced(tmp_path: Path) -> None:
     header = "path,label,make,listing,x1,y1,x2,y2\n"
     lines = [
@@ -177,12 +182,15 @@ def test_a_line_that_is_left_out_leaves_its_subset_and_box(backwards: bool, tmp_
     """A list of test photos, or a table of boxes, put below a table of adverts."""
     lines = ["a.jpg,Audi,x,train,,,,", "a.jpg,Audi,,test,,,,", "a.jpg,Audi,,,1,2,30,40"]
     lines += ["b.jpg,Audi,,,,,,", "b.jpg,Audi,,,1,2,30,40"]
+    lines += ["c.jpg,Audi,y,train,1,2,30,40", "c.jpg,Audi,y,test,,,,"]
     table = "\n".join(["path,label,listing,subset,x1,y1,x2,y2", *lines[:: -1 if backwards else 1]])
     rows = [row for row in read(tmp_path, table) if not row.fault]
     box = (1, 2, 30, 40)
     assert sorted((row.path, row.listing, row.subset, row.box) for row in rows) == [
         ("a.jpg", "x", "test", box),
         ("b.jpg", "", "", box),
+        ("c.jpg", "y", "test", box),
+        ("c.jpg", "y", "train", box),
     ]
 
 
