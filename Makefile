@@ -1,4 +1,4 @@
-# make repro   set up .venv, then run the graph
+# make repro   set up .venv, then run the graph; GPU=1 with CUDA's libraries for TensorFlow
 # make test    set up .venv, then run the tests
 # make check-photos PHOTOS=folder LABELS=file   before dvc add: what is unsafe, what is unusable?
 # make report  all figures and pictures on one page: report.html; BASE=main compares with main
@@ -40,7 +40,7 @@ renewed:
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
-repro: .venv/ready
+repro: .venv/ready $(if $(GPU),.venv/ready-gpu)
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 
@@ -104,6 +104,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 
 .venv/ready-dev: .venv/ready requirements-dev.txt
 	$(INSTALL) requirements-dev.txt
+	@touch $@
+
+.venv/ready-gpu: .venv/ready requirements-gpu.txt
+	$(INSTALL) requirements-gpu.txt
 	@touch $@
 
 .venv/ready-jax: .venv/ready requirements-jax.txt

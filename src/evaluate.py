@@ -21,7 +21,7 @@ from scoring.decision import calibrate
 from scoring.outcome import Outcome, make_numbers
 from scoring.pictures import HEADERS, plot_tables
 from scoring.predictions import Prediction, predictions
-from scoring.summary import by_photo, summarise
+from scoring.summary import by_photo, on_val, summarise
 from stage import StageError, progress, run
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def main() -> None:
     sizes = [(sample.width, sample.height) for sample in test.samples]
     figures = summarise(outcome)
     figures |= by_photo(outcome.right, sizes, crops)
-    figures["val_photos"] = len(val.samples)
+    figures |= on_val(val_logits, val.targets, calibration.temperature)
 
     METRICS.parent.mkdir(exist_ok=True)
     rounded = {name: round(value, 6) for name, value in figures.items()}

@@ -71,8 +71,14 @@ def main() -> None:
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
     draw(rates, smooth, best)
-    peak = min(HIGHEST, best / train.finetune_lr_scale)  # train.lr may be no higher
-    print(f"find_lr: try train.lr {peak:.2g} (curve: {PICTURE})")
+    print(f"find_lr: try {advice(best, model.weights, train)} (curve: {PICTURE})")
+
+
+def advice(best: float, weights: str, train: TrainParams) -> str:
+    """The param that gives the network this peak rate; a pretrained head learns at ``train.lr``."""
+    if weights == "none":
+        return f"train.lr {min(HIGHEST, best / train.finetune_lr_scale):.2g}"
+    return f"train.finetune_lr_scale {min(HIGHEST, best / train.lr):.2g}"
 
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:

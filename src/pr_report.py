@@ -190,10 +190,14 @@ def classes_part(
         (code(label), _of(old[label]), _of(new[label]), f"{100 * change:+.0f}")
         for change, label in (*losses[:most], *gains[-most:])
     ]
-    if not rows:
-        return ""
+    text = table(("class", "right before", "after", "points"), rows) if rows else ""
+    for words, labels in (("No more", old.keys() - new.keys()), ("New", new.keys() - old.keys())):
+        if labels:
+            some = ", ".join(map(code, sorted(labels)[: 2 * most]))
+            more = f" and {len(labels) - 2 * most} more" if len(labels) > 2 * most else ""
+            text += f"\n{words} in test: {some}{more}.\n"
     title = f"{len(gains)} gained, {len(losses)} lost"
-    return f"### Classes: {title}\n\n" + table(("class", "right before", "after", "points"), rows)
+    return f"### Classes: {title}\n\n{text}" if text else ""
 
 
 def _right(side: dict[str, Prediction]) -> dict[str, list[bool]]:

@@ -81,6 +81,8 @@ def test_figures_are_those_of_the_predictions(figures, rows):
     box = [name for name in figures if name.startswith("photos_crop_")]
     assert sum(figures[name] for name in box) == len(rows)
     assert (figures["test_photos"], figures["val_photos"]) == (60, 120)
+    assert 0.5 < figures["val_top1"] <= 1
+    assert 0 < figures["val_log_loss"] < 1
     assert (figures["classes"], figures["test_classes"]) == (6, 5)
     # Photos without a listing stand each for themselves.
     listings = {row["listing"] or row["photo_id"] for row in rows}

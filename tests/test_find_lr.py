@@ -34,6 +34,14 @@ def test_the_suggestion_is_half_of_where_the_loss_is_lowest():
         find_lr.suggestion(rates[:3], losses[:3])
 
 
+def test_with_pretrained_weights_the_head_keeps_its_rate() -> None:
+    """It learns at ``train.lr``, which the sweep of the network says nothing of."""
+    recipe = find_lr.TrainParams.model_construct(lr=0.05, finetune_lr_scale=0.1)
+    assert find_lr.advice(0.01, "imagenet", recipe) == "train.finetune_lr_scale 0.2"
+    assert find_lr.advice(5.0, "models/pretrained/a.keras", recipe) == "train.finetune_lr_scale 10"
+    assert find_lr.advice(0.01, "none", recipe) == "train.lr 0.1"
+
+
 def test_it_draws_the_same_bytes_and_touches_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):

@@ -61,11 +61,11 @@ def test_what_documents_tell_people_to_try_is_accepted(tmp_path: Path) -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     tried = 0
     for page in pages:
-        # A command may go on in further lines; a string of dots stands for something to fill in.
+        # A command may go on in further lines; dots, or a shell's variable, stand for something.
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in text.splitlines():
             found = re.findall(r"-S '?([a-z_.]+)=([^\s'`)]+)", line)
-            changes = {key: yaml.safe_load(value) for key, value in found if value != "..."}
+            changes = {key: yaml.safe_load(value) for key, value in found if value[0] not in ".$"}
             for section in {key.partition(".")[0] for key in changes}:
                 params.load(section, KINDS[section], path=write(tmp_path, changes))
                 tried += 1

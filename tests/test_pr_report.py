@@ -232,6 +232,16 @@ def test_other_test_photos_are_not_compared_in_silence(branches: History):
     assert "On the common photos alone: **no difference shown**, top-1 0.7500 → 0.9167" in text
 
 
+def test_classes_that_went_and_came_are_named(branches: History):
+    """With a class its mistakes go, so top-1 may rise by it."""
+    kept = [row for row in BRANCH if row[2] != "Seat Two"]
+    branches.outcome(rows=[*kept, *predictions("+-", label="Kia `Four`")], top1=0.9)
+    branches.repro()
+    text = report()
+    assert "\nNo more in test: `Seat Two`.\n" in text
+    assert "\nNew in test: `Kia 'Four'`.\n" in text
+
+
 def test_a_base_from_before_predictions_is_told(branches: History):
     branches.git("rm", "--quiet", "--cached", "metrics/predictions.csv")
     branches.git("commit", "--quiet", "--message", "without")

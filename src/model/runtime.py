@@ -9,10 +9,14 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
 from stage import StageError
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver lists them."""
 
 BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
 """Keras's backends that are known here, and what has to be installed for them."""
@@ -100,6 +104,9 @@ def _prepare_tensorflow() -> None:
     """On GPUs: memory as it is needed, and sums in one order, so that bytes repeat."""
     tensorflow = import_quietly("tensorflow")
     gpus = tensorflow.config.list_physical_devices("GPU")
+    if not gpus and GPUS.is_dir() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        hint = "docs/training.md#on-a-gpu"
+        print(f"note: TensorFlow sees no GPU, but this machine has one: {hint}", file=sys.stderr)
     for gpu in gpus:
         with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
             tensorflow.config.experimental.set_memory_growth(gpu, True)

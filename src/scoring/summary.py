@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scoring.calibration import expected_calibration_error
+from scoring.calibration import expected_calibration_error, to_probabilities
 from scoring.intervals import Statistics, bootstrap
-from scoring.metrics import figures, share_right, short_side, tally
+from scoring.metrics import SMALLEST, figures, share_right, short_side, tally
 from scoring.outcome import Outcome
 
 Figures = dict[str, float]
@@ -52,6 +52,22 @@ def decisions(outcome: Outcome) -> Figures:
             rows = np.stack([counted, np.ones(len(counted))], axis=1)[among]
             if len(rows):
                 found |= _with_intervals(rows, outcome.listings[among], _share(figure))
+    return found
+
+
+def on_val(logits: np.ndarray, targets: np.ndarray, temperature: float) -> Figures:
+    """By what experiments may be chosen, since test photos decide nothing.
+
+    Args:
+        logits: float ``(n, classes)``. targets: int ``(n,)``.
+        temperature: of the calibration.
+
+    """
+    found: Figures = {"val_photos": len(targets)}
+    if len(targets):
+        told = to_probabilities(logits, temperature)[np.arange(len(targets)), targets]
+        found["val_top1"] = float((logits.argmax(axis=1) == targets).mean())
+        found["val_log_loss"] = float(-np.log(np.maximum(told, SMALLEST)).mean())
     return found
 
 
