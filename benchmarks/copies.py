@@ -134,7 +134,7 @@ def pairs_of(
         return answers
 
     look = Differences(compare, memory=root / "none")
-    return find_copies(items, difference=difference, look=look), looks
+    return find_copies(items, difference=difference, look=look).seen, looks
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from model.runtime import start
 from model.section import ModelParams
 from photos.encode import to_jpeg
 from photos.manifest import Photo, read_manifest
+from photos.new_file import new_file
 from photos.shards import list_shards, read_shard
 from photos.tables import read_table, write_table
 from scoring.calibration import to_probabilities
@@ -79,7 +80,8 @@ def main() -> None:
         for photo, picture in zip(shown, pictures, strict=True):
             (OUT / name / f"{photo.photo_id}.jpg").write_bytes(to_jpeg(picture))
         SHEETS.mkdir(exist_ok=True)
-        (SHEETS / f"{name}.png").write_bytes(sheet(shown, pictures))
+        with new_file(SHEETS / f"{name}.png") as partial:
+            partial.write_bytes(sheet(shown, pictures))
         print(f"explain: {name}: {len(rows)} photos, {len(shown)} shown")
 
 

@@ -152,6 +152,8 @@ def _apart(old: object, new: object) -> tuple[object, object]:
             [item for item in old if item not in new],
             [item for item in new if item not in old],
         )
+        if not any(sides):  # the same, but more of them
+            sides = old, new
         old, new = (", ".join(map(str, side)) or None for side in sides)
     return "-" if old is None else old, "-" if new is None else new
 
@@ -233,7 +235,7 @@ def data_part(base: Snapshot, head: Snapshot) -> str:
         rows += [
             (code(name), *row(name, old.get(name, 0), new.get(name, 0)))
             for name in dict.fromkeys([*new, *old])
-            if old.get(name, 0) != new.get(name, 0)
+            if old.get(name, 0) != new.get(name, 0) and name not in ("height", "width")
         ]
     header = ("photos", "before", "after", "difference", "")
     return f"### Data and quarantine\n\n{table(header, rows)}" if rows else ""

@@ -78,6 +78,10 @@ def main() -> None:
     candidates, rejected = resolve(inspected, **copies, place=place)
     for found in ("look", "search"):
         copies[found].remember()
+    if unseen := copies["look"].unseen:
+        print(
+            f"note: {unseen} pairs of like photos could not be read again; each stays on one side"
+        )
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     splits = (
         [photo.subset for photo in candidates]
@@ -123,6 +127,8 @@ def main() -> None:
         if missing[name]:
             print(f"note: no {name} photos of {len(missing[name])} classes: {missing[name][:5]}")
 
+    for left_over in OUT.glob("*.partial"):  # of a killed run
+        left_over.unlink()
     write_table(OUT / "manifest.csv", Photo, manifest)
     write_table(OUT / "quarantine.csv", Rejected, rejected)
     write_labels(OUT / "labels.json", labels)

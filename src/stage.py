@@ -40,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         _flush()
     except KeyboardInterrupt as stopped:
-        words = str(stopped) or "stopped: run the same command again; what is finished is kept"
+        words = str(stopped) or "stopped: run the same command again"
         sys.exit(f"\n{words}")
     except Exception as error:
         unread = _leave_closed_pipe()

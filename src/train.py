@@ -54,6 +54,14 @@ def main() -> None:
     part = host, hosts = join_hosts(batch_size=train.batch_size)
     train = train.computed_in(best_precision())
     refuse_on_gpus(train)
+
+    def identify() -> str:
+        """What is learnt from what; reads every byte of it."""
+        return fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
+
+    work = identify() if hosts > 1 else ""
+    if work:
+        refuse_differences(work, part)  # before one of them stops, and others wait for it
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
@@ -74,9 +82,7 @@ def main() -> None:
     check_steps(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 
-    # Only now: it reads every byte of the inputs.
-    work = fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
-    refuse_differences(work, part)
+    work = work or identify()  # on one host after all that may stop it
     environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")

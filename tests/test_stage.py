@@ -145,7 +145,7 @@ def test_ctrl_c_is_one_line_on_how_to_go_on() -> None:
         raise KeyboardInterrupt(*words)
 
     for words, told in (
-        ((), "stopped: run the same command again; what is finished is kept"),
+        ((), "stopped: run the same command again"),
         (("stopped in epoch 2",), "stopped in epoch 2"),
     ):
         with pytest.raises(SystemExit) as ended:

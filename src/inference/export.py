@@ -103,10 +103,14 @@ def check_is_ours(target: Path, kind: str) -> None:
         form, ours = earlier["format"], {CONTRACT, *earlier["files"]}
         others = sorted({file.name for file in target.iterdir()} - ours)
     except (OSError, ValueError, LookupError, TypeError):
-        form, others = "nothing", []
-    if form != kind or others:
-        what = f"holds {others[0]!r} besides" if form == kind else f"is no earlier export to {kind}"
-        raise StageError(f"{target}: {what}; give another --out, or remove that")
+        form, others = "nothing", []  # or of a version that noted no files
+    if form != kind:
+        what = f"is no export to {kind} that can be replaced"
+    elif others:
+        what = f"holds {others[0]!r} besides"
+    else:
+        return
+    raise StageError(f"{target}: {what}; give another --out, or remove that")
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from photos.new_file import new_file
 from scoring.decision import Calibration
 from stage import StageError
 
 
 def write_calibration(file: Path, calibration: Calibration) -> None:
     """Writes the fields of :class:`scoring.decision.Calibration` as JSON."""
-    file.write_text(json.dumps(calibration.model_dump(), indent=1) + "\n")
+    with new_file(file) as partial:
+        partial.write_text(json.dumps(calibration.model_dump(), indent=1) + "\n")
 
 
 def read_calibration(file: Path, *, network: str) -> Calibration:

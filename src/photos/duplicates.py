@@ -58,7 +58,7 @@ def near_duplicates(
     fingerprints: Sequence[bytes],
     *,
     difference: float,
-    look: Callable[[list[tuple[int, int]]], Iterable[float | None]] | None = None,
+    look: Callable[[list[tuple[int, int]]], Iterable[float]] | None = None,
     search: Search | None = None,
 ) -> list[tuple[int, int]]:
     """Pairs of positions ``(i, j)``, ``i < j``, sorted, of photos that are one picture.
@@ -69,9 +69,8 @@ def near_duplicates(
     Args:
         fingerprints: of each photo.
         difference: the largest that still counts, from 0 (nothing is found) to 1.
-        look: gives the differences of photos in pairs of positions, in their order. ``None``,
-            where one could not be seen again, counts as a copy: apart, they might be a leak that
-            no later check could see. Without ``look``, the difference of the fingerprints counts.
+        look: gives the differences of photos in pairs of positions, in their order; without it,
+            that of the fingerprints counts.
         search: what :func:`find_alike` gives, by another way.
 
     """
@@ -130,7 +129,7 @@ def _are_clear(greys: np.ndarray) -> np.ndarray:
 def _confirmed(
     doubtful: list[tuple[float, int, int]],
     difference: float,
-    look: Callable[[list[tuple[int, int]]], Iterable[float | None]] | None,
+    look: Callable[[list[tuple[int, int]]], Iterable[float]] | None,
 ) -> list[tuple[int, int]]:
     """Those of the pairs that are one picture, but for some that join what is joined already."""
     leaders: dict[int, int] = {}
@@ -146,7 +145,7 @@ def _confirmed(
         pairs = [(one, other) for _, one, other in doubtful[:size]]
         seen = look(pairs) if look else [unlike for unlike, _, _ in doubtful[:size]]
         for (one, other), unlike in zip(pairs, seen, strict=True):
-            if unlike is None or unlike <= difference:
+            if unlike <= difference:
                 confirmed.append((one, other))
                 leaders[leader(one)] = leader(other)
         rest = doubtful[size:]

@@ -1,12 +1,14 @@
 """Looks at every input photo once: is it usable, and is it there twice?"""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -173,7 +175,7 @@ def resolve(
     pictures, groups = _Groups(), _Groups()
     first_of = {item.photo_id: item for item in reversed(usable)}
     copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
-    for one, other in copies:
+    for one, other in copies.seen:
         pictures.join(one.photo_id, other.photo_id)
     named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
     listings = defaultdict(set)
@@ -197,6 +199,8 @@ def resolve(
         else:
             kept.append(item)
 
+    bridges += [pair for pair in copies.unseen if groups.join(*map(key_of, pair))]
+
     def of_one_side(
         placed: list[tuple[Inspected, str]], reason: str, words: str
     ) -> list[tuple[Inspected, str]]:
@@ -216,7 +220,8 @@ def resolve(
         there = {item.photo_id for item, _ in left}
         for item, winner in lost:
             copy = item.photo_id in there
-            told = words.format(winner, bridge=crossing(groups.find(key_of(item)), sides))
+            bridge = crossing(groups.find(key_of(item)), sides, {sides[key_of(item)], winner})
+            told = words.format(winner, bridge=bridge)
             detail = f"its bytes stay in {winner}" if copy else told
             rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left
@@ -225,13 +230,15 @@ def resolve(
     for pair in bridges:
         bridges_of[groups.find(key_of(pair[0]))].append(pair)
 
-    def crossing(group: str, sides: dict[str, str]) -> str:
-        """The copy that joins listings of two sides."""
-        for one, other in bridges_of[group]:
-            if sides.get(key_of(one)) != sides.get(key_of(other)):
-                same = one.row.path == other.row.path
-                return f"{one.row.path} {'in both' if same else f'of {other.row.path}'}"
-        return ""
+    def crossing(group: str, sides: dict[str, str], wanted: set[str]) -> str:
+        """The copy that joins listings of these two sides, or else of any two."""
+        joined = [(pair, {sides.get(key_of(item)) for item in pair}) for pair in bridges_of[group]]
+        apart = [pair for pair, found in joined if found == wanted]
+        apart += [pair for pair, found in joined if len(found) > 1]
+        if not apart:
+            return ""
+        one, other = (item.row.path for item in apart[0])
+        return f"{one} in both" if one == other else f"{one} of {other}"
 
     given = "other photos of its listing, or copies of it, are given as {}"
     placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)
@@ -260,19 +267,36 @@ def shows_no_car(*, labels: int, listings: int) -> bool:
     return labels > MOST_LABELS or (labels > 1 and listings > MOST_LISTINGS)
 
 
+class Copies(NamedTuple):
+    """Pairs of photos that belong together.
+
+    ``seen`` join all that are one picture. ``unseen`` look alike, but one of them could not be read
+    again: apart they might be a leak that no later check would find.
+    """
+
+    seen: list[tuple[Inspected, Inspected]]
+    unseen: list[tuple[Inspected, Inspected]]
+
+
 def find_copies(
     items: Iterable[Inspected],
     *,
     difference: float,
     look: Look | None,
     search: Search | None = None,
-) -> list[tuple[Inspected, Inspected]]:
-    """Pairs that join all photos which are one picture; the order of ``items`` is of no effect."""
+) -> Copies:
+    """Finds them; the order of ``items`` is of no effect."""
     marked = [item for item in items if item.fingerprint]
     marked.sort(key=lambda item: (item.photo_id, item.row.path))
 
-    def look_at(pairs: list[tuple[int, int]]) -> Iterable[float | None]:
-        return look([(marked[one], marked[other]) for one, other in pairs])
+    unseen = []
+
+    def look_at(pairs: list[tuple[int, int]]) -> Iterator[float]:
+        asked = [(marked[one], marked[other]) for one, other in pairs]
+        for pair, found in zip(asked, look(asked), strict=True):
+            if found is None:
+                unseen.append(pair)
+            yield math.inf if found is None else found
 
     near = near_duplicates(
         [item.fingerprint for item in marked],
@@ -280,7 +304,7 @@ def find_copies(
         look=look_at if look else None,
         search=search,
     )
-    return [(marked[one], marked[other]) for one, other in near]
+    return Copies([(marked[one], marked[other]) for one, other in near], unseen)
 
 
 def key_of(item: Inspected | Candidate) -> str:

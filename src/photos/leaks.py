@@ -31,7 +31,9 @@ def find_leak(
     usable = [item for item in inspected if item.photo_id]
     number = {item.row.path: at for at, item in enumerate(usable)}
     copies = find_copies(usable, difference=difference, look=look, search=search)
-    twins = [(number[one.row.path], number[other.row.path]) for one, other in copies]
+    twins, unseen = (
+        [(number[one.row.path], number[other.row.path]) for one, other in pairs] for pairs in copies
+    )
     twins += _chains(item.photo_id for item in usable)
     picture = _components(len(usable), twins)
     named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
@@ -46,7 +48,7 @@ def find_leak(
             labels=len(labels[picture[pair[0]]]), listings=len(listings[picture[pair[0]]])
         )
     ]
-    group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
+    group = _components(len(usable), cars + unseen + _chains(item.row.listing for item in usable))
 
     sides = {photo.path: photo.split for photo in manifest}
     first_of: dict[int, str] = {}

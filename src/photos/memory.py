@@ -151,6 +151,11 @@ class Differences:
         self._asked.update(by_ids)
         return [self._known[one.photo_id, other.photo_id] for one, other in ordered]
 
+    @property
+    def unseen(self) -> int:
+        """How many of the pairs that were asked for could not be read."""
+        return sum(self._known[ids] is None for ids in self._asked)
+
     def remember(self) -> None:
         """Keeps what was asked for in this run, and forgets the rest."""
         if not self._asked:

@@ -106,8 +106,8 @@ def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
     words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     for contract, told in (
-        (None, "is no earlier export to onnx"),
-        ('{"format": "tflite", "files": []}', "is no earlier export to onnx"),
+        (None, "is no export to onnx that can be replaced"),
+        ('{"format": "tflite", "files": []}', "is no export to onnx that can be replaced"),
         ('{"format": "onnx", "files": ["model.onnx"]}', "holds 'mine.txt' besides"),
     ):
         if contract:

@@ -81,12 +81,6 @@ def test_the_photos_themselves_decide_where_fingerprints_are_alike() -> None:
         assert asked == [(0, 1)]
 
 
-def test_what_cannot_be_seen_again_counts_as_a_copy() -> None:
-    marks = marks_of([ORIGINALS[0], WAYS["5 % cut below"](ORIGINALS[0]), ORIGINALS[1]])
-    assert near_duplicates(marks, difference=1e-6) == []
-    assert near_duplicates(marks, difference=1e-6, look=lambda _: [None]) == [(0, 1)]
-
-
 def test_of_many_copies_of_one_photo_not_every_pair_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

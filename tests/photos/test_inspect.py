@@ -9,11 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from photos.duplicates import fingerprint
 from photos.inspect import Inspected, inspect, resolve
 from photos.leaks import find_leak
 from photos.manifest import Photo
 from photos.prepare import CropParams, Preparation
 from photos.source import Row, read_rows
+from planted_copies import WAYS, scene
 from split import to_photo
 from tiny_photos import encode, photo_bytes, picture, with_orientation
 
@@ -306,6 +308,23 @@ def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     }
 
 
+def test_what_looks_alike_and_cannot_be_seen_again_stays_on_one_side() -> None:
+    """It may be a copy, and may be another car: so its label is nobody else's."""
+    original = scene(0)
+    pictures = original, WAYS["5 % cut below"](original)
+    rows = [
+        replace(seen(*item), fingerprint=fingerprint(each))
+        for item, each in zip((("a", "1", "Audi"), ("b", "2", "Seat")), pictures, strict=True)
+    ]
+    for found, together in ((None, True), (0.5, False)):
+        copies = {"difference": 0.13, "look": lambda pairs, found=found: [found] * len(pairs)}
+        kept, left = resolve(rows, **copies)
+        assert ([photo.row.path for photo in kept], left) == (["a", "b"], [])
+        assert (kept[0].group == kept[1].group) == together
+        manifest = [to_photo(kept[0], "train"), to_photo(kept[1], "test")]
+        assert bool(find_leak(manifest, rows, **copies)) == together
+
+
 def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
     rows = [
         *(seen("a", "1", listing="x"), seen("b", "1", listing="y")),
@@ -316,6 +335,16 @@ def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
     conflicts = {row.path: row.detail for row in left if row.reason == "split-conflict"}
     told = "by a copy (d of c) it belongs together with photos that fall to test"
     assert conflicts == {"a": told, "b": told}
+    # Of two that join sides, each photo is told of the one by which it came to its own.
+    rows = [
+        *(seen("a", "1", listing="x"), seen("b", "1", listing="y"), seen("m", "4", listing="x")),
+        *(seen("c", "2", listing="y"), seen("d", "2", listing="z"), seen("e", "3", listing="z")),
+    ]
+    sides = {"listing x": "train", "listing y": "test", "listing z": "val"}
+    _, left = resolve(rows, place=lambda key, _: sides[key])
+    conflicts = {row.path: row.detail for row in left if row.reason == "split-conflict"}
+    assert {path: "b of a" in told for path, told in conflicts.items()} == {"m": True, "e": False}
+    assert "d of c" in conflicts["e"]
 
 
 def test_a_photo_in_listings_of_two_sides_is_named_once() -> None:
