@@ -198,7 +198,7 @@ def classes_part(
             some = ", ".join(map(code, sorted(labels)[: 2 * most]))
             more = f" and {len(labels) - 2 * most} more" if len(labels) > 2 * most else ""
             text += f"\n{words} in test: {some}{more}.\n"
-    title = f"{len(gains)} gained, {len(losses)} lost"
+    title = f"{len(gains)} better, {len(losses)} worse"
     return f"### Classes: {title}\n\n{text}" if text else ""
 
 

@@ -61,7 +61,7 @@ def main() -> None:
 
     work = identify() if hosts > 1 else ""
     if work:
-        refuse_differences(work, part)  # before one of them stops, and others wait for it
+        refuse_differences(work, part)  # else one might stop, and the others wait for it
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}

@@ -27,7 +27,7 @@ def main() -> None:
     checkpoints.save(state)
     assert Checkpoints(FILE, "other params", part=part).state is None
     try:
-        refuse_differences("the same" if not number else "other", part)
+        refuse_differences("the same" if not number else "another!", part)
     except StageError as error:
         print(error)
 

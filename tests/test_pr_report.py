@@ -86,7 +86,7 @@ def test_a_reviewer_sees_what_changed_verdict_first(branches: History, capsys, m
     assert "momentum" not in text
     assert "| `Audi One` | 14 of 20 | 20 of 20 | +30 |" in lines
     assert "| `Seat Two` | 4 of 4 | 2 of 4 | -50 |" in lines
-    assert "1 gained, 1 lost" in text
+    assert "1 better, 1 worse" in text
     assert "| `val/accuracy` | `▁▃▅ 0.6` | `▁▅█ 0.9` |" in lines
     assert "| `metrics/train/plots/metrics/val/accuracy.tsv` | changed |" in lines
     assert "| `quarantined` | 0 | 2 | +2 | ▼ worse |" in lines
@@ -309,7 +309,7 @@ def test_a_comment_always_fits_into_github(branches: History):
     text = report("HEAD")
     assert len(text.encode()) <= 65_536
     assert "and 50 more." in text
-    assert "90 gained, 0 lost" in text
+    assert "90 better, 0 worse" in text
 
 
 def test_what_does_not_fit_is_left_out_with_a_note():

@@ -69,13 +69,23 @@ def from_first(content: bytes, part: tuple[int, int]) -> bytes:
 def refuse_differences(digest: str, part: tuple[int, int]) -> None:
     """Compares what a digest stands for over the processes of a run.
 
+    Args:
+        digest: of one length everywhere.
+        part: number of this process, and how many there are.
+
     Raises:
-        StageError: this process has another than process 0.
+        StageError: one has another than process 0; all of them stop.
 
     """
-    if part[1] > 1 and from_first(digest.encode(), part) != digest.encode():
+    if part[1] < 2:
+        return
+    from jax.experimental import multihost_utils
+
+    mine = np.frombuffer(digest.encode(), np.uint8)
+    found = [row.tobytes() for row in np.asarray(multihost_utils.process_allgather(mine))]
+    if others := [number for number, row in enumerate(found) if row != found[0]]:
         raise StageError(
-            f"several hosts: process {part[0]} has other params, photos or code than process 0; "
+            f"several hosts: process {others[0]} has other params, photos or code than process 0; "
             "bring all to one commit and run dvc pull on each"
         )
 

@@ -42,7 +42,7 @@ class Inspected:
 
 Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
 """Gives the differences of photos in pairs, in their order (see :mod:`photos.second_look`), and
-``None`` where a photo could not be read again, which counts as a copy."""
+``None`` where a photo could not be read again (see :class:`Copies`)."""
 
 
 def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
@@ -184,11 +184,15 @@ def resolve(
         labels[picture] |= named[item.row.path]
         listings[picture].add(key_of(item))
 
+    def shows_car(item: Inspected) -> bool:
+        picture = pictures.find(item.photo_id)
+        return not shows_no_car(labels=len(labels[picture]), listings=len(listings[picture]))
+
     kept, leaders, bridges = [], {}, []
     for item in usable:
         picture = pictures.find(item.photo_id)
         names = labels[picture]
-        if not shows_no_car(labels=len(names), listings=len(listings[picture])):
+        if shows_car(item):
             leader = leaders.setdefault(picture, item)
             if groups.join(key_of(item), key_of(leader)):
                 bridges.append((item, leader))
@@ -199,7 +203,11 @@ def resolve(
         else:
             kept.append(item)
 
-    bridges += [pair for pair in copies.unseen if groups.join(*map(key_of, pair))]
+    bridges += [
+        pair
+        for pair in copies.unseen
+        if all(map(shows_car, pair)) and groups.join(*map(key_of, pair))
+    ]
 
     def of_one_side(
         placed: list[tuple[Inspected, str]], reason: str, words: str
@@ -238,7 +246,8 @@ def resolve(
         if not apart:
             return ""
         one, other = (item.row.path for item in apart[0])
-        return f"{one} in both" if one == other else f"{one} of {other}"
+        how = "like" if apart[0] in copies.unseen else "of"
+        return f"{one} in both" if one == other else f"{one} {how} {other}"
 
     given = "other photos of its listing, or copies of it, are given as {}"
     placed = of_one_side([(item, item.row.subset) for item in kept], "subset-leak", given)

@@ -41,14 +41,11 @@ def find_leak(
     for at, item in enumerate(usable):
         labels[picture[at]] |= named[item.row.path]
         listings[picture[at]].add(item.row.listing or item.photo_id)
-    cars = [
-        pair
-        for pair in twins
-        if not shows_no_car(
-            labels=len(labels[picture[pair[0]]]), listings=len(listings[picture[pair[0]]])
-        )
-    ]
-    group = _components(len(usable), cars + unseen + _chains(item.row.listing for item in usable))
+    no_car = {
+        at for at in listings if shows_no_car(labels=len(labels[at]), listings=len(listings[at]))
+    }
+    cars = [pair for pair in twins + unseen if not no_car & {picture[at] for at in pair}]
+    group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
 
     sides = {photo.path: photo.split for photo in manifest}
     first_of: dict[int, str] = {}

@@ -325,6 +325,22 @@ def test_what_looks_alike_and_cannot_be_seen_again_stays_on_one_side() -> None:
         assert bool(find_leak(manifest, rows, **copies)) == together
 
 
+def test_a_notice_joins_nothing_even_where_its_like_cannot_be_seen_again() -> None:
+    notice, like = scene(0), WAYS["5 % cut below"](scene(0))
+    rows = [
+        replace(seen("n", "0", "Seat" if at else "Audi", listing=f"L{at}"), fingerprint=mark)
+        for mark in [fingerprint(notice)]
+        for at in range(7)
+    ]
+    rows += [seen(f"c{at}", str(at + 1), listing=f"L{at}") for at in range(7)]
+    rows += [replace(seen("x", "9", listing="X"), fingerprint=fingerprint(like))]
+    copies = {"difference": 0.13, "look": lambda pairs: [None] * len(pairs)}
+    kept, left = resolve(rows, **copies, place=lambda key, _: "test" if "X" in key else "train")
+    assert {row.reason for row in left} == {"label-conflict"}
+    assert len({photo.group for photo in kept}) == 8
+    assert find_leak([to_photo(photo, photo.subset) for photo in kept], rows, **copies) is None
+
+
 def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
     rows = [
         *(seen("a", "1", listing="x"), seen("b", "1", listing="y")),

@@ -8,7 +8,7 @@ from scoring.decision import Calibration
 from scoring.metrics import Cell
 from scoring.outcome import Outcome
 from scoring.pictures import plot_tables
-from scoring.summary import calibration_errors, decisions, summarise
+from scoring.summary import calibration_errors, decisions, on_val, summarise
 
 PROBABILITIES = np.array(
     [
@@ -86,3 +86,11 @@ def test_confusions_name_what_a_photo_shows_before_what_it_was_taken_for(
     ]
     assert tables["confused_pairs"] == tables["confusion"][1:3]
     assert tables["confusion_makes"] == [Cell("Audi", "Audi", 5), Cell("Opel", "Audi", 2)]
+
+
+def test_figures_on_val_are_those_that_a_hand_finds() -> None:
+    logits, targets = np.log([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1])
+    found = on_val(logits, targets, 0.5)  # which makes 0.8 to 0.2 out of it 16 to 1
+    assert (found["val_photos"], found["val_top1"]) == (2, 0.5)
+    assert found["val_log_loss"] == pytest.approx(-np.log(16 / 17 * 1 / 17) / 2)
+    assert on_val(np.zeros((0, 2)), np.array([], int), 1.0) == {"val_photos": 0}
