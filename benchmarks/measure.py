@@ -73,11 +73,20 @@ class Ratio(NamedTuple):
     note: str = ""
 
 
-def alternate(cases: Mapping[str, Callable[[], object]], *, rounds: int = 5) -> dict[str, list]:
-    """Seconds of each case in each of ``rounds`` rounds, after one round that does not count."""
+def alternate(
+    cases: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 5,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, list]:
+    """Seconds of each case in each of ``rounds`` rounds, after one round that does not count.
+
+    ``before`` is called before each of them, and not counted.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
         for name, case in cases.items():
+            before()
             start = time.perf_counter()
             case()
             if turn:

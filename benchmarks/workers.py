@@ -1,11 +1,11 @@
 """Do n workers work n times as fast as one, and with the same bytes?
 
 Prepares 6,400 photos of 1,000 x 750 pixels and makes two copies of each, in 32 shards, with one
-thread, with one for every core, and with as many processes. They are so many that starting
-processes, which costs some tenths of a second however long the work, does not decide; and a worker
-takes a shard at a time, so with few and uneven ones some would wait in the end. What these cores
-can do at best is told by OpenCV decoding the same photos, in as many threads, with nothing of ours
-around it. Seventeen minutes on 2 cores.
+thread, with one for every core, and with as many processes. A worker takes a shard at a time, so
+with few and uneven ones some would wait in the end. Starting processes and their imports, which
+cost seconds however long the work, do not count, and neither does deleting what is made anew. What
+these cores can do at best is told by OpenCV decoding the same photos, in as many threads, with
+nothing of ours around it. Seventeen minutes on 2 cores.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ STAGES = {"preprocess": preprocess, "augment": augment}
 OUTS = {"preprocess": "data/processed", "augment": "data/augmented"}
 NOTES = {
     "threads": "what Python itself does, threads do in turn",
-    "processes": "starting the processes is part of the time",
+    "processes": "they stay from round to round; work and results travel between them",
 }
 
 
@@ -62,7 +62,10 @@ def main() -> None:
                 "threads": ("threads", cores),
                 "processes": ("processes", cores),
             }
-            seconds = alternate({key: partial(make, stage, *how) for key, how in cases.items()})
+            seconds = alternate(
+                {key: partial(make, stage, *how) for key, how in cases.items()},
+                before=partial(clear, stage),
+            )
             for key in ("threads", "processes"):
                 ratios[f"{stage}, {cores} {key}"] = speedup(
                     seconds[key], seconds["one"], bar=round(0.9 * cores, 2), note=NOTES[key]
@@ -81,19 +84,24 @@ def decode(files: list[str], workers: int) -> None:
             pass
 
 
+def clear(stage: str) -> None:
+    """Takes away what a stage has made."""
+    for made in (OUTS[stage], f"data/records/{stage}", "data/.seen"):
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def make(stage: str, executor: str, workers: int) -> None:
-    """Makes everything that a stage makes anew."""
+    """Makes everything that a stage makes."""
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["compute"] = {"executor": executor, "workers": workers, "address": "local"}
     Path("params.yaml").write_text(yaml.safe_dump(values))
-    for made in (OUTS[stage], f"data/records/{stage}", "data/.seen"):
-        shutil.rmtree(made, ignore_errors=True)
     with contextlib.redirect_stdout(io.StringIO()):
         STAGES[stage].main()
 
 
 def digest(out: str, executor: str, workers: int, stage: str) -> str:
     """One digest of everything that a stage makes."""
+    clear(stage)
     make(stage, executor, workers)
     total = hashlib.sha256()
     for file in sorted(Path(out).rglob("*")):
