@@ -25,7 +25,9 @@ def started(tmp_path: Path):
     def start(code: str) -> subprocess.Popen:
         script = tmp_path / "train.py"
         script.write_text(STAND_IN.format(code))
-        program = "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); t.run(t.main)"
+        # A shell's background job begins with Ctrl-C ignored, and so would all below it.
+        program = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); "
+        program += "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); t.run(t.main)"
         return subprocess.Popen(
             [sys.executable, "-c", program, str(script), "--processes", "2"],
             cwd=Path(train_distributed.__file__).parent,
