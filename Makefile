@@ -6,7 +6,7 @@
 # make serve   a web page that names the cars of photos: http://localhost:8000
 # make train-distributed   train again, as two processes (PROCESSES=2) that share each batch
 # make bench   measure side by side; NAME="reading workers" for some
-# make bench-check   measure again: which ratio fell by more than a fifth?
+# make bench-check   measure again: which ratio fell by more than a fifth, or below its bar?
 # make image-steps   as root: what Dockerfile says, done without Docker; IMAGE=Dockerfile.gpu for that
 # make lint    ruff, formatting included
 # make lock    pin requirements anew

@@ -314,7 +314,7 @@ def fit_until(
     """Lets Keras ``fit`` until a share of the time has gone; returns the steps it took."""
     import keras
 
-    steps = 0
+    steps, clock._last = 0, None  # what a fit begins with is no step
 
     class Until(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002

@@ -33,9 +33,16 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import preprocess
 from compute import each
-from photos.decode import decode, read_bytes, read_header, reduction_for
+from photos.decode import decode, reduction_for
+from photos.header import Header
 from photos.prepare import resize
 
+FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 WHOLE = {"crop": {"method": "none", "fallback": [], "margin": 0.0}}
 SETS = {
     "500 px": (1500, 1500, 375, 500, 224, 2.0),
@@ -56,15 +63,17 @@ def main() -> None:
             shape = {"height": height, "width": width}
             names = write_photos(Path("photos"), count, **shape, pictures=pictures)
             make_project(Path(), names, preprocess={"size": size, "fit": "stretch", **WHOLE})
+            header = Header("jpeg", width, height)
+            reduction = reduction_for(header, min(width, height), least=size)
             cases = {
                 "ours": partial(ours, names),
                 "plain": partial(plain, names, size),
                 "plain on all cores": partial(plain, names, size, workers=0),
                 "decode": partial(decode_only, names),
-                "reduced": partial(decode_only, names, size),
-                "area": partial(decode_only, names, size, resized=True),
+                "reduced": partial(decode_only, names, reduction),
+                "area": partial(decode_only, names, reduction, size),
             }
-            seconds = alternate(cases)
+            seconds = alternate(cases, before=clear)
         ratios[f"{name}, plain loop"] = speedup(seconds["ours"], seconds["plain"], bar=bar)
         ratios[f"{name}, plain loop on all cores"] = speedup(
             seconds["ours"], seconds["plain on all cores"]
@@ -82,10 +91,14 @@ def main() -> None:
     record("preprocess", ratios=ratios, figures={**figures, **fidelity()})
 
 
-def ours(_: list[str]) -> None:
-    """The stage, which finds nothing to keep."""
+def clear() -> None:
+    """Takes away what the stage has made, so that it finds nothing to keep."""
     for made in ("data/processed", "data/records", "data/.seen"):
         shutil.rmtree(made, ignore_errors=True)
+
+
+def ours(_: list[str]) -> None:
+    """The stage."""
     with contextlib.redirect_stdout(io.StringIO()):
         preprocess.main()
 
@@ -105,18 +118,13 @@ def plain(names: list[str], size: int, *, workers: int = 1) -> None:
     cv2.setNumThreads(1)
 
 
-def decode_only(names: list[str], size: int | None = None, *, resized: bool = False) -> None:
-    """Reads and decodes and no more: whole, or as small as the stage does for ``size``.
-
-    With ``resized`` OpenCV brings that to ``size``, and nobody keeps it.
-    """
+def decode_only(names: list[str], reduction: int = 1, size: int | None = None) -> None:
+    """Reads and decodes and no more, nothing checked; with ``size`` OpenCV shrinks to that."""
 
     def read(name: str) -> None:
-        data = read_bytes(Path("photos"), name)
-        header = read_header(data)
-        short = min(header.width, header.height)
-        image = decode(data, reduction=reduction_for(header, short, least=size) if size else 1)
-        if resized:
+        data = np.fromfile(f"photos/{name}", np.uint8)
+        image = cv2.imdecode(data, FLAGS[reduction])
+        if size:
             cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
     for _ in each(read, names, workers=0):

@@ -5,8 +5,9 @@
 
 Both train the same residual network with SGD (Nesterov momentum 0.9) on the same random uint8
 photos, on the same number of threads or on the first GPU, where there is one; normalisation is
-part of the step. PyTorch gets what it is fastest with: channels_last memory, bfloat16 through
-autocast in a second case, and on a GPU torch.compile and TF32; there Keras compiles its step too.
+part of the step. PyTorch gets channels_last memory, bfloat16 through autocast in a second case, and
+on a GPU torch.compile and TF32, but neither cudnn.benchmark nor pinned memory; there Keras compiles
+its step too.
 The first round, which compiles, does not count. Two minutes on 2 cores or a GPU.
 
 Needs PyTorch, which the graph does not: pip install torch

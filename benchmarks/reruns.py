@@ -1,4 +1,4 @@
-"""What a change costs: a run of the whole graph, of nothing, and of one changed param.
+"""What a change costs: a forced run of the whole graph, of nothing, and of one changed param.
 
 Clones this repository, renders a quarter of the demo's photos there and trains for one epoch, so
 that what is measured is what DVC and the stages do around the network. Seven minutes on 2 cores.
@@ -31,10 +31,10 @@ def main() -> None:
         for file, sections in SMALLER.items():
             change(clone / file, sections)
         whole = dvc(clone, "repro")
-        forced = [dvc(clone, "repro", "--force") for _ in range(ROUNDS)]
-        nothing = [dvc(clone, "repro") for _ in range(ROUNDS)]
-        lr, figures = [], []
+        forced, nothing, lr, figures = [], [], [], []
         for number in range(ROUNDS):
+            forced.append(dvc(clone, "repro", "--force"))
+            nothing.append(dvc(clone, "repro"))
             change(clone / "params.yaml", {"train": {"lr": 0.1 + number / 100}})
             lr.append(dvc(clone, "repro"))
             change(clone / "params.yaml", {"evaluate": {"confused_pairs": 10 + number}})

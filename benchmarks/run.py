@@ -8,7 +8,8 @@ What is recorded is measured again by its recorded command, so that figures stay
 photos and options; what was put together from several runs (``--add``) by the script's own options,
 and what a GPU gave by hand, on one (docs/training.md): without names, both are left out. Ratios
 travel between machines of one kind, seconds do not: only ratios are compared, and a check records
-nothing. One has fallen that is lower by a fifth and whose best round is below the worst recorded.
+nothing. One has fallen that is lower by a fifth, or below the bar that it had reached, and whose best round
+is below the worst recorded.
 How long each takes stands at its head.
 """
 
@@ -111,7 +112,9 @@ def compare(new: Path, recorded: Path) -> list[str]:
                 fallen.append(f"error: {file.stem}: {key} was not measured")
                 continue
             found = now[key]
-            if found["value"] < FALL * old["value"] and found["spread"][1] < old["spread"][0]:
+            missed = old.get("bar") is not None and found["value"] < old["bar"] <= old["value"]
+            fell = missed or found["value"] < FALL * old["value"]
+            if fell and found["spread"][1] < old["spread"][0]:
                 values = f"{old['value']:.2f} to {found['value']:.2f}"
                 fallen.append(f"error: {file.stem}: {key} fell from {values}")
     return fallen

@@ -38,7 +38,7 @@ def test_a_speedup_is_the_median_of_rounds_with_their_spread():
     assert measure.speedup([1.0, 1.0, 5.0], [1.0, 5.0, 5.0]).value == 1.0
 
 
-def test_a_ratio_that_fell_by_more_than_a_fifth_is_named(results):
+def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(results):
     before = results("before", fast=measure.Ratio(2.0, (1.9, 2.1)), new=measure.Ratio(1, (1, 1)))
     new = measure.Ratio(1, (1, 1))
     after = results("after", fast=measure.Ratio(1.59, (1.5, 1.7)), new=new)
@@ -47,6 +47,9 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_is_named(results):
     assert run.compare(results("good", fast=measure.Ratio(1.61, (1, 1.8)), new=new), before) == []
     noisy = results("noisy", fast=measure.Ratio(1.5, (1, 2)), new=new)  # a round was as good
     assert run.compare(noisy, before) == []
+    bar = results("bar", shards=measure.Ratio(1.0, (1.0, 1.0), 1.0))
+    missed = results("missed", shards=measure.Ratio(0.8, (0.8, 0.8), 1.0))  # by a fifth, no more
+    assert run.compare(missed, bar) == ["error: reading: shards fell from 1.00 to 0.80"]
     fewer = results("fewer", fast=measure.Ratio(2.0, (2, 2)))
     assert run.compare(fewer, before) == ["error: reading: new was not measured"]
 
