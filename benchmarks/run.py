@@ -8,9 +8,8 @@ What is recorded is measured again by its recorded command, so that figures stay
 photos and options; what was put together from several runs (``--add``) by the script's own options,
 and what a GPU gave by hand, on one (docs/training.md): without names, both are left out. Ratios
 travel between machines of one kind, seconds do not: only ratios are compared, and a check records
-nothing. One has fallen that is lower by a fifth, or below the bar that it had reached, and whose best round
-is below the worst recorded.
-How long each takes stands at its head.
+nothing. One has fallen that is lower by a fifth, or below the bar that it had reached, and whose
+best round is below the worst recorded. How long each takes stands at its head.
 """
 
 import argparse
