@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,13 +223,19 @@ def resolve(
         for owner, item, side in owned:
             winner = winners[owner]
             # What names no subset may train as well; beside val and test it would be a leak to say.
-            stays = side == winner or (winner == "train" and not side)
-            (left if stays else lost).append((item, winner))
+            if side == winner or (winner == "train" and not side):
+                left.append((item, winner))
+            else:
+                lost.append((item, owner, side))
         there = {item.photo_id for item, _ in left}
-        for item, winner in lost:
-            copy = item.photo_id in there
-            bridge = crossing(groups.find(key_of(item)), sides, {sides[key_of(item)], winner})
-            told = words.format(winner, bridge=bridge)
+
+        @cache  # many photos may have been joined by one copy
+        def bridge(owner: str, side: str) -> str:
+            return crossing(owner, sides, {side, winners[owner]})
+
+        for item, owner, side in lost:
+            winner, copy = winners[owner], item.photo_id in there
+            told = words.format(winner, bridge=bridge(owner, side))
             detail = f"its bytes stay in {winner}" if copy else told
             rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
         return left

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,3 +52,26 @@ def test_an_unknown_or_absent_backend_is_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(ModuleNotFoundError):  # another package is missing: nothing to do with it
         runtime.start(threads=1)
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "told"),
+    [(True, None, True), (True, "0", True), (True, "-1", False), (False, None, False)],
+)
+def test_a_gpu_that_tensorflow_does_not_see_is_said(
+    driver: bool,
+    visible: str | None,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    config = SimpleNamespace(list_physical_devices=lambda _: [])
+    monkeypatch.setattr(runtime, "import_quietly", lambda _: SimpleNamespace(config=config))
+    monkeypatch.setattr(runtime, "GPUS", tmp_path if driver else tmp_path / "none")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    runtime._prepare_tensorflow()
+    out, err = capsys.readouterr()
+    assert ("note: TensorFlow sees no GPU, but this machine has one" in err, out) == (told, "")
