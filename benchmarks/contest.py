@@ -30,6 +30,7 @@ from photos.shards import list_shards, read_shard
 from photos.tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / "data/demo"
 SIDE = 112
 PREPARATION = {
     "preprocess.size": SIDE,
@@ -125,6 +126,23 @@ def make_cars(
     root.mkdir(exist_ok=True)
     stanford_cars.write_rows(root / "labels.csv", rows)
     make_project(root, photos=source / stanford_cars.PHOTOS, values=values, keep=keep)
+
+
+def make_demo(root: Path, changes: Values) -> None:
+    """A project of the demo's photos with the shipped params but for some; see make_project()."""
+    if not (DEMO / "photos").is_dir():
+        sys.exit("error: no photos; render them first: dvc repro data/demo/dvc.yaml")
+    shutil.copyfile(DEMO / "labels.csv", root / "labels.csv")
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = {key: value_of(shipped, key) for key in PREPARATION}
+    make_project(root, photos=DEMO / "photos", values={**values, **changes})
+
+
+def value_of(document: dict, key: str) -> object:
+    """What a document has at ``section.key``."""
+    for name in key.split("."):
+        document = document[name]
+    return document
 
 
 def make_project(

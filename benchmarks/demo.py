@@ -9,7 +9,6 @@ files of quality 95 in a folder for each class. Both are scored once on the same
 the demo's photos. Nine minutes on 2 cores.
 """
 
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,16 @@ import cv2
 import yaml
 
 from contest import (
+    DEMO,
     PREPARATION,
     ROOT,
     Clock,
     apart,
     figures_of,
+    make_demo,
     make_folders,
-    make_project,
     minutes_until,
+    value_of,
 )
 from from_scratch import reference
 from measure import Ratio, record
@@ -34,13 +35,10 @@ from photos.decode import decode
 from photos.manifest import Photo
 from timed_stages import TOLD, train_for
 
-DEMO = ROOT / "data/demo"
 QUALITY = 95
 
 
 def main() -> None:
-    if not (DEMO / "photos").is_dir():
-        sys.exit("error: no photos; render them first: dvc repro data/demo/dvc.yaml")
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     values = {key: value_of(shipped, key) for key in PREPARATION}
     margin = shipped["preprocess"]["crop"]["margin"]
@@ -52,8 +50,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "labels.csv").write_bytes((DEMO / "labels.csv").read_bytes())
-        make_project(root, photos=DEMO / "photos", values=values)
+        make_demo(root, values)
         ours = train_for(root, values, seconds=0, split="test", chosen=frozenset(TOLD))
         figures = figures_of("ours", ours, root=root, split="test", seconds=ours.seconds)
         place = partial(save_vehicle, margin=margin)
@@ -69,13 +66,6 @@ def main() -> None:
         ratio = round(scores[0] / max(scores[1], 1e-9), 3)
         ratios["test top-1, ours over reference"] = Ratio(ratio, (ratio, ratio), 1.0)
     record("demo", ratios=ratios, figures=figures)
-
-
-def value_of(document: dict, key: str) -> object:
-    """What a document has at ``section.key``."""
-    for name in key.split("."):
-        document = document[name]
-    return document
 
 
 def save_vehicle(photo: Photo, file: Path, *, margin: float) -> None:

@@ -13,6 +13,7 @@ best round is below the worst recorded. How long each takes stands at its head.
 """
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -126,8 +127,9 @@ def table(results: Path) -> str:
         "",
         "Written by `python benchmarks/run.py --table` from `results/`. A ratio says how many",
         "times better the first thing is than the second, the median of rounds (lowest and",
-        "highest in brackets, where there were several); figures are of the machine that the line",
-        "above them names.",
+        "highest in brackets, where there were several); **wanted** is the bar that was set.",
+        "Figures are of the machine that the line above them names; a commit with `+` had changes",
+        "that were not committed, and where none is named, it was not noted.",
     ]
     for file in sorted(results.glob("*.json")):
         result = read(file)
@@ -135,6 +137,8 @@ def table(results: Path) -> str:
         lines += [
             "",
             f"## {result['benchmark']}",
+            "",
+            purpose(result["benchmark"]),
             "",
             f"`{result['command']}`, {when(result)}, {machine['cores']} cores "
             f"({machine['processor']}), Python {machine['python']}",
@@ -151,6 +155,12 @@ def table(results: Path) -> str:
             )
             lines += [f"| {key} | {value} |" for key, value in result["figures"].items()]
     return "\n".join(lines) + "\n"
+
+
+def purpose(benchmark: str) -> str:
+    """What a benchmark, or one that is a variant of it, is for: its script's first line."""
+    script = HERE / f"{benchmark.partition('-')[0]}.py"
+    return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))).splitlines()[0]
 
 
 def when(result: dict) -> str:

@@ -62,6 +62,7 @@ def test_the_table_says_what_was_reached_and_what_was_not(results):
         slower=measure.Ratio(0.9, (0.9, 0.9), 0.8, "it checks more"),
     )
     text = run.table(folder)
+    assert run.purpose("reading") in text
     assert "| won | 2.00 (1.90 to 2.10) | 1.5 | reached |" in text
     assert "| lost | 0.50 (0.40 to 0.60) | 1 | **missed**: it waits for the disk |" in text
     assert "| slower | 0.90 | 0.8 | reached: it checks more |" in text

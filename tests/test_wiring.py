@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_the_demo_depends_on_exactly_the_code_that_it_imports():
     stage = wiring.stages((demo / "dvc.yaml").read_text())["render"]
     listed = {(demo / dep).resolve() for dep in stage["deps"]}
     assert listed == {*demo.glob("*.py"), wiring.SRC / "params.py", wiring.SRC / "stage.py"}
+
+
+@pytest.mark.parametrize("package", ["photos", "model"])
+def test_the_large_packages_say_which_module_does_what(package: str):
+    module = importlib.import_module(package)
+    names = {file.stem for file in Path(module.__file__).parent.glob("*.py")} - {"__init__"}
+    assert names - set(re.findall(r"\w+", module.__doc__)) == set()
 
 
 def test_no_command_is_built_from_params():

@@ -1,1 +1,8 @@
-"""From arrays to a network: backbones, weights, feeding, fitting, saving. Knows only shards."""
+"""From arrays to a network: backbones, weights, feeding, fitting, saving. Knows only shards.
+
+building    section (``model``), backbone, weights, network, views
+learning    recipe (``train``), fitting, compiling, schedule, selection, jitter, feed, curves
+running     runtime, devices, environment, operations, checkpoints, agreement
+judging     bundle, scores, calibration, gradcam
+for others  photometric (augment), detector (preprocess)
+"""

@@ -1,4 +1,12 @@
-"""From files to pixel arrays: labels, splits, decoding, cropping, shards. Knows no Keras."""
+"""From files to pixel arrays: labels, splits, decoding, cropping, shards. Knows no Keras.
+
+reading     source (label tables), files, remote, limits, decode; header, jpeg, containers,
+            complaints, faults (why a photo cannot be used), hazards (why DVC would not take it)
+splitting   inspect, duplicates, second_look, memory, splits, leaks, manifest
+preparing   prepare, preparing, crop, grabcut; detector, onnx_detector, detector_files
+copies      policy (what may happen to them), warp, colour, elementwise
+storing     shards, incremental (what may be kept), tables, new_file, encode, montage
+"""
 
 import os
 
