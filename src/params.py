@@ -93,7 +93,7 @@ def read_document(path: Path, *, sections: Sequence[str] = SECTIONS) -> dict:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{path}: not found; run from the repository's top folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the second of dates that are none, and UTF-8
         raise StageError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise StageError(f"{path}: expected sections ({', '.join(sections)}), found none")

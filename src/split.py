@@ -64,16 +64,21 @@ def main() -> None:
         "seconds": split.photo_seconds,
         "megabytes": split.photo_megabytes,
     }
-    settings = repr((sorted(data.formats), split.photo_seconds, split.photo_megabytes))
-    kept = {"memory": MEMORY, "settings": settings}
-    looked_at = look_at_all(partial(inspect_all, root, **limits), root, rows, **kept)
+    looked_at = look_at_all(
+        partial(inspect_all, root, **limits),
+        root,
+        rows,
+        memory=MEMORY,
+        settings=repr(sorted(data.formats)),
+        limits=(split.photo_seconds, split.photo_megabytes),
+    )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     given = frozenset(item.row.subset for item in inspected if not item.fault)
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
     copies = {
         "difference": split.near_duplicates,
-        "look": Differences(partial(compare_all, root, **limits), **kept),
-        "search": Likenesses(**kept),
+        "look": Differences(partial(compare_all, root, **limits), memory=MEMORY),
+        "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **copies, place=place)
     for found in ("look", "search"):
@@ -182,6 +187,8 @@ def stop(why: str, total: int, rejected: list[Rejected]) -> NoReturn:
         raise StageError(why)
     reasons = Counter(row.reason for row in rejected).most_common()
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    if reasons[0][0] == "missing":
+        counts += f": paths are looked for below {params.load('data', DataParams).photos}"
     raise StageError(
         f"{why}; {len(rejected)} of {total} photos cannot be used ({counts}), e.g. "
         f"{rejected[0].path!r}: {rejected[0].detail}; {OUT / 'quarantine.csv'} has all"

@@ -97,6 +97,7 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("split.method", "random", "'stable' or 'stratified'"),
         ("split.val", 0, "greater than 0"),
         ("split.val", True, "number"),
+        ("data.photos", "", "a path or a URL"),
         ("split.val", "a tenth", "number"),
         ("split.val", math.nan, "finite"),
         ("split.test", 1.0, "less than 1"),
@@ -292,6 +293,7 @@ def test_a_file_without_sections_is_refused_with_the_sections_there_may_be(
         b"split:\n\tseed: 0\n",
         b"split: \xff\n",
         b"split: !!python/object:a.B {}",
+        b"split:\n  seed: 2026-13-01\n",
     ],
 )
 def test_a_file_that_is_not_plain_yaml_is_one_line_too(content: bytes, tmp_path: Path) -> None:

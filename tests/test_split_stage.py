@@ -348,7 +348,7 @@ def test_a_photo_with_a_wrong_box_keeps_its_adverts_on_one_side(project: Project
     shutil.copy(project.photos / GOOD[0][0], project.photos / "again.jpg")
     sides = {0: "train", 1: "test"}
     lines = [(*row, f"L{at}", sides.get(at, ""), *[""] * 4) for at, row in enumerate(GOOD)]
-    again = ("again.jpg", GOOD[0][1], "L1", "", *["nan"] * 4)
+    again = ("again.jpg", GOOD[0][1], "L1", "", *["wide"] * 4)
     project.label([*lines, again], "path,label,listing,subset,x1,y1,x2,y2")
     project.split()
     assert project.quarantine() == [("again.jpg", "bad-box"), (GOOD[0][0], "subset-leak")]
@@ -360,7 +360,7 @@ def test_what_was_set_aside_is_listed_even_where_nothing_is_left(project: Projec
     project.set(split={"max_quarantined": 1})
     text = refusal(project.split)
     assert "0 classes have usable training photos" in text
-    assert "8 of 8 photos cannot be used (8 missing)" in text
+    assert "8 of 8 photos cannot be used (8 missing: paths are looked for below photos)" in text
     assert {reason for _, reason in project.quarantine()} == {"missing"}
 
 

@@ -50,7 +50,7 @@ def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
     Raises:
         PhotoError: ``missing``, ``outside``, ``link``, ``not-a-file``, ``too-large`` or
             ``unreadable``.
-        StageError: the machine or a network disk fails, whatever the file.
+        StageError: the machine or a network disk fails, whatever the file, or ``root`` is gone.
 
     """
     if not isinstance(root, Path):
@@ -102,11 +102,10 @@ def _read(descriptor: int) -> bytes:
 
 def _open(root: Path, parts: list[str]) -> int:
     """Opens the file and returns its descriptor."""
-    folder = None
+    folder = _open_root(root) if _CAN_OPEN_BESIDE else None
     try:
-        if not _CAN_OPEN_BESIDE:
+        if folder is None:
             return _open_by_name(root, parts)
-        folder = os.open(root, _FOLDER & ~_NO_FOLLOW)
         for part in parts[:-1]:
             inner = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
@@ -117,6 +116,13 @@ def _open(root: Path, parts: list[str]) -> int:
     finally:
         if folder is not None:
             os.close(folder)
+
+
+def _open_root(root: Path) -> int:
+    try:
+        return os.open(root, _FOLDER & ~_NO_FOLLOW)
+    except OSError as error:
+        raise StageError(f"cannot open the photos folder {root}: {error.strerror}") from None
 
 
 def _open_by_name(root: Path, parts: list[str]) -> int:

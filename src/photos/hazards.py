@@ -30,20 +30,30 @@ def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
 
     Follows no link, opens nothing, and so cannot hang.
     """
+    for inner, entries in _folders(folder):
+        if isinstance(entries, OSError):
+            yield inner or ".", entries
+            continue
+        yield from ((path, entry) for path, entry in entries if not _is_way(entry))
+
+
+def _folders(folder: Path) -> Iterator[tuple[str, list[tuple[str, os.DirEntry]] | OSError]]:
+    """Every folder from ``folder`` on with the paths and entries in it, or why there are none."""
     pending = [""]
     while pending:
         inner = pending.pop()
         try:
-            entries = sorted(os.scandir(folder / inner), key=lambda entry: entry.name)
+            found = sorted(os.scandir(folder / inner), key=lambda entry: entry.name)
         except OSError as error:
-            yield inner or ".", error
+            yield inner, error
             continue
-        for entry in entries:
-            path = f"{inner}/{entry.name}" if inner else entry.name
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _OWN_FOLDERS:
-                pending.append(path)
-            else:
-                yield path, entry
+        entries = [(f"{inner}/{entry.name}" if inner else entry.name, entry) for entry in found]
+        pending += [path for path, entry in entries if _is_way(entry)]
+        yield inner, entries
+
+
+def _is_way(entry: os.DirEntry) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.name not in _OWN_FOLDERS
 
 
 def find_hazards(folder: Path) -> list[Hazard]:
@@ -104,10 +114,10 @@ def find_twins(folder: Path) -> list[list[str]]:
 
     Of folders that are alike, the folders alone are named.
     """
-    alike = defaultdict(set)
-    for path, _ in walk(folder):
-        while path:
-            parent, _, name = path.rpartition("/")
-            alike[parent, unicodedata.normalize("NFC", name).casefold()].add(path)
-            path = parent
-    return sorted(sorted(paths) for paths in alike.values() if len(paths) > 1)
+    found = []
+    for _, entries in _folders(folder):
+        alike = defaultdict(list)
+        for path, entry in entries if isinstance(entries, list) else ():
+            alike[unicodedata.normalize("NFC", entry.name).casefold()].append(path)
+        found += (sorted(paths) for paths in alike.values() if len(paths) > 1)
+    return sorted(found)

@@ -184,7 +184,8 @@ def refresh(
     samples = [replace(sample, **found) for sample, found in zip(shard.samples, facts, strict=True)]
     write_samples(shard.file, samples)
     rows_of = list(zip(shard.keys, facts, strict=True))
-    text = json.dumps({"fingerprint": fingerprint, "rows": rows_of}) + "\n"
+    content = {"fingerprint": fingerprint, "rows": rows_of, "digest": _digest_of(rows_of)}
+    text = json.dumps(content) + "\n"
     with new_file(record) as file:
         file.write_text(text)
     return Outcome(
@@ -248,9 +249,11 @@ def _trusted(
     try:
         text = record.read_text()
         content = json.loads(text)
-        rows = [(str(key), dict(facts)) for key, facts in content["rows"]]
+        rows = content["rows"]
         array = np.load(shard.file, mmap_mode="r", allow_pickle=False)
-        if content["fingerprint"] != fingerprint or len(rows) != len(array):
+        whole = shard.file.stat().st_size == array.offset + array.nbytes
+        told = content["fingerprint"], content["digest"], len(rows)
+        if not whole or told != (fingerprint, _digest_of(rows), len(array)):
             return NOTHING, {}
     except DAMAGED:
         return NOTHING, {}
@@ -260,6 +263,10 @@ def _trusted(
         for at, (key, facts) in enumerate(rows)
         if seen or facts.get("digest") == row_digest(array[at])
     }
+
+
+def _digest_of(rows: list) -> str:
+    return _short_digest(json.dumps(rows))
 
 
 def _stamp(file: Path, record: str) -> Stamp:

@@ -32,6 +32,8 @@ FLUSH = 0.1
 ATTEMPTS = 2
 """How often a process may die or stand still over one item: the first time it may have been
 something else, such as a network disk."""
+FILES = 4
+"""Files that this process holds open for each other one."""
 NO_MEMORY = 77
 """Status of a process that ended because it could not hold what it was sent."""
 
@@ -68,9 +70,11 @@ def limited_map(
     )
     done: dict[int, Result | PhotoError | StageError] = {}
     deaths: dict[int, int] = {}
-    team = [_Worker(function, seconds, megabytes) for _ in range(workers)]
+    team: list[_Worker] = []
     following = failures = 0
+    _allow_files(FILES * workers)
     try:
+        team += (_start(function, seconds, megabytes) for _ in range(workers))
         while following < len(items):
             for worker in team:
                 if not worker.waiting and todo:
@@ -108,7 +112,7 @@ def limited_map(
                         todo.appendleft([index])
                 if rest:
                     todo.appendleft(rest)
-                team[team.index(worker)] = _Worker(function, seconds, megabytes)
+                team[team.index(worker)] = _start(function, seconds, megabytes)
             while following in done:
                 result = done.pop(following)
                 if isinstance(result, StageError):  # what came before it is not lost
@@ -118,6 +122,29 @@ def limited_map(
     finally:
         for worker in team:
             worker.stop()
+
+
+def _start(function: Callable, seconds: float, megabytes: int) -> "_Worker":
+    try:
+        return _Worker(function, seconds, megabytes)
+    except OSError as error:
+        raise StageError(
+            f"cannot start a process that reads photos: {error.strerror or error}; set "
+            "compute.workers lower, or raise what the system allows (ulimit -n, ulimit -u)"
+        ) from None
+
+
+def _allow_files(count: int) -> None:
+    """Asks for so many open files besides the usual ones, where the system lets us."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = soft + count
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        if count > soft // 2 != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Worker:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 
 from photos.new_file import new_file
-from photos.tables import read_table
+from photos.tables import read_rows
 from stage import StageError
 
 SPLITS = ("train", "val", "test")
@@ -64,8 +65,12 @@ def read_manifest(file: Path) -> list[Photo]:
     if not file.is_file():
         raise StageError(f"{file}: not found; run dvc repro")
     return [
-        Photo(**{**row, **{side: _pixel(row[side]) for side in ("x1", "y1", "x2", "y2")}})
-        for row in read_table(file)
+        Photo(
+            **row
+            | {side: _pixel(row[side]) for side in ("x1", "y1", "x2", "y2")}
+            | {name: intern(row[name]) for name in ("label", "make", "split")}
+        )
+        for row in read_rows(file)
     ]
 
 

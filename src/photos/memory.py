@@ -1,11 +1,12 @@
 """Remembers what was found out about photos, so that an added one costs one look, not all.
 
 A look is trusted only for the same path without a link in it, size, inode, modification and change
-time (the last one no program can set back), box, user and reader: another line of our code or
-another OpenCV, and all is looked at anew. In a store it is URL, size, ETag and time of writing, as
-listed before the look. Files that changed in the last seconds are not remembered, since a second
-change might leave the same times; neither are faults, which may pass. So it never changes a result;
-it may be deleted at any time, and what is damaged is thrown away: each row has a digest of its own.
+time (the last one no program can set back), box, user and reader: another line of the code that
+looks or another OpenCV, and all is looked at anew. In a store it is URL, size, ETag and time of
+writing, as listed before the look. Files that changed in the last seconds are not remembered, since
+a second change might leave the same times; neither are faults, which may pass. So it never changes
+a result; it may be deleted at any time, and what is damaged is thrown away: each row has a digest
+of its own.
 
 How much two photos differ follows from their bytes alone, so it is kept by their two ids; and so
 does whether two fingerprints are alike, so only new ones are compared with all.
@@ -22,6 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fingerprint import BYSTANDERS, imported_files
+from photos import second_look
 from photos.duplicates import SIDE, Alike, find_alike
 from photos.faults import PhotoError
 from photos.inspect import Inspected
@@ -36,7 +39,7 @@ EVERY = 60.0
 
 _LOOKS = (  # not WITHOUT ROWID, where each row of this length would take a page of its own more
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
-    " fingerprint BLOB, digest BLOB)"
+    " fingerprint BLOB, seconds REAL, megabytes INTEGER, digest BLOB)"
 )
 _DIFFERENCES = (
     "CREATE TABLE IF NOT EXISTS differences (one TEXT, other TEXT, reader BLOB, difference REAL,"
@@ -67,16 +70,20 @@ def look_at_all(
     *,
     memory: Path,
     settings: str = "",
+    limits: tuple[float, int] = (0.0, 0),
 ) -> Iterator[Inspected]:
     """What ``look`` says of every row, in their order; it is asked only about unknown ones.
 
-    ``settings`` are what else its answer depends on. ``memory`` is the file that is kept.
+    ``settings`` are what else its answer depends on, ``limits`` the seconds and megabytes that a
+    photo may take: one that took no more is known under higher limits, too. ``memory`` is the file
+    that is kept.
     """
     reader = _reader(settings)
+    limits = float(limits[0]), limits[1]  # as they come back
     there = f"{root.resolve()}\0"  # asked once: it looks up each folder on the way
     linked: dict[str, bool] = {}
     keys = [_key(root, there, row, reader, linked) if row.speaks else None for row in rows]
-    known = _recall(memory, reader)
+    known = _recall(memory, reader, limits)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     if unknown:  # what another reader saw makes room
         _write(memory, _LOOKS, [("DELETE FROM looks WHERE reader != ?", [(reader,)])])
@@ -96,14 +103,14 @@ def look_at_all(
                 learnt.append((key, item))
             yield item
             if time.monotonic() - last > EVERY:
-                _remember(memory, reader, learnt)
+                _remember(memory, reader, limits, learnt)
                 learnt, last = [], time.monotonic()
         next(found, None)  # lets the workers end in good order
-        _remember(memory, reader, learnt, forget=known.keys() - set(keys))
+        _remember(memory, reader, limits, learnt, forget=known.keys() - set(keys))
         learnt = []
     finally:
         if learnt:  # stopped on the way: the next run begins here
-            _remember(memory, reader, learnt)
+            _remember(memory, reader, limits, learnt)
 
 
 class Differences:
@@ -113,7 +120,6 @@ class Differences:
         compare: gives the differences of pairs in their order, or why there is none; of each pair
             the photo with the smaller id comes first, whoever asks.
         memory: the file that is kept.
-        settings: what else the answer depends on.
 
     """
 
@@ -122,9 +128,8 @@ class Differences:
         compare: Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | PhotoError]],
         *,
         memory: Path,
-        settings: str = "",
     ):
-        self._compare, self._memory, self._reader = compare, memory, _reader(settings)
+        self._compare, self._memory, self._reader = compare, memory, _reader()
         self._known: dict[tuple[str, str], float | None] | None = None
         self._asked: set[tuple[str, str]] = set()
 
@@ -182,12 +187,11 @@ class Likenesses:
 
     Args:
         memory: the file that is kept.
-        settings: what else the answer depends on.
 
     """
 
-    def __init__(self, *, memory: Path, settings: str = ""):
-        self._memory, self._reader = memory, _reader(settings)
+    def __init__(self, *, memory: Path):
+        self._memory, self._reader = memory, _reader()
         self._last: tuple[list[bytes], list[Alike]] | None = None  # who was searched, what found
 
     def __call__(self, fingerprints: Sequence[bytes]) -> list[Alike]:
@@ -278,27 +282,35 @@ def _is_settled(root: Path | Store, row: Row) -> bool:
         return True  # who writes it once more changes what its list says
     with suppress(OSError, ValueError):
         status = os.lstat(root / row.path)
-        return max(status.st_mtime, status.st_ctime) < time.time() - SETTLED
+        # Of a copy the modification time may lie in the future; Windows knows no change time.
+        changed = status.st_ctime if os.name == "posix" else status.st_mtime
+        return changed < time.time() - SETTLED
     return False
 
 
-def _reader(settings: str) -> bytes:
+def _reader(settings: str = "") -> bytes:
     user = os.geteuid() if hasattr(os, "geteuid") else ""  # what one may read another may not
     known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{user}"
     digest = hashlib.sha256(known.encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    looking = imported_files(Path(second_look.__file__)) - BYSTANDERS
+    for file in sorted({*looking, Path(__file__).resolve()}):
         digest.update(file.read_bytes())
     return digest.digest()
 
 
-def _recall(memory: Path, reader: bytes) -> dict[bytes, tuple[str, bytes]]:
-    asked = "SELECT key, photo_id, fingerprint, digest FROM looks WHERE reader = ?"
+def _recall(
+    memory: Path, reader: bytes, limits: tuple[float, int]
+) -> dict[bytes, tuple[str, bytes]]:
+    asked = (
+        "SELECT key, photo_id, fingerprint, seconds, megabytes, digest FROM looks"
+        " WHERE reader = ? AND seconds <= ? AND megabytes <= ?"
+    )
     return {
         key: (photo_id, mark)
-        for key, photo_id, mark, digest in _read(memory, asked, reader)
+        for key, photo_id, mark, *within, digest in _read(memory, asked, reader, *limits)
         if (type(key), type(photo_id), type(mark)) == (bytes, str, bytes)
         and len(mark) == SIDE * SIDE
-        and digest == _digest(key, photo_id.encode(), mark)
+        and digest == _digest(key, photo_id.encode(), mark, repr(within).encode())
     }
 
 
@@ -327,12 +339,12 @@ def _recall_search(memory: Path, reader: bytes) -> tuple[list[bytes], list[Alike
     return [], []
 
 
-def _read(memory: Path, question: str, reader: bytes) -> list[tuple]:
+def _read(memory: Path, question: str, *values: bytes | float) -> list[tuple]:
     if not memory.is_file():
         return []
     try:
         with closing(sqlite3.connect(memory)) as table:
-            return table.execute(question, (reader,)).fetchall()
+            return table.execute(question, values).fetchall()
     except (sqlite3.Error, UnicodeError):  # the second in its own words about a damaged file
         return []
 
@@ -340,20 +352,21 @@ def _read(memory: Path, question: str, reader: bytes) -> list[tuple]:
 def _remember(
     memory: Path,
     reader: bytes,
+    limits: tuple[float, int],
     learnt: list[tuple[bytes, Inspected]],
     *,
     forget: Iterable[bytes] = (),
 ) -> None:
     looks = []
     for key, item in learnt:
-        digest = _digest(key, item.photo_id.encode(), item.fingerprint)
-        looks.append((key, reader, item.photo_id, item.fingerprint, digest))
+        parts = key, item.photo_id.encode(), item.fingerprint, repr([*limits]).encode()
+        looks.append((key, reader, item.photo_id, item.fingerprint, *limits, _digest(*parts)))
     _write(
         memory,
         _LOOKS,
         [
             ("DELETE FROM looks WHERE key = ?", [(key,) for key in forget]),
-            ("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", looks),
+            ("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?)", looks),
         ],
     )
 

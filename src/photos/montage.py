@@ -11,6 +11,7 @@ import numpy as np
 from compute import each
 from photos.crop import overlap
 from photos.decode import PhotoError, decode, read_bytes, read_header, reduction_for
+from photos.encode import to_jpeg
 from photos.files import Elsewhere
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, resize
@@ -53,8 +54,7 @@ def montage(
     blank = np.full((TILE[0] + BAR, 2 * TILE[1], 3), PAD_COLOUR, np.uint8)
     pairs += [blank] * (-len(pairs) % PER_ROW or PER_ROW * (not pairs))
     lines = [np.hstack(pairs[at : at + PER_ROW]) for at in range(0, len(pairs), PER_ROW)]
-    sheet = cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+    return to_jpeg(np.vstack(lines))
 
 
 def agreement(box: Sequence[float] | None, sample: Sample) -> float | None:

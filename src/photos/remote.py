@@ -39,6 +39,8 @@ def check_place(text: str) -> str:
 
     """
     scheme, mark, rest = text.partition("://")
+    if not text.strip():
+        raise ValueError(f"found {text!r}; expected a path or a URL")
     if not mark:
         return text
     if scheme in ("file", "local"):

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from sys import intern
 
 import numpy as np
 
 from photos.new_file import new_file
-from photos.tables import read_table, write_table
+from photos.tables import read_rows, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,6 @@ def read_samples(file: Path) -> list[Sample]:
     """The rows of the shard whose array is ``file``."""
     numbers = ("copy", "width", "height")
     return [
-        Sample(**{**row, **{name: int(row[name]) for name in numbers}})
-        for row in read_table(samples_file(file))
+        Sample(**row | {name: int(row[name]) for name in numbers} | {"label": intern(row["label"])})
+        for row in read_rows(samples_file(file))
     ]

@@ -41,11 +41,15 @@ BOX = ("x1", "y1", "x2", "y2")
 SUBSET_ORDER = ("test", "val", "train", "")
 """Which given subset wins where a photo, or photos that belong together, name several."""
 
-NOTHING = ("nan", "null", "none", "n/a", "\\n")
-"""What programs write, in small letters, into a make or listing cell that holds nothing.
+NOTHING = ("nan", "null", "none", "n/a", "na", "<na>", "#n/a", "nat", "\\n")
+"""What programs write, in small letters, into a cell that holds nothing.
 
-Taken for a name, it would make one listing of all photos without one. A label may be called so.
+Taken for a name, it would make one listing of all photos without one. Paths and labels may be
+called so.
 """
+
+MOST_LABELS = 5
+"""A listing that has photos of more classes is named: its name may stand for nothing, too."""
 
 SPEAKING = ("bad-box", "bad-subset")
 """Faults of rows that say all the same whose photo it is, and what it is called."""
@@ -245,7 +249,9 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
     if "\0" in header:
         raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
     separator = max(",;\t", key=header.count)
-    if told := re.fullmatch(r'"?sep=(.)"?', header.strip(" "), re.IGNORECASE):  # Excel's own line
+    if told := re.fullmatch(
+        r'"?sep=([^"])"?', header.strip(" "), re.IGNORECASE
+    ):  # Excel's own line
         separator = told[1]
     decimal = "." if separator == "," else ","
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -267,7 +273,24 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         raise StageError(
             f"data.labels: {labels}, line {skipped + table.line_num}: {error}"
         ) from None
+    if use == "train":
+        _note_mixed_listings(row for _, row in rows)
     return _without_repeats(rows, use)
+
+
+def _note_mixed_listings(rows: Iterable[Row]) -> None:
+    """Says which listings look like none, such as ``0`` or ``unknown``."""
+    first: dict[str, str] = {}
+    mixed: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.listing and first.setdefault(row.listing, row.label) != row.label:
+            mixed[row.listing].add(row.label)
+    if many := sorted(name for name, others in mixed.items() if len(others) >= MOST_LABELS):
+        print(
+            f"note: {len(many)} listings have photos of more than {MOST_LABELS} classes each, "
+            f"which all go to one side: {printable(', '.join(map(repr, many[:5])))}; if these are "
+            "no adverts, leave their cells empty"
+        )
 
 
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
@@ -362,9 +385,10 @@ def _row(
 ) -> Row:
     cells = dict.fromkeys(COLUMNS, "")
     cells |= {field: values[at].strip() for field, at in columns.items() if at < len(values)}
+    empty = {name for name, cell in cells.items() if cell.lower() in NOTHING} - {"path", "label"}
+    cells |= dict.fromkeys(empty, "")
     path = cells["path"] and posixpath.normpath(cells["path"].replace("\\", "/"))
     label, make, listing = (_folded(cells[field]) for field in ("label", "make", "listing"))
-    make, listing = ("" if name.lower() in NOTHING else name for name in (make, listing))
 
     def bad(reason: str, detail: str) -> Row:
         fault = reason, f"line {line}: {detail}"
@@ -428,8 +452,12 @@ def _as_on_disk(photos: Path | Store, path: str) -> str:
     """The path as its file is really spelt: accents may be composed in one and not in the other."""
     if path.isascii() or _is_there(photos, path):
         return path
-    spellings = {unicodedata.normalize(form, path) for form in ("NFC", "NFD")} - {path}
-    there = [spelling for spelling in spellings if _is_there(photos, spelling)]
+    # A folder may be spelt in one way and a file in it in the other; a store knows no folders.
+    there = [""]
+    for part in [path] if isinstance(photos, Store) else path.split("/"):
+        spellings = {part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))}
+        there = [f"{above}/{spelling}".lstrip("/") for above in there for spelling in spellings]
+        there = [inner for inner in there if _is_there(photos, inner)]
     return there[0] if len(there) == 1 else path
 
 

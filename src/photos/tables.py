@@ -1,7 +1,7 @@
 """CSV files of dataclass rows, safe for any name that a file system or a label can hold."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -24,5 +24,10 @@ def write_table(file: Path, kind: type, rows: Iterable) -> None:
 
 def read_table(file: Path) -> list[dict[str, str]]:
     """Reads what :func:`write_table` wrote, every value as text."""
+    return list(read_rows(file))
+
+
+def read_rows(file: Path) -> Iterator[dict[str, str]]:
+    """The same, row by row: of millions, the dictionaries would take more than what they hold."""
     with file.open(**_TEXT) as handle:
-        return list(csv.DictReader(handle))
+        yield from csv.DictReader(handle)

@@ -384,12 +384,21 @@ def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
     assert reason_of(read_bytes, root, "none.jpg") == "missing"
 
 
+def test_a_photos_folder_that_is_gone_is_no_fault_of_the_photo(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"cannot open the photos folder .*/photos: No such file"):
+        read_bytes(tmp_path / "photos", "a.jpg")
+
+
 @pytest.mark.parametrize("call", ["open", "read"])
 @pytest.mark.parametrize("code", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENOMEM])
 def test_a_failing_network_disk_or_machine_is_no_fault_of_the_photo(
     call: str, code: int, tmp_path: Path
 ) -> None:
-    def fail(*_, **__) -> None:
+    really = getattr(os, call)
+
+    def fail(what: int | str | Path, *rest, **more) -> int:
+        if what == tmp_path:
+            return really(what, *rest, **more)
         raise OSError(fault, os.strerror(fault))
 
     (tmp_path / "a.jpg").write_bytes(b"x")

@@ -219,10 +219,17 @@ def test_a_lower_limit_holds_for_photos_that_were_looked_at_before(
 
     monkeypatch.setattr(split, "inspect_all", noted)
     project.with_good_photos()
-    for changes in ({}, {}, {"photo_seconds": 20}, {"photo_megabytes": 512}):
+    for changes in (
+        {},
+        {},
+        {"photo_seconds": 20},
+        {"photo_megabytes": 512},
+        {"photo_seconds": 60},  # who took no more than 30 s and 512 MB is known
+        {"photo_megabytes": 2048},
+    ):
         project.set(split=changes)
         stage.run(split.main)
-    assert asked == [8, 8, 8]  # nothing where the limits are those of the run before
+    assert asked == [8, 8, 8]  # nothing where the limits are not below those of the looks
 
 
 def test_a_format_that_is_no_longer_allowed_is_set_aside_though_it_was_kept_before(

@@ -391,12 +391,35 @@ def test_a_cache_that_shares_its_files_is_never_written_to(link: str, tmp_path: 
         "{}",
         '{"fingerprint": 1, "rows": [[1]]}',
         '{"fingerprint": "x", "rows": [["0", 3]]}',
+        '{"fingerprint": "x", "rows": [["0", 3]], "digest": 0}',
     ],
 )
 def test_a_record_that_is_none_costs_a_rebuild_and_no_more(content: str) -> None:
     Stage().run({0: "Audi"})
     whole = outs()
     record_file("stage", shard_file(OUT, 0)).write_text(content)
+    Stage().run({0: "Audi"})
+    assert outs() == whole
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [('"width": ', '"width": 1'), ('"crop"', '"crap"'), ('"box"', '["box"]')]
+)
+def test_what_a_record_says_is_not_believed_where_it_was_changed(before: str, after: str) -> None:
+    Stage().run({0: "Audi"})
+    whole, record = outs(), record_file("stage", shard_file(OUT, 0))
+    text = record.read_text()
+    assert before in text
+    record.write_text(text.replace(before, after, 1))
+    Stage().run({0: "Audi"})
+    assert outs() == whole
+
+
+def test_bytes_that_were_added_to_an_array_do_not_stay() -> None:
+    Stage().run({0: "Audi"})
+    whole, file = outs(), shard_file(OUT, 0)
+    with file.open("ab") as handle:
+        handle.write(b"more")
     Stage().run({0: "Audi"})
     assert outs() == whole
 

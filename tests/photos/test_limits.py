@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,26 @@ def test_a_shell_that_allows_less_is_no_fault_of_the_photos(limit: str, value: i
     alone = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # each thread reserves memory
     result = subprocess.run(command, cwd=source, env=alone, capture_output=True, text=True)
     assert result.stdout == "[2, 1]\n", result.stderr
+
+
+FEW_FILES = """
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (24, hard if HARD is None else HARD))
+from photos.limits import limited_map
+print(sum(limited_map(len, ["ab"] * 50, workers=16, seconds=30, megabytes=1024)))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="knows no such limit")
+def test_many_processes_need_more_open_files_than_a_shell_allows() -> None:
+    source = Path(__file__).parents[2] / "src"
+    run = partial(subprocess.run, cwd=source, capture_output=True, text=True)
+    result = run([sys.executable, "-c", FEW_FILES.replace("HARD", "None")])
+    assert result.stdout == "100\n", result.stderr
+    result = run([sys.executable, "-c", FEW_FILES.replace("HARD", "24")])
+    assert "StageError: cannot start a process that reads photos" in result.stderr
+    assert "compute.workers" in result.stderr
 
 
 def test_a_process_killed_by_something_else_costs_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -127,6 +128,24 @@ def test_another_reader_looks_anew(root: Path) -> None:
         assert table.execute("SELECT count(*) FROM looks").fetchone() == (4,)
 
 
+def test_only_the_code_that_looks_makes_another_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda file: read.append(file.stem) or b"")
+    memory._reader()
+    assert {"inspect", "decode", "jpeg", "duplicates", "second_look", "memory"} <= set(read)
+    assert not {"montage", "warp", "policy", "prepare", "source"} & set(read)
+
+
+def test_a_photo_whose_time_lies_in_the_future_is_looked_at_once(root: Path) -> None:
+    later = time.time() + 1e6
+    for number in range(4):
+        os.utime(root / str(number), (later, later))
+    looks(root, [])
+    asked: list[str] = []
+    looks(root, asked)
+    assert asked == []
+
+
 def test_a_disk_that_was_mounted_anew_is_not_looked_at_anew(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +223,7 @@ def test_a_photo_that_may_still_be_changing_is_not_remembered(
 A, B, C = (Inspected(Row(name, "Audi"), photo_id=name * 16) for name in "abc")
 
 
-def differences(root: Path, asked: list[str], **options) -> Differences:
+def differences(root: Path, asked: list[str]) -> Differences:
     """Photos differ by 0.25, but for ``c``, which cannot be read; ``asked`` collects the pairs."""
 
     def compare(pairs: list[tuple[Inspected, Inspected]]) -> list[float | PhotoError]:
@@ -212,7 +231,7 @@ def differences(root: Path, asked: list[str], **options) -> Differences:
         gone = PhotoError("missing", "gone")
         return [gone if C in pair else 0.25 for pair in pairs]
 
-    return Differences(compare, memory=root / "looks.db", **options)
+    return Differences(compare, memory=root / "looks.db")
 
 
 def test_a_pair_is_compared_once_whoever_asks_in_whatever_order(tmp_path: Path) -> None:
@@ -223,7 +242,9 @@ def test_a_pair_is_compared_once_whoever_asks_in_whatever_order(tmp_path: Path) 
     assert asked == ["ab", "ac", "bc"]
 
 
-def test_what_differs_is_remembered_but_not_what_could_not_be_read(tmp_path: Path) -> None:
+def test_what_differs_is_remembered_but_not_what_could_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     first = differences(tmp_path, asked)
     first([(A, B), (A, C)])
@@ -233,7 +254,8 @@ def test_what_differs_is_remembered_but_not_what_could_not_be_read(tmp_path: Pat
     assert second([(B, A), (A, C)]) == [0.25, None]
     assert asked == ["ac"]
     asked.clear()
-    assert differences(tmp_path, asked, settings="no PNG")([(A, B)]) == [0.25]
+    monkeypatch.setattr(memory.cv2, "__version__", "0")
+    assert differences(tmp_path, asked)([(A, B)]) == [0.25]
     assert asked == ["ab"]
 
 
@@ -309,8 +331,8 @@ def test_only_new_fingerprints_are_searched_for(
     monkeypatch.setattr(memory, "find_alike", spy)
     monkeypatch.setattr(memory, "_MANY_NEW", 1)
 
-    def search(marks: list[bytes], **settings: str) -> None:
-        alike = Likenesses(memory=tmp_path / "looks.db", **settings)
+    def search(marks: list[bytes]) -> None:
+        alike = Likenesses(memory=tmp_path / "looks.db")
         alike(marks)
         alike.remember()
 
@@ -319,7 +341,8 @@ def test_only_new_fingerprints_are_searched_for(
     search(MARKS)
     search(MARKS[:-1])
     assert searched == [None, [0]]
-    search(MARKS, settings="no PNG")
+    monkeypatch.setattr(memory.cv2, "__version__", "0")
+    search(MARKS)
     assert searched == [None, [0], None]
 
 

@@ -120,12 +120,29 @@ def test_a_name_is_one_however_it_is_spaced(tmp_path: Path) -> None:
     assert labels_of_paths(rows)["a.jpg"] == {"Alfa Romeo GT"}
 
 
-@pytest.mark.parametrize("cell", ["nan", "NaN", "NULL", "None", "N/A", "\\N"])
+@pytest.mark.parametrize(
+    "cell", ["nan", "NaN", "NULL", "None", "N/A", "NA", "<NA>", "#N/A", "NaT", "\\N"]
+)
 def test_what_programs_write_for_nothing_is_nothing_but_as_a_label(
     cell: str, tmp_path: Path
 ) -> None:
     (row,) = read(tmp_path, f"path,label,make,listing\na.jpg,{cell},{cell},{cell}\n")
     assert (row.label, row.make, row.listing, row.fault) == (cell, "", "", None)
+    header = "path,label,subset,x1,y1,x2,y2"
+    (row,) = read(tmp_path, f"{header}\na.jpg,Audi,{','.join([cell] * 5)}\n")
+    assert row == Row("a.jpg", "Audi")
+
+
+def test_a_listing_of_many_classes_is_named_as_what_it_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{at}.jpg,Model {at},unknown\n{at}b.jpg,Model {at},L{at}\n" for at in range(6)]
+    read(tmp_path, "path,label,listing\n" + "".join(lines[:5]))
+    assert capsys.readouterr().out == ""
+    read(tmp_path, "path,label,listing\n" + "".join(lines))
+    assert "1 listings have photos of more than 5 classes each" in (out := capsys.readouterr().out)
+    assert "'unknown'" in out
+    assert "'L1'" not in out
 
 
 def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
@@ -210,6 +227,10 @@ def test_a_file_is_found_however_its_accents_are_coded(
     in_folders(tmp_path, f"photos/{listed}.jpg")  # now both are there: each is meant as it is spelt
     (row,) = read(tmp_path, f"path,label\n{listed}.jpg,Audi\n")
     assert row == Row(f"{listed}.jpg", "Audi")
+    in_folders(tmp_path, f"photos/{there}/{listed}.jpg")  # a folder in one way, its file otherwise
+    for folder in (listed, there):
+        (row,) = read(tmp_path, f"path,label\n{folder}/{there}.jpg,Audi\n")
+        assert row == Row(f"{there}/{listed}.jpg", "Audi")
 
 
 @pytest.mark.parametrize("name", ["..jpg", "...", "..a/b.jpg", "a..b.jpg"])
@@ -233,6 +254,7 @@ def test_dots_in_a_name_do_not_lead_out_of_the_folder(name: str, tmp_path: Path)
         (b'path,label\na.jpg,"Audi\nb.jpg,Seat\n', ["line 3", "unexpected end of data"]),
         (b'path,label\n"a.jpg"x,Audi\n', ["line 2", "expected after"]),
         (b"path,label\n" + b"a" * 200_000 + b",Audi\n", ["line 2"]),
+        (b'sep="\npath,label\na.jpg,Audi\n', ["no column path"]),
     ],
 )
 def test_an_unusable_csv_is_refused_with_what_was_found(
