@@ -264,7 +264,8 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
 
 
 def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """AutoGluon's predictor with timm's ResNet-18; runs of one and two epochs tell how many fit.
+    """AutoGluon's predictor with timm's ResNet-18; runs of four and eight epochs, which its clock
+    does not count, tell how many fit.
 
     Its rate is for fine-tuning, and falls from layer to layer: with random weights there is 1e-3
     for all. Of its checkpoints it averages those that val likes, as it always does.
@@ -317,9 +318,11 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
         )
         return predictor, clock.spent - before
 
-    short, long = fitted(1)[1], fitted(2)[1]
-    left = SAFETY * (clock.seconds - clock.spent) - short
-    epochs = max(1, 1 + int(left / max(long - short, 1.0)))
+    with clock.stopped():
+        short, long = fitted(4)[1], fitted(8)[1]
+    epoch = max((long - short) / 4, 0.1)
+    left = SAFETY * (clock.seconds - clock.spent) - (short - 4 * epoch)
+    epochs = max(1, int(left / epoch))
     predictor, _ = fitted(epochs)
     seconds = clock.spent
     scores = predictor.predict_proba(tables["test"], as_pandas=True)
