@@ -7,12 +7,12 @@ too what changed since a Git revision or a DVC experiment.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import jinja2
 
 from page.content import gather
+from review.figures import read_json
 from review.history import WORKSPACE, snapshot
 from review.stale import out_of_date
 from review.verdict import predictions_of, verdict
@@ -42,16 +42,13 @@ def main() -> None:
 def compare_with(base: str) -> dict[str, object]:
     """The figures of another revision, and whether the change of top-1 since is real."""
     before = snapshot(base)
-    figures, told = before.read("metrics/evaluate.json"), predictions_of(before)
-    if figures is None or told is None:
+    figures, told = read_json(before, "metrics/evaluate.json"), predictions_of(before)
+    if not figures or told is None:
         raise StageError(
             f"{base}: has no metrics/evaluate.json and predictions.csv to compare with"
         )
     word, text = verdict(told, predictions_of(snapshot(WORKSPACE)) or {})
-    try:
-        return {"base": base, "verdict": word, "text": text, "figures": json.loads(figures)}
-    except ValueError as error:
-        raise StageError(f"{base}: metrics/evaluate.json is not JSON ({error})") from None
+    return {"base": base, "verdict": word, "text": text, "figures": figures}
 
 
 def render(

@@ -11,6 +11,7 @@ from pathlib import Path
 from page.charts import Axis, Line, LineChart, Matrix, Place, line_chart, matrix
 from params import read_document
 from photos.tables import read_table
+from review.lock import flat
 from scoring.pictures import HEADERS
 from stage import StageError
 
@@ -81,7 +82,7 @@ def gather(root: Path) -> dict[str, object]:
     figures = read_json(metrics / "evaluate.json")
     plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
     predictions = read_rows(metrics / "predictions.csv")
-    settings = dict(_flat(read_document(root / "params.yaml")))
+    settings = _listed(read_document(root / "params.yaml"))
     return {
         "figures": figures,
         "headlines": HEADLINES,
@@ -95,7 +96,7 @@ def gather(root: Path) -> dict[str, object]:
         "curves": list(_curves(metrics / "train")),
         "galleries": list(_galleries(metrics / "gallery")),
         "params": settings,
-        "environment": dict(_flat(_read_if_there(metrics / "train" / "environment.json"))),
+        "environment": _listed(_read_if_there(metrics / "train" / "environment.json")),
         "promised": settings["evaluate.precision"],
         "split": _read_if_there(metrics / "split.json"),
     }
@@ -183,9 +184,9 @@ def _galleries(folder: Path) -> Iterator[Gallery]:
             yield Gallery(title, text, pictures, len(rows))
 
 
-def _flat(values: object, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(values, dict):
-        for name, value in values.items():
-            yield from _flat(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, (", ".join(map(str, values)) or "-") if isinstance(values, list) else str(values)
+def _listed(document: dict) -> dict[str, str]:
+    """Values by dotted key, as a table shows them."""
+    return {
+        key: (", ".join(map(str, value)) or "-") if isinstance(value, list | dict) else str(value)
+        for key, value in flat(document).items()
+    }
