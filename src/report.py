@@ -27,6 +27,11 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=PAGE)
     parser.add_argument("--base", help="a Git revision or a DVC experiment to compare with")
     options = parser.parse_args()
+    if options.file.suffix.lower() not in (".html", ".htm"):
+        raise StageError(
+            f"{options.file}: expected a file that ends in .html; to compare with a revision: "
+            f"--base {options.file}"
+        )
     page = render(
         Path(),
         stale=out_of_date(snapshot(WORKSPACE)),
@@ -70,7 +75,7 @@ def render(
         return templates.get_template("report.html").render(
             **gather(root), stale=stale, comparison=comparison
         )
-    except (KeyError, ValueError, TypeError, jinja2.UndefinedError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, jinja2.UndefinedError) as error:
         raise StageError(
             f"metrics/: a figure or column is missing or no figure ({error}); it was changed, or "
             "another version of the code wrote it: run dvc repro, then make report"
