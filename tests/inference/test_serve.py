@@ -350,13 +350,31 @@ def test_from_an_empty_browser_to_a_prediction(browser, address: str, tmp_path: 
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-@pytest.mark.parametrize("name", ["*cars", "http://cars.example", "cars.example:80", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["*cars", "http://cars.example", "cars.example:80", "", "ü..x", "straße.example"],
+)
 def test_what_is_no_host_name_is_told_at_once(name: str, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["serve.py", "--name", name])
     with pytest.raises(SystemExit) as stopped:
         serve.main()
     assert stopped.value.code == 2
     assert "expected a host name" in capsys.readouterr().err
+
+
+def test_a_name_is_known_as_browsers_send_it():
+    names = ["müller.example", "*.MÜLLER.example", "cars.example", "xn--strae-oqa.example", "[::1]"]
+    assert [serve.as_sent(name) for name in names] == [
+        "xn--mller-kva.example",
+        "*.xn--mller-kva.example",
+        *names[2:],
+    ]
+
+
+@pytest.mark.parametrize("host", ["ü..x", "a" * 64 + ".example", "\udcff"])
+def test_what_is_no_host_is_one_line(host: str):
+    with pytest.raises(StageError, match=r"cannot be used \(.+\); give another --port or --host"):
+        serve.listen(host, 0)
 
 
 def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
