@@ -100,4 +100,4 @@ def make_copies(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

@@ -128,4 +128,4 @@ def embed_shard(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

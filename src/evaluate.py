@@ -122,4 +122,4 @@ def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence]) -> N
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

@@ -144,4 +144,4 @@ def find_pixels(folders: Sequence[Path], photo_ids: Sequence[str]) -> list[np.nd
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

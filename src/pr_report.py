@@ -47,6 +47,10 @@ def main() -> None:
 
 def report(base: Snapshot, head: Snapshot, *, plots_url: str = "", commit: str = "") -> str:
     """The comment, at most 65,536 bytes; ``commit`` is the hash that a reader knows ``head`` by."""
+    if base.read("dvc.yaml") is None and head.read("dvc.yaml") is None:
+        raise StageError(
+            f"dvc.yaml: not in {base.name} nor in {head.name}; run from the project's top folder"
+        )
     before, after = predictions_of(base), predictions_of(head)
     parts = [f"{MARKER}\n", verdict_part(before, after), *warnings(base, head)]
     parts += [
@@ -97,9 +101,15 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
                 "they are.\n"
             )
     if base.commit is not None:
-        span = f"{head.commit or 'HEAD'}..{base.commit}"
-        behind = git("rev-list", "--count", span).decode().strip()
-        if behind != "0":
+        newest = head.commit or "HEAD"
+        behind = git("rev-list", "--count", f"{newest}..{base.commit}").decode().strip()
+        shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"
+        if shallow and not git("merge-base", newest, base.commit, missing=b""):
+            found.append(
+                f"> [!NOTE]\n> This clone is too shallow to tell whether commits of "
+                f"{code(base.name)} are missing here: `git fetch --unshallow`.\n"
+            )
+        elif behind != "0":
             found.append(
                 f"> [!NOTE]\n> Commits of {code(base.name)} that are not in here: {behind}. "
                 "Merge it first, else what they changed counts as undone.\n"
@@ -232,10 +242,12 @@ def data_part(base: Snapshot, head: Snapshot) -> str:
     rows = []
     for path in ("metrics/split.json", "metrics/preprocess.json"):
         old, new = numbers(base, path), numbers(head, path)
+        # A reason that is not listed has no photo, but no file says nothing.
+        before, after = (0 if side else None for side in (old, new))
         rows += [
-            (code(name), *row(name, old.get(name, 0), new.get(name, 0)))
+            (code(name), *row(name, old.get(name, before), new.get(name, after)))
             for name in dict.fromkeys([*new, *old])
-            if old.get(name, 0) != new.get(name, 0) and name not in ("height", "width")
+            if old.get(name, before) != new.get(name, after) and name not in ("height", "width")
         ]
     header = ("photos", "before", "after", "difference", "")
     return f"### Data and quarantine\n\n{table(header, rows)}" if rows else ""

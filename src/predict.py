@@ -1,7 +1,7 @@
 """Photos -> make, model, confidence and decision, on standard output.
 
 Exit status: 0 every photo was read, 3 some could not be (each is a row with its reason), 1 nothing
-could be done, 2 wrong options.
+could be done, 2 wrong options, 141 the reader of the output left.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
+from inference.output import FORMATS, writer
 from stage import StageError, printable, run
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ def main() -> None:
     options = parse_options()
     from inference.classifier import load_classifier
     from inference.find import find_photos, read_table
-    from inference.output import writer
     from inference.stream import look
 
     table, passed_over = options.declared or options.labels, Counter()
@@ -65,7 +65,8 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Make, model, confidence and decision for photos.",
-        epilog="exit status: 0 every photo was read, 3 some could not be, 1 error, 2 wrong options",
+        epilog="exit status: 0 every photo was read, 3 some could not be, 1 error, 2 wrong "
+        "options, 141 the reader of the output left",
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument("--bundle", type=Path, default=Path("models/vehicle"))
@@ -81,16 +82,19 @@ def parse_options() -> argparse.Namespace:
     tables.add_argument(
         "--declared", type=Path, help="the same, and rank listings whose photos contradict it"
     )
-    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
-    parser.add_argument("--top-k", type=int, default=3, help="classes named for a photo")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")
     parser.add_argument("--workers", type=int, default=0, help="threads that read; 0: every core")
     options = parser.parse_args()
+    if options.declared and (options.listing_from or options.top_k is not None):
+        parser.error("--declared ranks listings, one row each: without --listing-from and --top-k")
+    options.top_k = 3 if options.top_k is None else options.top_k
     if not 1 <= options.top_k <= 1000 or not 0 <= options.workers <= 1024:
         parser.error("expected --top-k in 1 to 1000 and --workers in 0 to 1024")
-    if options.listing_from == "csv" and not (options.labels or options.declared):
+    if options.listing_from == "csv" and not options.labels:
         parser.error("--listing-from csv needs --labels")
-    if options.listing_from == "folder" and (options.labels or options.declared):
-        parser.error("--labels and --declared name listings themselves: --listing-from csv")
+    if options.listing_from == "folder" and options.labels:
+        parser.error("--labels names listings itself: --listing-from csv")
     return options
 
 

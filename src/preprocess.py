@@ -136,4 +136,4 @@ def pack_shard(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

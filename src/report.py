@@ -7,12 +7,12 @@ too what changed since a Git revision or a DVC experiment.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import jinja2
 
 from page.content import gather
+from review.figures import read_json
 from review.history import WORKSPACE, snapshot
 from review.stale import out_of_date
 from review.verdict import predictions_of, verdict
@@ -27,6 +27,11 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=PAGE)
     parser.add_argument("--base", help="a Git revision or a DVC experiment to compare with")
     options = parser.parse_args()
+    if options.file.suffix.lower() not in (".html", ".htm"):
+        raise StageError(
+            f"{options.file}: expected a file that ends in .html; to compare with a revision: "
+            f"--base {options.file}"
+        )
     page = render(
         Path(),
         stale=out_of_date(snapshot(WORKSPACE)),
@@ -42,16 +47,13 @@ def main() -> None:
 def compare_with(base: str) -> dict[str, object]:
     """The figures of another revision, and whether the change of top-1 since is real."""
     before = snapshot(base)
-    figures, told = before.read("metrics/evaluate.json"), predictions_of(before)
-    if figures is None or told is None:
+    figures, told = read_json(before, "metrics/evaluate.json"), predictions_of(before)
+    if not figures or told is None:
         raise StageError(
             f"{base}: has no metrics/evaluate.json and predictions.csv to compare with"
         )
     word, text = verdict(told, predictions_of(snapshot(WORKSPACE)) or {})
-    try:
-        return {"base": base, "verdict": word, "text": text, "figures": json.loads(figures)}
-    except ValueError as error:
-        raise StageError(f"{base}: metrics/evaluate.json is not JSON ({error})") from None
+    return {"base": base, "verdict": word, "text": text, "figures": figures}
 
 
 def render(
@@ -73,7 +75,7 @@ def render(
         return templates.get_template("report.html").render(
             **gather(root), stale=stale, comparison=comparison
         )
-    except (KeyError, ValueError, TypeError, jinja2.UndefinedError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, jinja2.UndefinedError) as error:
         raise StageError(
             f"metrics/: a figure or column is missing or no figure ({error}); it was changed, or "
             "another version of the code wrote it: run dvc repro, then make report"

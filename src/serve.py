@@ -26,9 +26,12 @@ def main() -> None:
         help="a host name under which browsers reach it, besides localhost",
     )
     options = parser.parse_args()
-    for name in options.name:
-        if not re.fullmatch(r"(\*\.)?[\w.-]+|\[[0-9A-Fa-f:.]+\]", name):
-            parser.error(f"--name {name}: expected a host name as browsers show it, without a port")
+    names = [as_sent(name) for name in options.name]
+    if None in names:
+        parser.error(
+            f"--name {options.name[names.index(None)]}: expected a host name without a port, "
+            "letters beyond ASCII as browsers send them (xn--...)"
+        )
     listening = listen(options.host, options.port)
     from inference.classifier import load_classifier
 
@@ -39,7 +42,7 @@ def main() -> None:
     from inference.web import create_app
 
     shown, port = address_of(listening)
-    app = create_app(classifier, hosts=[*LOOPBACK, shown, *options.name])
+    app = create_app(classifier, hosts=[*LOOPBACK, shown, *names])
     print(f"serve: http://{shown}:{port}", file=sys.stderr, flush=True)
     config = uvicorn.Config(
         app,
@@ -49,6 +52,20 @@ def main() -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):  # by which uvicorn says that it ended well
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def as_sent(name: str) -> str | None:
+    """A host name as browsers send it, letters beyond ASCII as ``xn--``; ``None`` if it is none."""
+    if not re.fullmatch(r"(\*\.)?[\w.-]+|\[[0-9A-Fa-f:.]+\]", name):
+        return None
+    if name.isascii():
+        return name
+    try:
+        sent, name = name.lower().encode("idna").decode(), name.lower()
+        # Python goes by the rules of 2003, which take ß for ss; browsers do so no more.
+        return sent if sent.encode().decode("idna") == name else None
+    except UnicodeError:
+        return None
 
 
 def address_of(listening: socket.socket) -> tuple[str, int]:
@@ -67,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen()  # else a second server could bind it too, as long as this one starts
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError, TypeError) as error:  # of names that are none
         reason = getattr(error, "strerror", None) or error
         raise StageError(
             f"port {port} of {host} cannot be used ({reason}); give another --port or --host"

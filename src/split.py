@@ -218,4 +218,4 @@ def list_labels(manifest: list[Photo]) -> list[Label]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

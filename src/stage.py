@@ -23,22 +23,27 @@ class StageError(Exception):
     """
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], *, usage: str | None = None) -> None:
     """Runs a script's ``main``: a :class:`StageError` becomes one line and exit status 1.
 
     Where the reader of what is printed (``head``, say) has enough, the status is 141, as a shell
-    gives it.
+    gives it. ``usage`` is given by scripts that read no arguments: what ``--help`` prints of them.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # a shell's `>&-` closes it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  # for all of the run
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
+            if usage is not None:
+                _take_no_arguments(usage)
             main()
         except SystemExit:
-            _flush()
+            sys.stdout.flush()
             raise
-        _flush()
+        sys.stdout.flush()
     except KeyboardInterrupt as stopped:
         words = str(stopped) or "stopped: run the same command again"
         sys.exit(f"\n{words}")
@@ -67,16 +72,22 @@ def _line(text: str) -> str:
     return "error: " + printable(" ".join(text.split()))
 
 
-def _flush() -> None:
-    if sys.stdout is not None:  # a shell's `>&-` closes it
-        sys.stdout.flush()
+def _take_no_arguments(usage: str) -> None:
+    """Ends with the help, where that is asked for; else a mistyped word would run a whole stage."""
+    where = "values are set in params.yaml; for one run: dvc exp run -S section.key=value"
+    words = sys.argv[1:]
+    if "-h" in words or "--help" in words:
+        print(f"{usage.strip()}\n\nTakes no arguments: {where}")
+        sys.exit()
+    if words:
+        raise StageError(f"found {words[0]}; expected no arguments: {where}")
 
 
 def _leave_closed_pipe() -> bool:
     """Sends nothing more to a pipe that nobody reads; returns whether it is one."""
     try:
         output = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # there is none
+    except (OSError, ValueError):  # there is none
         return False
     watched = select.poll()
     watched.register(output, 0)

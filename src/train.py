@@ -128,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

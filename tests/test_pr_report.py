@@ -222,6 +222,24 @@ def test_a_branch_that_lacks_commits_of_its_base_is_told(branches: History):
     assert "Commits of `main` that are not in here: 1. Merge it first" in report("main", "slower")
 
 
+def test_a_shallow_clone_does_not_say_that_commits_are_missing(branches: History, monkeypatch):
+    """Without the commits between, it cannot know that main is wholly in the branch."""
+    source, clone = branches.root.as_uri(), branches.root.parent / "clone"
+    branches.git("clone", "--quiet", "--depth=1", "--no-single-branch", source, str(clone))
+    monkeypatch.chdir(clone)
+    text = report("origin/main")
+    assert "Merge it first" not in text
+    assert "too shallow to tell whether commits of `origin/main` are missing here" in text
+    history.git("fetch", "--quiet", "--unshallow")
+    assert "NOTE" not in report("origin/main")
+
+
+def test_another_folder_than_the_project_is_told(branches: History, monkeypatch):
+    monkeypatch.chdir(branches.root / "src")
+    told = "dvc.yaml: not in main nor in workspace; run from the project's top folder"
+    assert told in refusal(report)
+
+
 def test_other_test_photos_are_not_compared_in_silence(branches: History):
     rows = [*BRANCH, *predictions("+" * 6, start=20)]
     branches.outcome(rows=rows, top1=0.9)
@@ -248,6 +266,16 @@ def test_a_base_from_before_predictions_is_told(branches: History):
     text = report("HEAD")
     assert "No `metrics/predictions.csv` on the base." in text
     assert "| `top1` |" in text
+
+
+def test_a_base_without_counts_is_not_one_of_no_photos(branches: History):
+    """No file: nothing is known of its photos. A file that lacks a reason: none had it."""
+    branches.git("rm", "--quiet", "--cached", "metrics/split.json")
+    branches.git("commit", "--quiet", "--message", "without")
+    data = report("HEAD").partition("### Data and quarantine")[2]
+    assert "| `kept` | - | 38 |  |  |" in data
+    assert "| `quarantined` | - | 2 |  |  |" in data
+    assert "| `reasons.unreadable` | 0 | 2 | +2 |  |" in report()
 
 
 def test_a_label_may_hold_any_bytes(branches: History):

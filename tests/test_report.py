@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.xdist_group("keras")
 PHONE = 390
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
+CURVE = "metrics/train/plots/metrics/train/loss.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,10 @@ def test_the_script_writes_the_page(evaluated: Path, page: str, monkeypatch, cap
     assert "report.html" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["report.py", "nowhere/report.html"])
     assert "nowhere/report.html: cannot be written" in refusal(report.main)
+    monkeypatch.setattr("sys.argv", ["report.py", "main"])
+    told = "main: expected a file that ends in .html; to compare with a revision: --base main"
+    assert told in refusal(report.main)
+    assert not Path("main").exists()
 
 
 def test_it_says_what_changed_since_a_commit(evaluated: Path, tmp_path: Path, monkeypatch):
@@ -158,6 +164,18 @@ def test_metrics_of_another_version_are_one_line(evaluated: Path, tmp_path: Path
         ("params.yaml", "a: [1", "params.yaml: not valid YAML"),
         ("metrics/plots/confusion_makes.csv", "actual,predicted,photos\n", "no figure"),
         ("metrics/plots/reliability.csv", "confidence,accuracy,photos\nx,1,1\n", "no figure"),
+        ("metrics/plots/precision_coverage.csv", "coverage,precision\n1,inf\n", "no figure"),
+        pytest.param(
+            "metrics/plots/per_class.csv",
+            f"label,support,precision,recall,f1\n{'x' * 200_000},1,1,1,1\n",
+            "metrics/plots/per_class.csv: not a CSV file (field larger than",
+            id="a long cell",
+        ),
+        ("metrics/evaluate.json", "[]", "metrics/evaluate.json: expected a JSON object; run"),
+        pytest.param(
+            "metrics/evaluate.json", '{"a":' * 100_000, "evaluate.json: not JSON", id="deep JSON"
+        ),
+        (CURVE, "step\tloss\n0\tinf\n", f"{CURVE}: inf or nan"),
     ],
 )
 def test_what_it_cannot_read_is_one_line(
@@ -174,6 +192,29 @@ def test_without_galleries_it_says_how_to_get_them(evaluated: Path, tmp_path: Pa
     copy_of_page_inputs(evaluated, tmp_path)
     shutil.rmtree(tmp_path / "metrics/gallery")
     assert "dvc pull explain" in report.render(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["mistakes", "least_sure"])
+@pytest.mark.parametrize("column", ["label", "predicted", "confidence"])
+def test_galleries_of_another_model_are_left_out(
+    evaluated: Path, tmp_path: Path, which: str, column: str
+):
+    """After a switch to an older commit Git brings its figures; DVC's files wait for a checkout."""
+    copy_of_page_inputs(evaluated, tmp_path)
+    file = tmp_path / f"metrics/gallery/{which}.csv"
+    rows = [Seen(**row) for row in read_table(file)]
+    rows[0] = replace(rows[0], **{column: "0.5" if column == "confidence" else LABELS[5].label})
+    write_table(file, Seen, rows)
+    page = report.render(tmp_path)
+    assert "metrics/gallery shows another run's photos. Run dvc checkout explain, or" in page
+    assert "<img" not in page
+    assert "Likely label errors" not in page
+
+
+def test_a_gallery_that_lacks_mistakes_of_this_model_is_left_out(evaluated: Path, tmp_path: Path):
+    copy_of_page_inputs(evaluated, tmp_path)
+    write_table(tmp_path / "metrics/gallery/mistakes.csv", Seen, [])
+    assert "shows another run's photos" in report.render(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +247,11 @@ def large(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = root / f"metrics/gallery/{gallery}/{photo_id}.jpg"
             file.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
             path = f"a/very/long/folder/without/a/single/space/in/it/{'x' * 60}.jpg"
-            rows.append(Seen(photo_id, path, "test", names[number], names[7], 0.9, 0.1))
+            rows.append(Seen(photo_id, path, "test", names[number + 8], names[7], 0.9, 0.1))
         write_table(root / f"metrics/gallery/{gallery}.csv", Seen, rows)
+    header = ("photo_id", "label", "predicted", "confidence", "decision")
+    told = [(row.photo_id, row.label, row.predicted, row.confidence, "auto") for row in rows]
+    evaluate.write_rows(root / "metrics/predictions.csv", header, told)
     (root / "report.html").write_text(report.render(root), errors="replace")
     return root / "report.html"
 

@@ -1,5 +1,6 @@
 """What a person sees of long work: plain lines in a log, a bar on a terminal."""
 
+import ast
 import errno
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import stage
+import wiring
 from stage import StageError, progress, run
 
 
@@ -121,12 +123,37 @@ def test_a_closed_pipe_hides_no_error(last: str, status: int, words: str) -> Non
     assert (process.returncode, told.endswith(words), bool(told)) == (status, True, bool(words))
 
 
-def test_a_script_whose_output_is_closed_ends_well() -> None:
-    program = f"{sys.executable} -c 'import stage; stage.run(lambda: None)' >&-"
+@pytest.mark.parametrize(("closed", "told"), [(">&-", ("", "note\n")), ("2>&-", ("figure\n", ""))])
+def test_a_script_whose_output_is_closed_ends_well(closed: str, told: tuple[str, str]) -> None:
+    """As of a job that nobody watches; the two streams do not take each other's words."""
+    words = "print('figure'), print('note', file=sys.stderr)"
+    words += ", sys.stdout.reconfigure(encoding='utf-8'), sys.stderr.isatty()"
+    program = f'{sys.executable} -c "import stage, sys; stage.run(lambda: [{words}])" {closed}'
     done = subprocess.run(
         ["sh", "-c", program], cwd=Path(stage.__file__).parent, capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, *told)
+
+
+SCRIPTS = [wiring.script_of(made) for made in wiring.stages().values()]
+SCRIPTS += [wiring.SRC / "check.py", wiring.ROOT / "data/demo/render.py"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_mistyped_word_or_a_call_for_help_starts_no_stage(script: Path, tmp_path: Path) -> None:
+    """It would delete what an hour's run has made."""
+
+    def tell(word: str) -> tuple[int, str, str]:
+        command = [sys.executable, str(script), word]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    where = "values are set in params.yaml; for one run: dvc exp run -S section.key=value\n"
+    refused = f"error: found --sized; expected no arguments: {where}"
+    assert tell("--sized") == (1, "", refused)
+    usage = ast.get_docstring(ast.parse(script.read_text()), clean=False).strip()
+    for word in ("-h", "--help"):
+        assert tell(word) == (0, f"{usage}\n\nTakes no arguments: {where}", "")
 
 
 def test_what_a_log_cannot_show_is_spelt_out() -> None:

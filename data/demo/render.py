@@ -88,4 +88,4 @@ def write(path: Path, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, usage=__doc__)

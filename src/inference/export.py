@@ -29,11 +29,12 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class Form(NamedTuple):
-    """A form of export: its file or folder, how far probabilities may be off, how it is made.
+    """A form of export: what people call it, its file or folder, how far probabilities may be off.
 
     ``write`` takes the network and where to put it, ``read`` opens what was written.
     """
 
+    kind: str
     name: str
     tolerance: float
     write: Callable[[keras.Model, Path], None]
@@ -58,7 +59,7 @@ def export(
     """
     form, target = FORMS[kind], target.resolve()
     if target.exists():
-        check_is_ours(target, kind)
+        check_is_ours(target, form)
     if classifier.preparation.crop.uses_detector and not brings_detector(bundle):
         raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
@@ -73,12 +74,12 @@ def export(
     try:
         with quiet():
             form.write(network, partial / form.name)
-        difference = compare(network, form.read(partial / form.name), images, form, kind)
+        difference = compare(network, form.read(partial / form.name), images, form)
         shutil.copyfile(bundle / "labels.json", partial / "labels.json")
         copy_preparation(bundle, partial)
         shutil.copyfile(calibration_file(bundle), partial / "calibration.json")
         contract = {
-            "format": kind,
+            "format": form.kind,
             "model": form.name,
             "input": "RGB pixels in [0, 255], float32 (n, height, width, 3)",
             "height": classifier.preparation.shape[0],
@@ -96,16 +97,16 @@ def export(
     return difference
 
 
-def check_is_ours(target: Path, kind: str) -> None:
+def check_is_ours(target: Path, form: Form) -> None:
     """Raises StageError unless a folder holds an export in this form and nothing else."""
     try:
         earlier = json.loads((target / CONTRACT).read_bytes())
-        form, ours = earlier["format"], {CONTRACT, *earlier["files"]}
+        found, ours = earlier["format"], {CONTRACT, *earlier["files"]}
         others = sorted({file.name for file in target.iterdir()} - ours)
     except (OSError, ValueError, LookupError, TypeError):
-        form, others = "nothing", []  # or of a version that noted no files
-    if form != kind:
-        what = f"is no export to {kind} that can be replaced"
+        found, others = "nothing", []  # or of a version that noted no files
+    if found != form.kind:
+        what = f"is no export to {form.kind} that can be replaced"
     elif others:
         what = f"holds {others[0]!r} besides"
     else:
@@ -125,9 +126,7 @@ def with_probabilities(classifier: Classifier) -> keras.Model:
     return keras.Model(classifier.network.input, outputs, name="vehicle")
 
 
-def compare(
-    network: keras.Model, predict: Predict, images: np.ndarray, form: Form, kind: str
-) -> float:
+def compare(network: keras.Model, predict: Predict, images: np.ndarray, form: Form) -> float:
     """The largest difference of a probability between Keras and the export.
 
     Raises:
@@ -150,7 +149,7 @@ def compare(
     moved = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     if not difference <= form.tolerance or moved:
         raise StageError(
-            f"{kind}: the export differs from Keras by {difference:.2g} (at most "
+            f"{form.kind}: the export differs from Keras by {difference:.2g} (at most "
             f"{form.tolerance:g}) and gives {moved} of {len(images)} photos another class; "
             "nothing was written"
         )
@@ -222,7 +221,10 @@ def _read_tflite(path: Path) -> Predict:
 
 
 FORMS = {
-    "saved_model": Form("saved_model", 1e-4, _write_saved_model, _read_saved_model),
-    "onnx": Form("model.onnx", 1e-4, _write_onnx, _read_onnx),
-    "tflite": Form("model.tflite", 1e-3, _write_tflite, _read_tflite),
+    form.kind: form
+    for form in (
+        Form("saved_model", "saved_model", 1e-4, _write_saved_model, _read_saved_model),
+        Form("onnx", "model.onnx", 1e-4, _write_onnx, _read_onnx),
+        Form("tflite", "model.tflite", 1e-3, _write_tflite, _read_tflite),
+    )
 }

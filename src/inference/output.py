@@ -7,7 +7,6 @@ from typing import Protocol, TextIO
 
 from stage import printable
 
-FORMATS = ("table", "csv", "jsonl")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -19,7 +18,7 @@ class Writer(Protocol):
 
 def writer(kind: str, columns: Sequence[str], stream: TextIO) -> Writer:
     """A function that writes a row, one of ``FORMATS``; ``columns`` come in this order."""
-    return {"table": _table, "csv": _csv, "jsonl": _jsonl}[kind](columns, stream)
+    return FORMATS[kind](columns, stream)
 
 
 def _table(columns: Sequence[str], stream: TextIO) -> Writer:
@@ -83,3 +82,6 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return "; ".join(f"{entry['label']} {entry['confidence']:.3f}" for entry in value)
     return str(value)
+
+
+FORMATS = {"table": _table, "csv": _csv, "jsonl": _jsonl}

@@ -11,7 +11,6 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -45,6 +44,7 @@ MAX_UPLOADS = 64
 """Requests with photos at the same time, which bounds what they take of memory."""
 READERS = 4
 """Photos that are decoded at the same time, which bounds what they take of memory."""
+SEND_FILES = "send files: curl -F photo=@one.jpg"
 
 HEADERS = {
     "content-security-policy": (
@@ -118,7 +118,9 @@ class UploadLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen, arrived = 0, False
+        headers = Headers(scope=scope)
+        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        seen, arrived = 0, not has_body
         deadline = asyncio.get_running_loop().time() + UPLOAD_SECONDS
 
         async def counted() -> Message:
@@ -138,8 +140,7 @@ class UploadLimit:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                # Hang up, else the rest would be read and dropped.
-                if message["status"] in (408, 413):
+                if not arrived:  # hang up, else the rest would be read and dropped
                     extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
@@ -158,7 +159,6 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     """
     batcher = Batcher(classifier)
     readers = ThreadPoolExecutor(READERS)
-    read = partial(classifier.read, pixels=MAX_PHOTO_PIXELS)
     uploads = 0
 
     @contextlib.asynccontextmanager
@@ -175,8 +175,8 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
     # No interactive documentation: its page loads scripts from elsewhere.
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(UploadLimit)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(UploadLimit)  # added last, so around all others
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -199,17 +199,26 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
             raise refusal(503, "busy", f"{uploads} uploads are at work; send these again later")
         uploads += 1
         try:
-            photos = await read_uploads(request)
-            results = await asyncio.gather(*(answer(name, data) for name, data in photos))
+            form = await read_form(request)
+            try:
+                results = await asyncio.gather(*map(answer, photos_of(form)))
+            finally:
+                await form.close()
         finally:
             uploads -= 1
         faults = [result for result in results if "error" in result]
         return JSONResponse({"photos": results}, 422 if len(faults) == len(results) else 200)
 
-    async def answer(name: str, data: bytes) -> dict:
+    def read(upload: UploadFile) -> Prepared:
+        # Only now, so that no more than READERS photos are held whole in memory.
+        return classifier.read(upload.file.read(), pixels=MAX_PHOTO_PIXELS)
+
+    async def answer(upload: UploadFile) -> dict:
+        # A client may name a code by which its name becomes what no JSON can hold.
+        name = (upload.filename or "").encode("utf-8", "replace").decode()[:MAX_NAME]
         loop = asyncio.get_running_loop()
         try:
-            photo = await loop.run_in_executor(readers, read, data)
+            photo = await loop.run_in_executor(readers, read, upload)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
         found = await batcher.ask(photo)
@@ -238,12 +247,12 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
-async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
-    """Name and bytes of each photo of a multipart form.
+async def read_form(request: Request) -> FormData:
+    """A multipart form; the photos in it wait in memory or, above 1 MiB, in a temporary file.
 
     Raises:
-        HTTPException: 4xx, when there is none, too many, one too large, or something else; 507,
-            when there is no room for them here.
+        HTTPException: 4xx, when it is too large, too slow, or something else; 507, when there is
+            no room for it here.
 
     """
     announced = request.headers.get("content-length", "0")
@@ -252,33 +261,37 @@ async def read_uploads(request: Request) -> list[tuple[str, bytes]]:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise refusal(415, "no-form", "expected multipart/form-data with photos in fields 'photo'")
     try:
-        async with request.form(max_files=MAX_PHOTOS, max_fields=0) as form:
-            uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            photos = []
-            for upload in uploads:
-                data = await upload.read(MAX_PHOTO_BYTES + 1)
-                if len(data) > MAX_PHOTO_BYTES:
-                    raise refusal(
-                        413, "too-large", f"a photo of more than {MAX_PHOTO_BYTES:,} bytes"
-                    )
-                # A client may name a code by which its name becomes what no JSON can hold.
-                name = (upload.filename or "").encode("utf-8", "replace").decode()
-                photos.append((name[:MAX_NAME], data))
+        return await request.form(max_files=MAX_PHOTOS, max_fields=0)
     except HTTPException:
         raise
     except OSError as error:  # the larger photos wait in the folder for temporary files
         print(f"serve: cannot keep an upload: {error}", file=sys.stderr, flush=True)
         raise refusal(507, "no-room", "the server has no room for an upload now") from None
     except StarletteHTTPException as error:  # of the form's parser
+        if error.detail.startswith("Too many fields"):  # a field is what is no file
+            raise refusal(400, "no-photo", f"a field holds text; {SEND_FILES}") from None
         detail = f"{error.detail} (at most {MAX_PHOTOS} photos)"
         raise refusal(400, "bad-form", detail) from None
     except ClientDisconnect:
         raise refusal(400, "broken-off", "the upload broke off") from None
     except Exception:  # of the form's parser too, which has several kinds
         raise refusal(400, "bad-form", "the form cannot be read") from None
-    if not photos:
-        raise refusal(400, "no-photo", "the form holds no file")
-    return photos
+
+
+def photos_of(form: FormData) -> list[UploadFile]:
+    """The files of a form.
+
+    Raises:
+        HTTPException: 4xx, when there is none, or one too large.
+
+    """
+    # An input of a page in which no file was chosen is sent without a name, and empty.
+    files = [upload for _, upload in form.multi_items() if upload.filename or upload.size]
+    if not files:
+        raise refusal(400, "no-photo", f"the form holds no file; {SEND_FILES}")
+    if max(upload.size for upload in files) > MAX_PHOTO_BYTES:
+        raise refusal(413, "too-large", f"a photo of more than {MAX_PHOTO_BYTES:,} bytes")
+    return files
 
 
 def as_json(verdict: Verdict) -> dict:

@@ -1,16 +1,18 @@
 """What the report tells, gathered from ``metrics/`` and ``params.yaml``."""
 
 import base64
+import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from page.charts import Axis, Line, LineChart, Matrix, Place, line_chart, matrix
 from params import read_document
 from photos.tables import read_table
+from review.lock import flat
 from scoring.pictures import HEADERS
 from stage import StageError
 
@@ -54,19 +56,25 @@ def read_json(file: Path) -> dict:
 
     """
     try:
-        return json.loads(_present(file).read_text(encoding="utf-8"))
-    except ValueError as error:
+        document = json.loads(_present(file).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise StageError(f"{file}: not JSON ({error}); run dvc repro evaluate") from None
+    if not isinstance(document, dict):
+        raise StageError(f"{file}: expected a JSON object; run dvc repro evaluate")
+    return document
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """A table that a stage wrote.
 
     Raises:
-        StageError: it is missing.
+        StageError: it is missing or damaged.
 
     """
-    return read_table(_present(file))
+    try:
+        return read_table(_present(file))
+    except csv.Error as error:
+        raise StageError(f"{file}: not a CSV file ({error}); run dvc repro") from None
 
 
 def _present(file: Path) -> Path:
@@ -81,7 +89,9 @@ def gather(root: Path) -> dict[str, object]:
     figures = read_json(metrics / "evaluate.json")
     plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
     predictions = read_rows(metrics / "predictions.csv")
-    settings = dict(_flat(read_document(root / "params.yaml")))
+    galleries = _of_galleries(metrics / "gallery")
+    of_another_run = not _fit(galleries, predictions)
+    settings = _listed(read_document(root / "params.yaml"))
     return {
         "figures": figures,
         "headlines": HEADLINES,
@@ -93,9 +103,10 @@ def gather(root: Path) -> dict[str, object]:
         "calibration": _calibration(plots),
         "coverage": _coverage(plots, figures),
         "curves": list(_curves(metrics / "train")),
-        "galleries": list(_galleries(metrics / "gallery")),
+        "galleries": [] if of_another_run else list(_galleries(metrics / "gallery", galleries)),
+        "galleries_of_another_run": of_another_run,
         "params": settings,
-        "environment": dict(_flat(_read_if_there(metrics / "train" / "environment.json"))),
+        "environment": _listed(_read_if_there(metrics / "train" / "environment.json")),
         "promised": settings["evaluate.precision"],
         "split": _read_if_there(metrics / "split.json"),
     }
@@ -159,6 +170,8 @@ def _curves(folder: Path) -> Iterator[LineChart]:
             if file.is_file():
                 rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
                 places = [(int(step) + 1, float(value)) for step, value, *_ in rows]
+                if not all(math.isfinite(value) for _, value in places):
+                    raise ValueError(f"{file}: inf or nan")
                 lines.append(Line(label, places, style, dots=len(places) < 30))
         places = [place for line in lines for place in line.places]
         if places:
@@ -167,25 +180,51 @@ def _curves(folder: Path) -> Iterator[LineChart]:
             yield line_chart(f"{title} while training", lines, epoch, Axis(title, 0, highest))
 
 
-def _galleries(folder: Path) -> Iterator[Gallery]:
-    for name, (title, text) in GALLERIES.items():
-        if (folder / f"{name}.csv").is_file():
-            rows = read_table(folder / f"{name}.csv")
-            left, pictures = PICTURE_BYTES // len(GALLERIES), []
-            for row in rows:
-                file = folder / name / f"{row['photo_id']}.jpg"
-                data = file.read_bytes() if file.is_file() else b""
-                left -= len(data)
-                if not data or left < 0:
-                    break
-                address = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-                pictures.append((address, row))
-            yield Gallery(title, text, pictures, len(rows))
+def _of_galleries(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """The rows of each gallery that is there."""
+    files = {name: folder / f"{name}.csv" for name in GALLERIES}
+    return {name: read_rows(file) for name, file in files.items() if file.is_file()}
 
 
-def _flat(values: object, key: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(values, dict):
-        for name, value in values.items():
-            yield from _flat(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, (", ".join(map(str, values)) or "-") if isinstance(values, list) else str(values)
+def _fit(
+    galleries: Mapping[str, list[dict[str, str]]], predictions: Sequence[Mapping[str, str]]
+) -> bool:
+    """Whether the test photos of galleries were told as predictions say.
+
+    Git holds those, DVC's cache the galleries: after a switch they may be another model's.
+    """
+    told = _told(predictions)
+    wrong = {photo: words for photo, words in told.items() if words[0] != words[1]}
+    mistakes = _told(galleries["mistakes"]) if "mistakes" in galleries else wrong
+    return mistakes == wrong and _told(galleries.get("least_sure", ())).items() <= told.items()
+
+
+def _told(rows: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, str, float]]:
+    """Class, prediction and confidence, by photo."""
+    return {
+        row["photo_id"]: (row["label"], row["predicted"], float(row["confidence"])) for row in rows
+    }
+
+
+def _galleries(
+    folder: Path, galleries: Mapping[str, Sequence[dict[str, str]]]
+) -> Iterator[Gallery]:
+    for name, rows in galleries.items():
+        left, pictures = PICTURE_BYTES // len(GALLERIES), []
+        for row in rows:
+            file = folder / name / f"{row['photo_id']}.jpg"
+            data = file.read_bytes() if file.is_file() else b""
+            left -= len(data)
+            if not data or left < 0:
+                break
+            address = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+            pictures.append((address, row))
+        yield Gallery(*GALLERIES[name], pictures, len(rows))
+
+
+def _listed(document: dict) -> dict[str, str]:
+    """Values by dotted key, as a table shows them."""
+    return {
+        key: (", ".join(map(str, value)) or "-") if isinstance(value, list | dict) else str(value)
+        for key, value in flat(document).items()
+    }

@@ -4,6 +4,7 @@ import json
 from fnmatch import fnmatchcase
 
 from review.history import Snapshot
+from review.lock import flat
 from stage import StageError
 
 LARGEST = 1e300
@@ -57,17 +58,14 @@ def numbers(version: Snapshot, path: str) -> dict[str, Number]:
     """
     document = read_json(version, path)
     try:
-        return dict(_flat(document, ""))
+        found = flat(document)
     except RecursionError as error:
         raise StageError(f"{path} in {version.name}: not JSON: {error}") from None
+    return {key: value for key, value in found.items() if _is_figure(value)}
 
 
-def _flat(document: dict, prefix: str):
-    for key, value in document.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, Number) and not isinstance(value, bool) and abs(value) < LARGEST:
-            yield f"{prefix}{key}", value
+def _is_figure(value: object) -> bool:
+    return isinstance(value, Number) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def row(name: str, before: Number | None, after: Number | None) -> tuple[str, str, str, str]:

@@ -70,7 +70,7 @@ def test_however_near_an_export_comes_each_photo_keeps_its_class():
         return lambda pixels: np.tile(np.float32(shares), (len(pixels), 1))
 
     network = SimpleNamespace(predict_on_batch=always(0.50001, 0.49999))
-    check = partial(compare, network, images=np.zeros((3, 8, 8, 3), np.uint8), kind="onnx")
+    check = partial(compare, network, images=np.zeros((3, 8, 8, 3), np.uint8))
     near = check(always(0.50002, 0.49998), form=FORMS["onnx"])
     assert near == pytest.approx(1e-5, rel=0.1)
     with pytest.raises(StageError, match="gives 3 of 3 photos another class"):

@@ -194,6 +194,23 @@ def test_an_audit_names_the_surest_contradictions_first(ask, classifier, tmp_pat
     assert status == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--declared", "l.csv", "--listing-from", "csv"), "--declared ranks listings, one row"),
+        (("--declared", "l.csv", "--listing-from", "folder"), "--declared ranks listings, one row"),
+        (("--declared", "l.csv", "--top-k", "3"), "without --listing-from and --top-k"),
+        (("--listing-from", "csv"), "--listing-from csv needs --labels"),
+        (("--labels", "l.csv", "--listing-from", "folder"), "--labels names listings itself"),
+        (("--top-k", "0"), "expected --top-k in 1 to 1000"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(ask, options: tuple[str, ...], told: str):
+    status, rows, err = ask("photos", *options)
+    assert (status, rows) == (2, [])
+    assert told in err
+
+
 def test_csv_cells_are_no_formulas(bundle, tmp_path: Path, monkeypatch, capsys):
     names = [f"{sign}cmd|' C calc'!A0.png" for sign in "\t\r+-=@"]  # in the order of a walk
     for name in names:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,8 @@ import uvicorn
 import serve
 from hostile import corpus
 from inference import web
+from inference.classifier import Classifier
+from photos.decode import PhotoError
 from stage import StageError
 from tiny_bundle import LABELS, SIDE
 from tiny_cars import car, put
@@ -150,12 +154,17 @@ def test_more_pixels_than_a_phone_has_are_not_decoded(address: str):
         ({"content": b"x", "headers": {"content-type": "Multipart/Form-Data"}}, 400, "bad-form"),
         ({"files": upload(*[b""] * 17)}, 400, "bad-form"),
         ({"data": {"photo": "text"}, "files": {}}, 415, "no-form"),
+        ({"files": {"photo": (None, "one.jpg")}}, 400, "no-photo"),
+        ({"files": {"photo": ("", b"")}}, 400, "no-photo"),
         ({"files": upload(bytes(web.MAX_PHOTO_BYTES + 1))}, 413, "too-large"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(address: str, request_, status: int, reason: str):
     answer = httpx.post(f"{address}/api/predict", timeout=30, **request_)
-    assert (answer.status_code, answer.json()["error"]["reason"]) == (status, reason)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["reason"]) == (status, reason)
+    if reason == "no-photo":  # as from curl without the @, and from an input without a choice
+        assert error["detail"].endswith("; send files: curl -F photo=@one.jpg")
 
 
 def test_no_room_for_an_upload_is_told_to_both_sides(address: str, monkeypatch, capsys):
@@ -193,6 +202,74 @@ def test_an_announced_giant_is_refused_at_once(address: str):
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "most", "status"),
+    [
+        ("POST /api/predict", "Content-Type: text/plain", 64, 415),
+        ("POST /api/predict", "Sec-Fetch-Site: cross-site", 64, 403),
+        ("POST /api/predict", "Transfer-Encoding: chunked", 0, 503),
+        ("PUT /api/predict", "", 64, 405),
+        ("POST /api/other", "", 64, 404),
+        ("GET /health", "", 64, 200),
+        ("POST /api/predict", "Host: evil.example", 64, 400),
+    ],
+)
+def test_a_body_that_nobody_wants_is_not_read_without_end(
+    address: str, monkeypatch, line: str, headers: str, most: int, status: int
+):
+    """Neither bound of a body holds for what the server would only read to drop it."""
+    monkeypatch.setattr(web, "MAX_UPLOADS", most)
+    host, port = address.removeprefix("http://").split(":")
+    lines = [f"{line} HTTP/1.1", *headers.splitlines()]
+    lines += ["Host: localhost"] if "Host:" not in headers else []
+    lines += ["Content-Length: 1000000"] if "Transfer" not in headers else []
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        text = connection.recv(100_000)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"0")  # else it hangs up on who sends nothing at all
+            while connection.recv(100_000):  # until the server closes
+                pass
+    assert text.startswith(b"HTTP/1.1 %d" % status)
+    assert b"content-security-policy" in text
+
+
+def test_a_connection_serves_one_request_after_another(address: str):
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for answer in (
+            client.get("/health"),
+            client.post("/api/predict", files=upload(car(0))),
+            client.post("/api/predict", files=upload(b"")),
+        ):
+            assert "connection" not in answer.headers
+
+
+def test_photos_that_wait_for_a_reader_are_not_held_in_memory(address: str, monkeypatch):
+    """Else 64 uploads of 64 MiB each could take 4 GiB."""
+    busy, go_on, size = threading.Semaphore(0), threading.Event(), 3_000_000
+
+    def read(_, data: bytes, **__) -> None:
+        busy.release()
+        go_on.wait(30)
+        raise PhotoError("damaged", f"{len(data)} bytes")
+
+    monkeypatch.setattr(Classifier, "read", read)
+    photos = [bytes(size)] * web.MAX_PHOTOS
+    with ThreadPoolExecutor(1) as pool:
+        tracemalloc.start()
+        try:
+            asked = pool.submit(ask, address, *photos)
+            for _ in range(web.READERS):
+                assert busy.acquire(timeout=30)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            go_on.set()
+        told = asked.result().json()["photos"]
+    assert [photo["error"]["detail"] for photo in told] == [f"{size} bytes"] * web.MAX_PHOTOS
+    assert held < 2 * web.READERS * size
 
 
 def test_an_upload_that_trickles_in_is_hung_up_on(address: str, monkeypatch):
@@ -350,13 +427,46 @@ def test_from_an_empty_browser_to_a_prediction(browser, address: str, tmp_path: 
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-@pytest.mark.parametrize("name", ["*cars", "http://cars.example", "cars.example:80", ""])
+def test_a_lost_answer_names_what_a_person_can_do(browser, address: str, tmp_path: Path):
+    """A browser is not told why: the server may have hung up on a slow upload, or be gone."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    put(tmp_path, a_png=3)
+    browser.get(address)
+    browser.execute_script("window.fetch = () => Promise.reject(new TypeError('network'))")
+    browser.find_element(By.ID, "choose").send_keys(str(tmp_path / "a.png"))
+    words = "it may take 2 minutes, so send fewer photos at once."
+    status = browser.find_element(By.ID, "status")
+    WebDriverWait(browser, 30).until(lambda _: status.text.endswith(words))
+    assert status.text.startswith("No answer came. The server may be down or busy")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["*cars", "http://cars.example", "cars.example:80", "", "ü..x", "straße.example"],
+)
 def test_what_is_no_host_name_is_told_at_once(name: str, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["serve.py", "--name", name])
     with pytest.raises(SystemExit) as stopped:
         serve.main()
     assert stopped.value.code == 2
     assert "expected a host name" in capsys.readouterr().err
+
+
+def test_a_name_is_known_as_browsers_send_it():
+    names = ["müller.example", "*.MÜLLER.example", "cars.example", "xn--strae-oqa.example", "[::1]"]
+    assert [serve.as_sent(name) for name in names] == [
+        "xn--mller-kva.example",
+        "*.xn--mller-kva.example",
+        *names[2:],
+    ]
+
+
+@pytest.mark.parametrize("host", ["ü..x", "a" * 64 + ".example", "\udcff"])
+def test_what_is_no_host_is_one_line(host: str):
+    with pytest.raises(StageError, match=r"cannot be used \(.+\); give another --port or --host"):
+        serve.listen(host, 0)
 
 
 def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
@@ -433,6 +543,7 @@ def test_the_page_knows_what_the_server_takes():
     assert int(limits["MOST_PHOTOS"]) == web.MAX_PHOTOS
     assert int(limits["MOST_PHOTO_BYTES"]) * 2**20 == web.MAX_PHOTO_BYTES
     assert int(limits["MOST_BYTES"]) * 2**20 < web.MAX_BODY_BYTES
+    assert int(limits["MOST_MINUTES"]) * 60 == web.UPLOAD_SECONDS
     words = "up to 16 at once, 16 MiB each and 60 MiB together"
     assert words in (web.PAGE / "index.html").read_text()
 

@@ -11,6 +11,7 @@ const MIB = 2 ** 20;
 const MOST_PHOTOS = 16;
 const MOST_PHOTO_BYTES = 16 * MIB;
 const MOST_BYTES = 60 * MIB;
+const MOST_MINUTES = 2;
 
 let waiting = 0;
 
@@ -106,7 +107,10 @@ async function ask(files) {
   try {
     response = await fetch("api/predict", { method: "POST", body: form });
   } catch {
-    return "The server cannot be reached. Is it still running?";
+    return (
+      "No answer came. The server may be down or busy, or the upload broke off: " +
+      `it may take ${MOST_MINUTES} minutes, so send fewer photos at once.`
+    );
   }
   let answer;
   try {
