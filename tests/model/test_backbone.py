@@ -31,17 +31,28 @@ def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features
     assert backbone.output_shape == (None, features)
 
 
-@pytest.mark.parametrize("name", ["notop.h5", "whole.h5", "whole.keras"])
+@pytest.mark.parametrize("name", ["notop.h5", "whole.h5", "whole.keras", "keras3.weights.h5"])
 def test_published_weights_give_the_features_that_keras_gives(published, tmp_path, name: str):
     file, theirs = published
-    if name.startswith("whole"):  # as a person may save it
+    if name != "notop.h5":  # as a person may save it
         file = tmp_path / name
-        theirs.save(file)
+        (theirs.save if name.startswith("whole") else theirs.save_weights)(file)
     ours = build_backbone("resnet50", shape=(64, 64))
     load_pretrained(ours, str(file))
     expected = theirs(keras.applications.resnet.preprocess_input(PIXELS.copy()), training=False)
     features = ours(PIXELS, training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_published_network_that_changes_pixels_itself_is_refused(tmp_path):
+    """Ours could not know what it was made for."""
+    pixels = keras.Input((32, 32, 3))
+    theirs = keras.applications.ResNet50(
+        include_top=False, weights=None, input_tensor=keras.layers.Rescaling(1 / 255)(pixels)
+    )
+    theirs.save(tmp_path / "own.keras")
+    with pytest.raises(StageError, match=r"its layer rescaling.* changes pixels first"):
+        load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(tmp_path / "own.keras"))
 
 
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
