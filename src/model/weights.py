@@ -39,7 +39,9 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
         return
     file = download(backbone.name) if weights == "imagenet" else Path(weights)
     if not file.is_file():
-        raise StageError(f"model.weights: no file {file}; put it there, or set none or imagenet")
+        tracked = Path(f"{file}.dvc").is_file()
+        way = f"run dvc pull {file}" if tracked else "put it there, or set none or imagenet"
+        raise StageError(f"model.weights: no file {file}; {way}")
     try:
         if file.suffix == ".keras":
             source = keras.models.load_model(file, compile=False, safe_mode=True)

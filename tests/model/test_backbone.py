@@ -96,6 +96,15 @@ def test_a_missing_or_broken_weights_file_is_one_clear_error(tmp_path, name: str
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
 
 
+def test_weights_that_wait_to_be_pulled_are_said_to(tmp_path):
+    file, backbone = tmp_path / "own.keras", build_backbone("resnet18", shape=(32, 32))
+    with pytest.raises(StageError, match=f"no file {file}; put it there, or set none or imagenet"):
+        load_pretrained(backbone, str(file))
+    file.with_name("own.keras.dvc").touch()
+    with pytest.raises(StageError, match=f"no file {file}; run dvc pull {file}"):
+        load_pretrained(backbone, str(file))
+
+
 def test_a_head_trains_the_layers_of_its_network():
     network = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=3, dropout=0.0)
     head = head_of(network)
