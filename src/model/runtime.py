@@ -37,6 +37,37 @@ UNREADABLE = (
 )
 """What Keras, h5py, NumPy and zipfile raise for a file that is damaged or holds something else."""
 
+NO_MEMORY = (
+    "Unable to allocate",  # NumPy
+    "OOM when",  # TensorFlow
+    "RESOURCE_EXHAUSTED",  # JAX
+    "out of memory",  # PyTorch
+    "Cannot allocate memory",  # Linux
+)
+"""What is said where there is too little memory; Keras repeats it in an error of its own."""
+
+
+@contextlib.contextmanager
+def loading(file: str, fault: str) -> Iterator[None]:
+    """A scope in which Keras loads ``file``; ``fault`` says what is wrong with one that it cannot.
+
+    Raises:
+        StageError: it cannot, or there is too little memory, which is no fault of the file.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        words = str(error) or type(error).__name__
+        if isinstance(error, MemoryError) or any(known in words for known in NO_MEMORY):
+            raise StageError(
+                f"{file} cannot be loaded: not enough memory ({words}); end other programs, or "
+                "take a machine that has more"
+            ) from None
+        if isinstance(error, UNREADABLE):
+            raise StageError(f"{file} {fault} ({words})") from None
+        raise
+
 
 def start(*, threads: int, seed: int = 0) -> None:
     """Prepares and imports Keras; call it before anything that imports Keras.

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from model.backbone import VARIANCE
-from model.runtime import UNREADABLE
+from model.runtime import loading
 from stage import StageError
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -42,7 +42,7 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
         tracked = Path(f"{file}.dvc").is_file()
         way = f"run dvc pull {file}" if tracked else "put it there, or set none or imagenet"
         raise StageError(f"model.weights: no file {file}; {way}")
-    try:
+    with loading(f"model.weights: {file}", f"does not hold weights of {backbone.name}"):
         if file.suffix == ".keras":
             source = keras.models.load_model(file, compile=False, safe_mode=True)
             ours = any(layer.name == "normalise" for layer in source.layers)
@@ -51,10 +51,6 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
             backbone.load_weights(file)
         else:
             _load_applications(file, backbone)
-    except UNREADABLE as error:
-        raise StageError(
-            f"model.weights: {file} does not hold weights of {backbone.name}: {error}"
-        ) from None
 
 
 def download(name: str) -> Path:
