@@ -18,7 +18,7 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import chosen_backend, kernel_variables, start
+from model.runtime import PACKAGES, chosen_backend, kernel_variables, start
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
@@ -37,8 +37,6 @@ OUT = Path("data/features")
 NOTE = OUT / "features.json"
 BATCH = 32
 AT_ONCE = 32 * BATCH  # photos in memory
-BACKEND = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
-"""What each of Keras's backends is installed as."""
 
 
 def main() -> None:
@@ -78,7 +76,7 @@ def describe(model: ModelParams) -> str:
     backend = chosen_backend()
     return fingerprint(
         Path(__file__),
-        libraries=("keras", "numpy", *BACKEND.get(backend, ())),
+        libraries=("keras", "numpy", *PACKAGES.get(backend, ())),
         model=model.model_dump(),
         weights=model.origin()["sha256"],
         backend=backend,

@@ -21,6 +21,9 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
 """Keras's backends that are known here, and what has to be installed for them."""
 
+PACKAGES = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
+"""The distributions of each, whose versions decide the last digits."""
+
 UNREADABLE = (
     OSError,
     ValueError,
@@ -116,12 +119,17 @@ THREADS = (
 """Variables that numeric libraries take their number of threads from when they are loaded."""
 
 
+INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Names of the variable that keeps oneDNN from newer instructions; the first that is set counts."""
+
 KERNELS = (
     "TF_ENABLE_ONEDNN_OPTS",
-    "ONEDNN_MAX_CPU_ISA",
+    *INSTRUCTIONS,
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
     "NVIDIA_TF32_OVERRIDE",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_ENABLE_X64",
 )
 """Variables by which numeric libraries choose their kernels, and so the last digits."""
 
