@@ -499,6 +499,12 @@ def test_epochs_shorter_than_a_step_are_refused_at_once(shards: Path):
     assert not (shards / ".checkpoints").exists()
 
 
+@pytest.mark.usefixtures("shards", "nothing_hashed")
+def test_sizes_that_make_no_photo_smaller_are_refused():
+    set_params(train={"sizes": [0.95]})  # 38 of 40 pixels, which is 40 in steps of 8
+    assert "train.sizes: [0.95] makes no photo of 40x40 smaller" in refusal(train.main)
+
+
 @pytest.mark.usefixtures("nothing_hashed")
 def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     file = shards / "data/processed/train/shard-000.npy"

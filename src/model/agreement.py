@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.recipe import TrainParams
+from model.recipe import TrainParams, scaled
 from model.section import ModelParams
 from photos.shards import Sample
 from stage import StageError
@@ -48,6 +48,17 @@ def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
                 f"params.yaml: train.accumulate: {recipe.accumulate} batches make a step, but "
                 f"{epochs} epochs ({phase}) have {epochs * an_epoch}; set fewer"
             )
+
+
+def check_sizes(recipe: TrainParams, size: tuple[int, int]) -> None:
+    """Refuses shares of photos of ``size`` (height, width) that all come to the whole of it."""
+    small = min(recipe.sizes)
+    if recipe.finetune_epochs and small < 1 and scaled(size, small) == size:
+        raise StageError(
+            f"params.yaml: train.sizes: {recipe.sizes} makes no photo of {size[0]}x{size[1]} "
+            "smaller (32 pixels at least, in steps of 8); set [1.0], smaller shares or a larger "
+            "preprocess.size"
+        )
 
 
 def check_origin(model: ModelParams, note: Path) -> None:
