@@ -11,6 +11,7 @@ from model.agreement import (
     check_copies,
     check_origin,
     check_parts,
+    check_pixels,
     check_rows,
     check_sizes,
     check_steps,
@@ -87,6 +88,7 @@ def main() -> None:
         if train.head_epochs:
             check_rows(features.samples, photos.samples, FEATURES[0].parent)
             check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
+            check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
     check_steps(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 

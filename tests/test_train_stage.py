@@ -533,6 +533,21 @@ def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str
     assert "run dvc repro embed" in text
 
 
+@pytest.mark.usefixtures("nothing_hashed")
+@pytest.mark.parametrize("name", ["processed/train", "augmented", "processed/val"])
+def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, name: str):
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"weights")
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1})
+    file = shards / f"data/{name}/shard-000.npy"
+    images, (first, *others) = read_shard(file)
+    write_shard(file, np.array(images), [replace(first, digest="f" * 16), *others])
+    text = refusal(train.main)
+    assert "data/features is of these photos as they looked before" in text
+    assert "run dvc repro embed" in text
+
+
 @pytest.mark.usefixtures("shards")
 def test_features_of_other_weights_are_refused():
     weights = Path("models/pretrained/own.keras")
