@@ -18,11 +18,11 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import chosen_backend, kernel_variables, start
+from model.runtime import PACKAGES, chosen_backend, kernel_variables, start
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
-from photos.shards import list_shards, read_samples, read_shard
+from photos.shards import digest_of_rows, list_shards, read_samples, read_shard
 from stage import run
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ OUT = Path("data/features")
 NOTE = OUT / "features.json"
 BATCH = 32
 AT_ONCE = 32 * BATCH  # photos in memory
-BACKEND = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
-"""What each of Keras's backends is installed as."""
 
 
 def main() -> None:
@@ -46,17 +44,21 @@ def main() -> None:
 
     made_by = describe(model)
     backbone = cache(partial(load_backbone, model))  # loaded only where a shard needs it
+    shards = plan() if model.weights != "none" else []
     update(
         "embed",
-        plan() if model.weights != "none" else [],
+        shards,
         partial(embed_shard, backbone=backbone, made_by=made_by),
         made_by=made_by,
         folders=[OUT],
         others=[NOTE],
         compute=None,  # the network uses every core by itself
     )
+    note = model.origin()
+    if shards:  # so that train can tell features of other pixels
+        note["photos"] = digest_of_rows(sample for shard in shards for sample in shard.samples)
     with new_file(NOTE) as file:
-        file.write_text(json.dumps(model.origin()) + "\n")
+        file.write_text(json.dumps(note) + "\n")
     if model.weights == "none":
         print("embed: no pretrained weights, so no features to keep")
 
@@ -78,7 +80,7 @@ def describe(model: ModelParams) -> str:
     backend = chosen_backend()
     return fingerprint(
         Path(__file__),
-        libraries=("keras", "numpy", *BACKEND.get(backend, ())),
+        libraries=("keras", "numpy", *PACKAGES.get(backend, ())),
         model=model.model_dump(),
         weights=model.origin()["sha256"],
         backend=backend,

@@ -1,27 +1,35 @@
 """Draws the loss against the learning rate, and suggests a peak: python src/find_lr.py
 
 Takes 150 steps (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
-arXiv:1506.01186) and writes metrics/find_lr.png. Changes neither models nor params.
+arXiv:1506.01186) and writes metrics/find_lr.png. From pretrained weights it starts where train
+does: with a head that was fitted first. Changes neither models nor params.
 """
 
 import argparse
 import itertools
 import math
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 import params
-from model.agreement import check_parts
+from model.agreement import (
+    check_copies,
+    check_origin,
+    check_parts,
+    check_pixels,
+    check_rows,
+    check_steps,
+)
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, progress, run
+from train import CURVES, FEATURES, FEATURES_NOTE, LABELS, PHOTOS, VAL, VAL_FEATURES
 
-PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
-LABELS = Path("data/split/labels.json")
 PICTURE = Path("metrics/find_lr.png")
 LOWEST, HIGHEST = 1e-4, 10.0
 SMOOTHING = 0.9  # of the running mean of losses
@@ -43,6 +51,9 @@ def main() -> None:
             "params.yaml: train.finetune_epochs is 0, but find_lr tries rates of the network, not "
             "of a head; heads train in seconds: compare some, with dvc exp run -S train.lr=0.1"
         )
+    heads_first = model.weights != "none" and train.head_epochs > 0
+    if heads_first:
+        check_origin(model, FEATURES_NOTE)
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision
@@ -58,6 +69,7 @@ def main() -> None:
     feed = ShardFeed(PHOTOS, classes, **train.batches())
     if not feed.samples:
         raise StageError("no training photos; run dvc repro augment")
+    check_copies(feed.samples, PHOTOS[1])
     network = build_network(
         model,
         shape=feed.shape[:2],
@@ -65,6 +77,8 @@ def main() -> None:
         dropout=train.dropout,
         precision=train.precision,
     )
+    if heads_first:
+        fit_head(network, feed, classes, train)
     freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
     with quick(network):
         rates, losses = sweep(network, feed, train, steps=steps)
@@ -79,6 +93,41 @@ def advice(best: float, weights: str, train: TrainParams) -> str:
     if weights == "none":
         return f"train.lr {min(HIGHEST, best / train.finetune_lr_scale):.2g}"
     return f"train.finetune_lr_scale {min(HIGHEST, best / train.lr):.2g}"
+
+
+def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> None:
+    """Fits the head on kept features, as train does before the network, and keeps no trace of it.
+
+    Raises:
+        StageError: the features are of other photos.
+
+    """
+    from model.checkpoints import Checkpoints
+    from model.curves import Curves
+    from model.feed import ShardFeed
+    from model.fitting import fit
+    from model.views import head_of
+
+    watched = {"batch_size": train.batch_size, "padded": True}
+    features = ShardFeed(FEATURES, classes, **train.batches())
+    val_features, val = (ShardFeed([one], classes, **watched) for one in (VAL_FEATURES, VAL))
+    check_rows(features.samples, photos.samples, FEATURES[0].parent)
+    check_rows(val_features.samples, val.samples, VAL_FEATURES)
+    check_pixels([*photos.samples, *val.samples], FEATURES_NOTE)
+    check_steps(train, {"head": len(features)})
+    print(f"find_lr: first the head, {train.head_epochs} epochs on kept features", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            head_of(network),
+            features,
+            val_features,
+            phase="head",
+            epochs=train.head_epochs,
+            lr=train.lr,
+            recipe=train,
+            checkpoints=Checkpoints(Path(folder) / "head.npz", ""),
+            curves=Curves(CURVES, written=False),
+        )
 
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:

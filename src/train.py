@@ -7,7 +7,15 @@ run goes on from its last whole epoch, which .checkpoints/ keeps.
 from pathlib import Path
 
 import params
-from model.agreement import check_copies, check_origin, check_parts, check_rows, check_steps
+from model.agreement import (
+    check_copies,
+    check_origin,
+    check_parts,
+    check_pixels,
+    check_rows,
+    check_sizes,
+    check_steps,
+)
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import WEIGHTS_FOLDER, ModelParams
@@ -70,6 +78,7 @@ def main() -> None:
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
     val_photos.expect(photos.shape)
+    check_sizes(train, photos.shape[:2])
     check_copies(photos.samples, PHOTOS[1])
     steps = {"network": len(photos)}
     if model.weights != "none":
@@ -79,6 +88,7 @@ def main() -> None:
         if train.head_epochs:
             check_rows(features.samples, photos.samples, FEATURES[0].parent)
             check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
+            check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
     check_steps(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 

@@ -145,6 +145,14 @@ def test_what_the_first_process_has_reached_counts_for_all(tmp_path: Path):
         ({"JAX_NUM_PROCESSES": "2"}, "expected JAX_COORDINATOR_ADDRESS as host:port"),
         (
             {
+                "JAX_COORDINATOR_ADDRESS": "first.host",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": "1",
+            },
+            "as host:port and .* found JAX_COORDINATOR_ADDRESS='first.host'",
+        ),
+        (
+            {
                 "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
                 "JAX_NUM_PROCESSES": "2",
                 "JAX_PROCESS_ID": "1",

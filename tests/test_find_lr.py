@@ -1,12 +1,15 @@
 """The learning-rate finder: its curve, its suggestion, its picture."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import find_lr
+import train
 from model.runtime import start
+from photos.shards import read_shard, write_shard
 from stage import StageError
 from tiny_project import refusal
 from tiny_training import set_params, shrink_networks, write_shards
@@ -16,6 +19,7 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model import backbone  # noqa: E402
+from model.bundle import load_bundle  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -123,3 +127,42 @@ def test_the_sweep_takes_steps_of_what_train_would_train(
     }
     set_params(model={"weights": str(own)}, train={"head_epochs": 1, "finetune_epochs": 0})
     assert "find_lr tries rates of the network, not of a head" in refusal(find_lr.main)
+
+
+def test_from_pretrained_weights_the_sweep_starts_with_the_head_that_train_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(backbone.BLOCKS, "resnet18", (1, 0, 0, 0))
+    write_shards()
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    backbone.build_backbone("resnet18", shape=(32, 32)).save(own)
+    common = {"head_epochs": 2, "patience": 1}
+    set_params(model={"weights": str(own)}, train=common | {"finetune_epochs": 0})
+    train.main()
+    trained, _ = load_bundle(train.BUNDLE)
+    set_params(model={"weights": str(own)}, train=common)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    swept = []
+
+    def seen(network, *_, **__) -> tuple[np.ndarray, np.ndarray]:
+        swept.extend(network.get_weights())
+        return np.geomspace(1e-3, 1, 31), np.linspace(2, 1, 31)
+
+    monkeypatch.setattr(find_lr, "sweep", seen)
+    monkeypatch.setattr("sys.argv", ["find_lr.py"])
+    find_lr.main()
+    for ours, theirs in zip(swept, trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    find_lr.PICTURE.unlink()
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+    file = Path("data/processed/val/shard-000.npy")
+    images, (first, *others) = read_shard(file)
+    write_shard(file, np.array(images), [replace(first, digest="f" * 16), *others])
+    assert "data/features is of these photos as they looked before" in refusal(find_lr.main)
+    file = Path("data/augmented/shard-000.npy")
+    images, (first, *others) = read_shard(file)
+    write_shard(file, np.array(images), [replace(first, photo_id="f" * 16), *others])
+    assert "data/augmented has copies of 1 photos that do not train" in refusal(find_lr.main)

@@ -1,5 +1,6 @@
 """The real stages, one after the other: after any history their outs are those of a rebuild."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import embed
 import stage
 import wiring
 from model.section import ModelParams
+from photos.shards import digest_of_rows, list_shards, read_samples
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
@@ -130,6 +132,23 @@ def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:
     names = changed(before, after)
     assert {str(Path(name).parent) for name in names} >= {"data/processed/train", "data/augmented"}
     assert not [name for name in names if name.endswith(".npy")]
+
+
+def test_features_note_the_pixels_that_they_are_of(stages: Stages) -> None:
+    def noted() -> dict[str, str]:
+        return json.loads(embed.NOTE.read_text())
+
+    def seen() -> str:
+        files = [file for folder in embed.SOURCES.values() for file in list_shards(folder)]
+        return digest_of_rows(row for file in files for row in read_samples(file))
+
+    stages.run()
+    before = noted()
+    assert before["photos"] == seen()
+    stages.changes["augment"] = {"seed": 5}
+    stages.run()
+    assert noted()["photos"] == seen() != before["photos"]
+    assert noted() == {**before, "photos": seen()}
 
 
 def test_more_copies_keep_those_that_there_are(stages: Stages, capsys) -> None:

@@ -499,6 +499,12 @@ def test_epochs_shorter_than_a_step_are_refused_at_once(shards: Path):
     assert not (shards / ".checkpoints").exists()
 
 
+@pytest.mark.usefixtures("shards", "nothing_hashed")
+def test_sizes_that_make_no_photo_smaller_are_refused():
+    set_params(train={"sizes": [0.95]})  # 38 of 40 pixels, which is 40 in steps of 8
+    assert "train.sizes: [0.95] makes no photo of 40x40 smaller" in refusal(train.main)
+
+
 @pytest.mark.usefixtures("nothing_hashed")
 def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     file = shards / "data/processed/train/shard-000.npy"
@@ -524,6 +530,21 @@ def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str
     write_shard(file, np.array(features), [replace(first, photo_id="f" * 16), *others])
     text = refusal(train.main)
     assert f"{told} is of other photos or labels than train now has" in text
+    assert "run dvc repro embed" in text
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+@pytest.mark.parametrize("name", ["processed/train", "augmented", "processed/val"])
+def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, name: str):
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"weights")
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1})
+    file = shards / f"data/{name}/shard-000.npy"
+    images, (first, *others) = read_shard(file)
+    write_shard(file, np.array(images), [replace(first, digest="f" * 16), *others])
+    text = refusal(train.main)
+    assert "data/features is of these photos as they looked before" in text
     assert "run dvc repro embed" in text
 
 

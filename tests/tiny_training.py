@@ -9,8 +9,8 @@ import yaml
 
 from model.section import ModelParams
 from photos.manifest import Label, write_labels
-from photos.shards import Sample, shard_file, write_shard
-from train import FEATURES_NOTE
+from photos.shards import Sample, digest_of_rows, list_shards, read_samples, shard_file, write_shard
+from train import FEATURES_NOTE, PHOTOS, VAL
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("Audi One", "Audi Two", "Seat Three")
@@ -36,7 +36,13 @@ def set_params(*, model: dict | None = None, train: dict | None = None) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(sections))
     if (origin := ModelParams(**sections["model"]).origin())["sha256"]:  # as embed notes it
         FEATURES_NOTE.parent.mkdir(parents=True, exist_ok=True)
-        FEATURES_NOTE.write_text(json.dumps(origin))
+        seen = [
+            row
+            for folder in (*PHOTOS, VAL)
+            for file in list_shards(folder)
+            for row in read_samples(file)
+        ]
+        FEATURES_NOTE.write_text(json.dumps(origin | {"photos": digest_of_rows(seen)}))
 
 
 def write_shards(root: Path = Path(), *, train: int = 20, val: int = 6, width: int = 64) -> None:

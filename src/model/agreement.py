@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.recipe import TrainParams
+from model.recipe import TrainParams, scaled
 from model.section import ModelParams
-from photos.shards import Sample
+from photos.shards import Sample, digest_of_rows
 from stage import StageError
 
 
@@ -50,16 +50,23 @@ def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
             )
 
 
+def check_sizes(recipe: TrainParams, size: tuple[int, int]) -> None:
+    """Refuses shares of photos of ``size`` (height, width) that all come to the whole of it."""
+    small = min(recipe.sizes)
+    if recipe.finetune_epochs and small < 1 and scaled(size, small) == size:
+        raise StageError(
+            f"params.yaml: train.sizes: {recipe.sizes} makes no photo of {size[0]}x{size[1]} "
+            "smaller (32 pixels at least, in steps of 8); set [1.0], smaller shares or a larger "
+            "preprocess.size"
+        )
+
+
 def check_origin(model: ModelParams, note: Path) -> None:
     """Refuses features of another backbone, which a run without ``embed`` would meet."""
     wanted = model.origin()
     if not wanted["sha256"] and model.weights != "imagenet":
         return  # none, or a file that is missing, which is told where it is loaded
-    try:
-        found = json.loads(note.read_text())
-    except (OSError, ValueError):
-        found = None
-    if found != wanted:
+    if not wanted.items() <= _noted(note).items():
         raise StageError(
             f"{note.parent} is not what model.backbone {model.backbone} sees with "
             f"model.weights {model.weights}; run dvc repro embed"
@@ -91,3 +98,24 @@ def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Pat
             f"{folder} is of other photos or labels than train now has: {len(found ^ wanted)} rows "
             "differ; run dvc repro embed"
         )
+
+
+def check_pixels(photos: Sequence[Sample], note: Path) -> None:
+    """Refuses features of other pixels of these photos, which a run without ``embed`` would meet.
+
+    Copies have no such note: those of other pixels pass, and so do features of such copies.
+    """
+    if _noted(note).get("photos") != digest_of_rows(photos):
+        raise StageError(
+            f"{note.parent} is of these photos as they looked before, prepared or augmented in "
+            "another way; run dvc repro embed"
+        )
+
+
+def _noted(note: Path) -> dict[str, str]:
+    """What ``embed`` wrote of where its features come from; nothing where it cannot be read."""
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 
 from model.environment import write
-from model.runtime import UNREADABLE
+from model.runtime import loading
 from photos.detector_files import copy_preparation
 from photos.manifest import Label, read_labels, write_labels
 from stage import StageError
@@ -103,10 +103,9 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     """
     labels = read_labels(folder / "labels.json")
     check_hash(folder)
-    try:
-        network = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
-    except UNREADABLE as error:
-        raise StageError(f"{folder / 'model.keras'}: cannot be loaded ({error})") from None
+    file = folder / "model.keras"
+    with loading(f"{file}:", "cannot be loaded"):
+        network = keras.models.load_model(file, compile=False, safe_mode=True)
     if network.output_shape[-1] != len(labels):
         raise StageError(
             f"{folder}: the network has {network.output_shape[-1]} outputs, "

@@ -4,8 +4,12 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stage import StageError
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 
 class Curves:
@@ -16,12 +20,9 @@ class Curves:
     """
 
     def __init__(self, folder: Path, *, written: bool = True):
-        self._folder, self._written, self._live = folder, written, None
+        self._live = _open(folder) if written else None
 
     def __enter__(self) -> "Curves":
-        if self._written:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._live = self._open()
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:
@@ -52,7 +53,7 @@ class Curves:
 
     def say(self, text: str) -> None:
         """Prints a line, once for all processes."""
-        if self._written:
+        if self._live is not None:
             print(f"train: {text}", flush=True)
 
     def _log(self, figures: dict[str, float]) -> None:
@@ -61,14 +62,16 @@ class Curves:
             self._live.log_metric(name if name == "lr" else f"{side or 'train'}/{metric}", value)
         self._live.next_step()
 
-    def _open(self):
-        from dvclive import Live
-        from scmrepo.exceptions import SCMError
 
-        try:  # without its changes to dvc.yaml and to Git's references
-            return Live(str(self._folder), dvcyaml=False, save_dvc_exp=False, report=None)
-        except SCMError as error:
-            raise StageError(
-                f"DVCLive cannot use the Git repository ({error}); if it has no commit yet, make "
-                "one: git add --all && git commit -m start"
-            ) from None
+def _open(folder: Path) -> "Live":
+    from dvclive import Live
+    from scmrepo.exceptions import SCMError
+
+    shutil.rmtree(folder, ignore_errors=True)
+    try:  # without its changes to dvc.yaml and to Git's references
+        return Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise StageError(
+            f"DVCLive cannot use the Git repository ({error}); if it has no commit yet, make "
+            "one: git add --all && git commit -m start"
+        ) from None

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from model.runtime import UNREADABLE, import_quietly, start
+from model.runtime import import_quietly, loading, start
 from photos.detector import PUBLISHED, Box, DetectorParams, choose
 from photos.detector_files import DETECTOR_FOLDER, PRESET_FILES, read_weights
 from photos.onnx_detector import letterbox
@@ -131,7 +131,7 @@ class KerasDetector:
         _start()
         keras_cv = import_quietly("keras_cv")
         backbone = described.backbone.config.model_dump()
-        try:
+        with loading(f"{weights}:", f"does not hold the weights that {config.name} describes"):
             self._network = keras_cv.models.YOLOV8Detector(
                 backbone=keras_cv.models.YOLOV8Backbone(input_shape=(None, None, 3), **backbone),
                 num_classes=described.num_classes,
@@ -145,10 +145,6 @@ class KerasDetector:
                 ),
             )
             self._network.load_weights(weights)
-        except UNREADABLE as error:
-            raise StageError(
-                f"{weights}: does not hold the weights that {config.name} describes ({error})"
-            ) from None
 
     def boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
         """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is."""

@@ -33,7 +33,8 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
     if not any(given.values()):
         return 0, 1
     count, number = (int(given[name]) if given[name].isdigit() else -1 for name in (COUNT, NUMBER))
-    if not given[COORDINATOR] or not 0 <= number < count:
+    host, _, port = given[COORDINATOR].rpartition(":")
+    if not (host and port.isdigit() and 0 <= number < count):
         found = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise StageError(
             f"several hosts: expected {COORDINATOR} as host:port and {NUMBER} below {COUNT}, "

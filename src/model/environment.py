@@ -9,9 +9,8 @@ from pathlib import Path
 
 import keras
 
-from model.runtime import kernel_variables
+from model.runtime import INSTRUCTIONS, PACKAGES, kernel_variables
 
-PACKAGES = {"tensorflow": "tensorflow", "jax": "jaxlib", "torch": "torch"}
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
@@ -42,7 +41,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         "backend": backend,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version("keras"),
-        PACKAGES[backend]: version(PACKAGES[backend]),
+        **{package: version(package) for package in PACKAGES[backend]},
         "numpy": version("numpy"),
         "opencv-python": version("opencv-python"),
         "threads": threads,
@@ -125,7 +124,7 @@ def _may_use(*enough: str) -> bool:
     """Whether no variable keeps TensorFlow below these sets of instructions."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
         return False
-    most = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    most = next(filter(None, map(os.environ.get, INSTRUCTIONS)), "").upper()
     return most in ("", "ALL", "DEFAULT") or any(name in most for name in enough)
 
 

@@ -20,7 +20,7 @@ from model.compiling import (
 from model.curves import Curves
 from model.feed import ShardFeed
 from model.operations import quick
-from model.recipe import TrainParams
+from model.recipe import TrainParams, scaled
 from model.schedule import WarmupCosine
 from model.selection import best_epoch, is_stale
 from stage import StageError
@@ -203,14 +203,11 @@ def size_of_epoch(
 ) -> tuple[int, ...]:
     """Height and width of an epoch's photos: as many epochs for each share, in order.
 
-    The last epoch has the last share, also where epochs are fewer than shares. Shares are of the
-    network's own size, rounded to whole 8 pixels; a head has no size: ``()``.
+    The last epoch has the last share, also where epochs are fewer than shares.
     """
     height_and_width = network.input_shape[1:3] if len(network.input_shape) == 4 else ()
     share = shares[max(epoch * len(shares) // epochs, len(shares) - epochs + epoch)]
-    if share == 1:
-        return tuple(height_and_width)
-    return tuple(max(32, round(side * share / 8) * 8) for side in height_and_width)
+    return scaled(height_and_width, share)
 
 
 def values(variables: list) -> Arrays:

@@ -30,6 +30,18 @@ Fraction = Annotated[Float, Field(ge=0, lt=1)]
 Epochs = Annotated[int, Field(ge=0, le=10_000)]
 
 
+def scaled(size: tuple[int, ...], share: float) -> tuple[int, ...]:
+    """Height and width at ``share`` of ``size``, rounded to whole 8 pixels.
+
+    Never more than ``size``, and never less than 32 pixels: a share that would be keeps the
+    proportions at 32 instead. A head has no size: ``()``.
+    """
+    if share == 1 or not size:
+        return tuple(size)
+    share = max(share, 32 / min(size))
+    return tuple(min(side, round(side * share / 8) * 8) for side in size)
+
+
 class TrainParams(Section):
     """Section ``train``; a rate that is ``auto`` is ``None`` until :meth:`for_weights`."""
 

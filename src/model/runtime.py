@@ -21,6 +21,9 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
 """Keras's backends that are known here, and what has to be installed for them."""
 
+PACKAGES = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
+"""The distributions of each, whose versions decide the last digits."""
+
 UNREADABLE = (
     OSError,
     ValueError,
@@ -36,6 +39,37 @@ UNREADABLE = (
     zlib.error,
 )
 """What Keras, h5py, NumPy and zipfile raise for a file that is damaged or holds something else."""
+
+NO_MEMORY = (
+    "Unable to allocate",  # NumPy
+    "OOM when",  # TensorFlow
+    "RESOURCE_EXHAUSTED",  # JAX
+    "out of memory",  # PyTorch
+    "Cannot allocate memory",  # Linux
+)
+"""What is said where there is too little memory; Keras repeats it in an error of its own."""
+
+
+@contextlib.contextmanager
+def loading(file: str, fault: str) -> Iterator[None]:
+    """A scope in which Keras loads ``file``; ``fault`` says what is wrong with one that it cannot.
+
+    Raises:
+        StageError: it cannot, or there is too little memory, which is no fault of the file.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        words = str(error) or type(error).__name__
+        if isinstance(error, MemoryError) or any(known in words for known in NO_MEMORY):
+            raise StageError(
+                f"{file} cannot be loaded: not enough memory ({words}); end other programs, or "
+                "take a machine that has more"
+            ) from None
+        if isinstance(error, UNREADABLE):
+            raise StageError(f"{file} {fault} ({words})") from None
+        raise
 
 
 def start(*, threads: int, seed: int = 0) -> None:
@@ -85,12 +119,17 @@ THREADS = (
 """Variables that numeric libraries take their number of threads from when they are loaded."""
 
 
+INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Names of the variable that keeps oneDNN from newer instructions; the first that is set counts."""
+
 KERNELS = (
     "TF_ENABLE_ONEDNN_OPTS",
-    "ONEDNN_MAX_CPU_ISA",
+    *INSTRUCTIONS,
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
     "NVIDIA_TF32_OVERRIDE",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_ENABLE_X64",
 )
 """Variables by which numeric libraries choose their kernels, and so the last digits."""
 

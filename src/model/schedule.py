@@ -14,7 +14,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         peak: the highest learning rate.
         steps: steps in all; the rate reaches zero after the last.
         warmup_steps: steps until the peak.
-        every: of so many steps all have the rate of the first. Keras counts batches and, where it
+        every: so many steps have one rate: that of the last while warming up, which so ends with
+            an update at the peak, then that of the first. Keras counts batches and, where it
             accumulates gradients, takes the rate at the last batch of each update, which of few
             updates would be the end of the cosine.
 
@@ -28,7 +29,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         if self.every > 1:
             step = step // self.every * self.every
         step = ops.cast(step, "float32")
-        warm = self.peak * (step + 1) / max(1, self.warmup_steps)
+        ahead = ops.minimum(step + self.every, self.warmup_steps)
+        warm = self.peak * ahead / max(1, self.warmup_steps)
         through = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         cosine = self.peak * 0.5 * (1 + ops.cos(math.pi * ops.clip(through, 0.0, 1.0)))
         return ops.where(step < self.warmup_steps, warm, cosine)

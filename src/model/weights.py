@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from model.backbone import VARIANCE
-from model.runtime import UNREADABLE
+from model.runtime import loading
 from stage import StageError
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
@@ -28,8 +28,8 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
     Args:
         weights: ``none`` leaves it as it is; ``imagenet`` downloads Keras's file once into
             Keras's own folder and checks its checksum; anything else is a file: a ``.keras``
-            model trained here or of ``keras.applications``, a ``.weights.h5`` of this backbone,
-            or an ``.h5`` of ``keras.applications`` without its head.
+            model trained here or of ``keras.applications``, or an ``.h5`` or ``.weights.h5`` of
+            either.
 
     Raises:
         StageError: the file cannot be had, fails its checksum, or fits another network.
@@ -39,20 +39,18 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
         return
     file = download(backbone.name) if weights == "imagenet" else Path(weights)
     if not file.is_file():
-        raise StageError(f"model.weights: no file {file}; put it there, or set none or imagenet")
-    try:
+        tracked = Path(f"{file}.dvc").is_file()
+        way = f"run dvc pull {file}" if tracked else "put it there, or set none or imagenet"
+        raise StageError(f"model.weights: no file {file}; {way}")
+    with loading(f"model.weights: {file}", f"does not hold weights of {backbone.name}"):
         if file.suffix == ".keras":
             source = keras.models.load_model(file, compile=False, safe_mode=True)
             ours = any(layer.name == "normalise" for layer in source.layers)
             (_copy_by_name if ours else _copy_applications)(source, backbone)
-        elif _has_applications_layout(file):
-            _load_applications(file, backbone)
-        else:
+        elif _is_ours(file):
             backbone.load_weights(file)
-    except UNREADABLE as error:
-        raise StageError(
-            f"model.weights: {file} does not hold weights of {backbone.name}: {error}"
-        ) from None
+        else:
+            _load_applications(file, backbone)
 
 
 def download(name: str) -> Path:
@@ -79,11 +77,16 @@ def download(name: str) -> Path:
         ) from None
 
 
-def _has_applications_layout(file: Path) -> bool:
+def _is_ours(file: Path) -> bool:
+    """Whether weights are of a network with our normalisation of pixels.
+
+    Keras's own network without it has the same layers otherwise, so its weights would load too.
+    """
     with h5py.File(file) as content:
-        layers = content.get("model_weights", content).attrs  # the first of a whole model
-        names = list(layers.get("layer_names", ()))  # as bytes or as text
-        return bool(names) and not {"normalise", b"normalise"} & set(names)
+        old = content.get("model_weights", content).attrs  # the first of a whole model
+        if "layer_names" in old:
+            return bool({"normalise", b"normalise"} & set(old["layer_names"]))  # bytes or text
+        return "normalization" in content.get("layers", ())  # Keras 3 writes classes for names
 
 
 def _load_applications(file: Path, backbone: keras.Model) -> None:
@@ -94,7 +97,7 @@ def _load_applications(file: Path, backbone: keras.Model) -> None:
         "resnet152": keras.applications.ResNet152,
     }
     if backbone.name not in makers:
-        raise ValueError(f"keras.applications has no {backbone.name}")
+        raise ValueError(f"it is none of ours, and keras.applications has no {backbone.name}")
     shape = backbone.input_shape[1:]
     theirs = makers[backbone.name](include_top=False, weights=None, input_shape=shape)
     theirs.load_weights(file)
@@ -108,6 +111,10 @@ def _copy_applications(source: keras.Model, backbone: keras.Model) -> None:
     the kernels of the first convolution makes the two networks equal.
     """
     _copy_by_name(source, backbone)
+    first = [layer.name for layer in source.layers].index("conv1_pad")
+    for layer in source.layers[:first]:
+        if not isinstance(layer, keras.layers.InputLayer):
+            raise ValueError(f"its layer {layer.name} changes pixels first; save it without that")
     first = backbone.get_layer("conv1_conv")
     kernel, bias = first.get_weights()
     deviation = np.sqrt(np.float32(VARIANCE))

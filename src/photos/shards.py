@@ -60,6 +60,12 @@ def row_digest(row: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
+def digest_of_rows(samples: Iterable[Sample]) -> str:
+    """A sha256 of which rows these are and what is in them, in whatever order they come."""
+    rows = sorted(f"{sample.photo_id} {sample.copy} {sample.digest}" for sample in samples)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
 def samples_file(file: Path) -> Path:
     """The CSV that belongs to the array ``file``."""
     return file.with_suffix(".csv")

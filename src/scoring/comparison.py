@@ -99,7 +99,7 @@ def sign_flip_p(changes: np.ndarray) -> float:
 
 
 def sign_flip_interval(
-    changes: np.ndarray, photos: np.ndarray, *, equal: bool | None = None, draws: int = 10_000
+    changes: np.ndarray, photos: np.ndarray, *, equal: bool, draws: int = 10_000
 ) -> tuple[float, float]:
     """All differences in top-1 that the sign-flip test, at :data:`LEVEL`, does not refuse.
 
@@ -136,7 +136,7 @@ def sign_flip_interval(
     low, high = float(lows[rank]), float(highs[rank])
     if equal:
         return min(low, 0.0), max(high, 0.0)
-    if equal is False and low <= 0 <= high:  # up to the next half beyond 0
+    if low <= 0 <= high:  # up to the next half beyond 0
         mean = total / everything
         if total > 0:
             low = float(lows[lows > 0].min(initial=mean))

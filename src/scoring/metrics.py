@@ -38,6 +38,11 @@ def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
     return right
 
 
+def log_losses(told: np.ndarray) -> np.ndarray:
+    """What each photo adds to the log loss, by the probability that its class was given."""
+    return -np.log(np.clip(told, SMALLEST, 1 - SMALLEST))
+
+
 def tally(
     targets: np.ndarray, probabilities: np.ndarray, make_of: np.ndarray, listings: np.ndarray
 ) -> csr_array:
@@ -55,7 +60,6 @@ def tally(
     photos, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1)
     right, make = predicted == targets, make_of[predicted] == make_of[targets]
-    likelihood = np.clip(probabilities[np.arange(photos), targets], SMALLEST, 1 - SMALLEST)
     listing, listing_right = _listings(targets, probabilities, listings, right)
     single = (
         np.ones(photos),
@@ -63,7 +67,7 @@ def tally(
         top_k_right(targets, probabilities, 5),
         make,
         make & ~right,
-        -np.log(likelihood),
+        log_losses(probabilities[np.arange(photos), targets]),
         listing,
         listing_right,
     )

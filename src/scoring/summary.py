@@ -1,12 +1,12 @@
 """The figures of ``metrics/evaluate.json``, each by name: flat, finite, with intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from scoring.calibration import expected_calibration_error, to_probabilities
 from scoring.intervals import Statistics, bootstrap
-from scoring.metrics import SMALLEST, figures, share_right, short_side, tally
+from scoring.metrics import figures, log_losses, share_right, short_side, tally
 from scoring.outcome import Outcome
 
 Figures = dict[str, float]
@@ -21,7 +21,7 @@ def summarise(outcome: Outcome) -> Figures:
         "backoff_threshold": calibration.make_threshold,
     }
     return {
-        **_with_intervals(rows, outcome.listings, figures),
+        **_with_intervals(rows, outcome.listings, figures, but=_fixed(outcome)),
         **calibration_errors(outcome),
         **decisions(outcome),
         "temperature": calibration.temperature,
@@ -42,10 +42,20 @@ def calibration_errors(outcome: Outcome) -> Figures:
 
 
 def decisions(outcome: Outcome) -> Figures:
-    """How many photos each decision takes, and how often the tagged ones are right."""
+    """How many photos each decision takes, and how often the tagged ones are right.
+
+    Without a threshold it takes none, whatever the photos: that is no figure of theirs.
+    """
     found: Figures = {}
-    kinds = (("auto", "auto", outcome.right), ("make", "backoff", outcome.make_right))
-    for decision, name, right in kinds:
+    auto, make = outcome.calibration.threshold, outcome.calibration.make_threshold
+    kinds = (
+        ("auto", "auto", outcome.right, auto),
+        ("make", "backoff", outcome.make_right, make),
+    )
+    for decision, name, right, threshold in kinds:
+        if threshold is None:
+            found[f"{name}_rate"] = 0.0
+            continue
         taken = np.array(outcome.decided) == decision
         shares = ((f"{name}_rate", taken, slice(None)), (f"{name}_precision", right, taken))
         for figure, counted, among in shares:
@@ -67,7 +77,7 @@ def on_val(logits: np.ndarray, targets: np.ndarray, temperature: float) -> Figur
     if len(targets):
         told = to_probabilities(logits, temperature)[np.arange(len(targets)), targets]
         found["val_top1"] = float((logits.argmax(axis=1) == targets).mean())
-        found["val_log_loss"] = float(-np.log(np.maximum(told, SMALLEST)).mean())
+        found["val_log_loss"] = float(log_losses(told).mean())
     return found
 
 
@@ -94,12 +104,22 @@ def _share(name: str) -> Statistics:
     return lambda sums: {name: sums[:, 0] / np.maximum(sums[:, 1], 1)}
 
 
-def _with_intervals(rows: np.ndarray, groups: np.ndarray, of_sums: Statistics) -> Figures:
+def _fixed(outcome: Outcome) -> set[str]:
+    """Figures that are 1 whatever the photos, among so few classes or of one make."""
+    fixed = {"top5"} if len(outcome.names) <= 5 else set()
+    if len(set(outcome.makes)) == 1:
+        fixed |= {"make_accuracy", "make_given_model_wrong"}
+    return fixed
+
+
+def _with_intervals(
+    rows: np.ndarray, groups: np.ndarray, of_sums: Statistics, *, but: Collection[str] = ()
+) -> Figures:
     intervals = bootstrap(rows, groups, of_sums)
     found: Figures = {}
     for name, value in of_sums(rows.sum(axis=0)[None]).items():
         if np.isfinite(value[0]):
             found[name] = float(value[0])
-            if name in intervals:
+            if name in intervals and name not in but:
                 found[f"{name}_low"], found[f"{name}_high"] = intervals[name]
     return found

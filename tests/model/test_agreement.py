@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from model.agreement import check_copies, check_origin, check_rows
+from model.agreement import check_copies, check_origin, check_pixels, check_rows
 from model.section import ModelParams
-from photos.shards import Sample
+from photos.shards import Sample, digest_of_rows
 from stage import StageError
 
 PHOTOS = [
@@ -39,13 +39,26 @@ def test_features_of_other_photos_or_labels_are_refused(features):
         check_rows(features, PHOTOS, FEATURES)
 
 
+def test_features_are_of_pixels_in_whatever_order_they_come(tmp_path: Path):
+    note = tmp_path / "features.json"
+    rows = [replace(sample, digest=f"{at:016x}") for at, sample in enumerate(PHOTOS)]
+    note.write_text(json.dumps({"photos": digest_of_rows(rows)}))
+    check_pixels(rows[::-1], note)
+    words = f"{tmp_path} is of these photos as they looked before, .* run dvc repro embed"
+    with pytest.raises(StageError, match=words):
+        check_pixels([*rows[:-1], replace(rows[-1], digest="f" * 16)], note)
+    note.write_text("[]")
+    with pytest.raises(StageError, match=words):
+        check_pixels(rows, note)
+
+
 def test_features_of_another_published_network_are_refused(tmp_path: Path):
     note = tmp_path / "features.json"
     deep, deeper = (
         ModelParams(backbone=name, weights="imagenet", threads=1)
         for name in ("resnet50", "resnet101")
     )
-    note.write_text(json.dumps(deep.origin()))
+    note.write_text(json.dumps(deep.origin() | {"photos": "5e" * 32}))
     check_origin(deep, note)
     with pytest.raises(StageError, match=r"resnet101 sees with .* run dvc repro embed"):
         check_origin(deeper, note)

@@ -31,17 +31,28 @@ def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features
     assert backbone.output_shape == (None, features)
 
 
-@pytest.mark.parametrize("name", ["notop.h5", "whole.h5", "whole.keras"])
+@pytest.mark.parametrize("name", ["notop.h5", "whole.h5", "whole.keras", "keras3.weights.h5"])
 def test_published_weights_give_the_features_that_keras_gives(published, tmp_path, name: str):
     file, theirs = published
-    if name.startswith("whole"):  # as a person may save it
+    if name != "notop.h5":  # as a person may save it
         file = tmp_path / name
-        theirs.save(file)
+        (theirs.save if name.startswith("whole") else theirs.save_weights)(file)
     ours = build_backbone("resnet50", shape=(64, 64))
     load_pretrained(ours, str(file))
     expected = theirs(keras.applications.resnet.preprocess_input(PIXELS.copy()), training=False)
     features = ours(PIXELS, training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_published_network_that_changes_pixels_itself_is_refused(tmp_path):
+    """Ours could not know what it was made for."""
+    pixels = keras.Input((32, 32, 3))
+    theirs = keras.applications.ResNet50(
+        include_top=False, weights=None, input_tensor=keras.layers.Rescaling(1 / 255)(pixels)
+    )
+    theirs.save(tmp_path / "own.keras")
+    with pytest.raises(StageError, match=r"its layer rescaling.* changes pixels first"):
+        load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(tmp_path / "own.keras"))
 
 
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
@@ -83,6 +94,15 @@ def test_a_missing_or_broken_weights_file_is_one_clear_error(tmp_path, name: str
         file.write_bytes(b"not a network")
     with pytest.raises(StageError, match=r"model\.weights: "):
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
+
+
+def test_weights_that_wait_to_be_pulled_are_said_to(tmp_path):
+    file, backbone = tmp_path / "own.keras", build_backbone("resnet18", shape=(32, 32))
+    with pytest.raises(StageError, match=f"no file {file}; put it there, or set none or imagenet"):
+        load_pretrained(backbone, str(file))
+    file.with_name("own.keras.dvc").touch()
+    with pytest.raises(StageError, match=f"no file {file}; run dvc pull {file}"):
+        load_pretrained(backbone, str(file))
 
 
 def test_a_head_trains_the_layers_of_its_network():

@@ -48,6 +48,7 @@ def test_of_processors_amx_and_amds_vectors_make_bfloat16_fast(
         ("TF_ENABLE_ONEDNN_OPTS", "1", "mixed_bfloat16"),
         ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16", "float32"),
         ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX", "mixed_bfloat16"),
+        ("DNNL_MAX_CPU_ISA", "AVX512_CORE_BF16", "float32"),
     ],
 )
 def test_a_limited_library_may_not_use_amx(
@@ -56,6 +57,29 @@ def test_a_limited_library_may_not_use_amx(
     processor(monkeypatch, "amx_bf16")
     monkeypatch.setenv(variable, value)
     assert best_precision() == expected
+
+
+def test_an_older_name_of_the_limit_gives_way_to_the_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor(monkeypatch, "amx_bf16")
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    assert best_precision() == "mixed_bfloat16"
+
+
+def test_an_environment_tells_all_that_decides_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=list))
+    monkeypatch.setattr(environment, "version", lambda name: f"of {name}")
+    before = environment.describe(threads=1)
+    assert (before["jax"], before["jaxlib"]) == ("of jax", "of jaxlib")
+    chosen = {
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+        "JAX_ENABLE_X64": "1",
+    }
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    assert environment.describe(threads=1) == {**before, **chosen}
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -11,10 +11,11 @@ import tensorflow
 import params
 import train
 from model import backbone, bundle, checkpoints, environment
+from model.agreement import check_sizes
 from model.backbone import build_backbone, build_classifier
 from model.fitting import size_of_epoch
 from model.network import build_network
-from model.recipe import PRETRAINED, SCRATCH, TrainParams
+from model.recipe import PRETRAINED, SCRATCH, TrainParams, scaled
 from model.section import ModelParams
 from model.views import at_size, freeze
 from stage import StageError
@@ -203,6 +204,35 @@ def test_the_input_grows_in_equal_parts():
     assert [id(v) for v in small.trainable_variables] == [
         id(v) for v in network.trainable_variables
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "smaller"),
+    [
+        ((64, 112), 0.6, (40, 64)),
+        ((112, 112), 0.6, (64, 64)),
+        ((112, 112), 0.8, (88, 88)),
+        ((64, 112), 0.25, (32, 56)),  # 32 pixels at least, in the proportions of the whole
+        ((112, 64), 0.25, (56, 32)),
+        ((62, 110), 0.99, (62, 110)),  # rounded, and no larger than the whole
+        ((32, 32), 0.25, (32, 32)),
+        ((32, 96), 0.5, (32, 96)),
+        ((33, 100), 1.0, (33, 100)),
+        ((), 0.5, ()),
+    ],
+)
+def test_a_smaller_input_keeps_its_proportions_and_is_never_larger(size, share: float, smaller):
+    assert scaled(size, share) == smaller
+
+
+def test_sizes_that_make_nothing_smaller_are_refused():
+    recipe = TrainParams(**shipped("train")).for_weights("none")
+    check_sizes(recipe, (32, 32))  # 1.0 alone
+    smaller = recipe.model_copy(update={"sizes": [0.5, 1.0]})
+    check_sizes(smaller, (40, 40))
+    check_sizes(smaller.model_copy(update={"finetune_epochs": 0}), (32, 32))
+    with pytest.raises(StageError, match=r"train\.sizes: \[0\.5, 1\.0\] makes no photo of 32x96"):
+        check_sizes(smaller, (32, 96))
 
 
 def test_precision_is_of_layers_alone():

@@ -75,3 +75,27 @@ def test_a_gpu_that_tensorflow_does_not_see_is_said(
     runtime._prepare_tensorflow()
     out, err = capsys.readouterr()
     assert ("note: TensorFlow sees no GPU, but this machine has one" in err, out) == (told, "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes."),
+        ValueError("1 object could not be loaded: Unable to allocate 4 GiB for an array"),
+    ],
+)
+def test_too_little_memory_is_no_fault_of_a_file(error: Exception) -> None:
+    with (
+        pytest.raises(StageError, match=r"^own\.h5 cannot be loaded: not enough memory \(.+\);"),
+        runtime.loading("own.h5", "holds something else"),
+    ):
+        raise error
+
+
+def test_what_loading_a_file_cannot_mend_is_told_and_a_fault_of_ours_is_not() -> None:
+    told = pytest.raises(StageError, match=r"^own\.h5 holds something else \(no layer\)$")
+    with told, runtime.loading("own.h5", "holds something else"):
+        raise ValueError("no layer")
+    with pytest.raises(ZeroDivisionError), runtime.loading("own.h5", "holds something else"):
+        raise ZeroDivisionError

@@ -101,7 +101,7 @@ def test_the_interval_holds_the_differences_that_the_test_does_not_refuse(
 ):
     # By brute force: subtract the difference from each photo, then try all sign patterns.
     changes, photos = np.array(changes), np.abs(changes) + more
-    low, high = sign_flip_interval(changes, photos)
+    low, high = sign_flip_interval(changes, photos, equal=sign_flip_p(changes) > LEVEL)
     assert low <= changes.sum() / photos.sum() <= high
     signs = np.array(list(itertools.product((1, -1), repeat=len(changes))))
     for difference in np.linspace(-1, 1, 21):

@@ -1,5 +1,7 @@
 """From what was said of a few photos to figures and tables, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,22 @@ def test_a_tagged_make_is_right_where_the_make_is(outcome: Outcome) -> None:
     assert figures["auto_precision"] == pytest.approx(1 / 2, abs=1e-9)
     assert figures["backoff_rate"] == pytest.approx(3 / 7, abs=1e-9)
     assert figures["backoff_precision"] == pytest.approx(2 / 3, abs=1e-9)
+
+
+def test_what_no_photo_can_change_has_no_interval(outcome: Outcome) -> None:
+    unproven = outcome.calibration.model_copy(update={"make_threshold": None})
+    figures = decisions(replace(outcome, calibration=unproven))
+    assert figures["backoff_rate"] == 0
+    assert "auto_rate_high" in figures
+    assert not {"backoff_rate_high", "backoff_precision"} & set(figures)
+
+    figures = summarise(outcome)  # of three classes
+    assert figures["top5"] == 1
+    assert {"top1_low", "make_accuracy_low"} <= set(figures)
+    assert "top5_low" not in figures
+    figures = summarise(replace(outcome, makes=["Audi"] * 3))
+    assert figures["make_accuracy"] == figures["make_given_model_wrong"] == 1
+    assert not {"make_accuracy_low", "make_given_model_wrong_low"} & set(figures)
 
 
 def test_confidence_is_held_against_accuracy_before_and_after_scaling(outcome: Outcome) -> None:
