@@ -71,7 +71,7 @@ def test_photos_in_a_store_give_the_bytes_that_a_folder_gives(
     )
     table = (project.root / "labels.csv").read_text().splitlines()
     # Its photo is another's copy under another label, which its own fault does not hide.
-    table = [f"{line},{'nan' if line.startswith('again') else ''}" for line in table[1:]]
+    table = [f"{line},{'wide' if line.startswith('again') else ''}" for line in table[1:]]
     (project.root / "labels.csv").write_text("\n".join(["path,label,x1", *table]) + "\n")
     project.add("again.jpg", (project.photos / GOOD[4][0]).read_bytes())
     project.add("one.jpg", encode(scene(0), ".jpg"))

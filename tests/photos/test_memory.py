@@ -205,7 +205,7 @@ def test_a_photo_takes_little_more_room_than_its_fingerprint(tmp_path: Path) -> 
         (draw.bytes(32), Inspected(Row("a"), photo_id="a" * 16, fingerprint=draw.bytes(1024)))
         for _ in range(500)
     ]
-    memory._remember(file, b"reader" * 5, learnt)
+    memory._remember(file, b"reader" * 5, (30.0, 1024), learnt)
     assert file.stat().st_size < 500 * 1600
 
 
