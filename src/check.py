@@ -11,7 +11,7 @@ import params
 import preprocess
 import split
 import train
-from model.agreement import check_parts
+from model.agreement import check_parts, check_sizes
 from model.section import ModelParams
 from photos.source import DataParams
 from stage import run
@@ -33,6 +33,7 @@ KINDS = {
 def main() -> None:
     values = {name: params.load(name, kind) for name, kind in KINDS.items()}
     check_parts(values["model"].weights, values["train"])
+    check_sizes(values["train"], values["preprocess"].shape)
 
 
 if __name__ == "__main__":

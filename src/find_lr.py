@@ -117,17 +117,20 @@ def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> No
     check_steps(train, {"head": len(features)})
     print(f"find_lr: first the head, {train.head_epochs} epochs on kept features", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            head_of(network),
-            features,
-            val_features,
-            phase="head",
-            epochs=train.head_epochs,
-            lr=train.lr,
-            recipe=train,
-            checkpoints=Checkpoints(Path(folder) / "head.npz", ""),
-            curves=Curves(CURVES, written=False),
-        )
+        try:
+            fit(
+                head_of(network),
+                features,
+                val_features,
+                phase="head",
+                epochs=train.head_epochs,
+                lr=train.lr,
+                recipe=train,
+                checkpoints=Checkpoints(Path(folder) / "head.npz", ""),
+                curves=Curves(CURVES, written=False),
+            )
+        except KeyboardInterrupt:  # its checkpoint goes with the folder
+            raise KeyboardInterrupt from None
 
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:

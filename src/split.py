@@ -64,20 +64,23 @@ def main() -> None:
         "seconds": split.photo_seconds,
         "megabytes": split.photo_megabytes,
     }
+    bounds = split.photo_seconds, split.photo_megabytes
     looked_at = look_at_all(
         partial(inspect_all, root, **limits),
         root,
         rows,
         memory=MEMORY,
         settings=repr(sorted(data.formats)),
-        limits=(split.photo_seconds, split.photo_megabytes),
+        limits=bounds,
     )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     given = frozenset(item.row.subset for item in inspected if not item.fault)
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
     copies = {
         "difference": split.near_duplicates,
-        "look": Differences(partial(compare_all, root, **limits), memory=MEMORY),
+        "look": Differences(
+            partial(compare_all, root, **limits), memory=MEMORY, settings=repr(bounds)
+        ),
         "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **copies, place=place)

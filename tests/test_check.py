@@ -51,6 +51,8 @@ def test_values_of_two_sections_that_contradict_are_found(write):
     assert "patience waits for a better epoch, but select takes the last" in refusal(check.main)
     write(model={"weights": "imagenet"})
     assert "no imagenet weights for resnet18" in refusal(check.main)
+    write(train={"sizes": [0.7, 1.0]}, preprocess={"size": 32})
+    assert "train.sizes: [0.7, 1.0] makes no photo of 32x32 smaller" in refusal(check.main)
     write(split={"val": 0.5, "test": 0.5})
     assert "val + test must stay below 1" in refusal(check.main)
 

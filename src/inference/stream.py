@@ -11,6 +11,7 @@ import numpy as np
 from inference.classifier import BATCH_SIZE, Classifier
 from inference.find import Item
 from photos.decode import PhotoError, read_bytes
+from photos.files import FolderError
 from photos.prepare import Prepared
 
 AHEAD = 3
@@ -42,6 +43,8 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
             return classifier.read(read_bytes(item.root, item.path), item.box)
         except PhotoError as error:
             return error
+        except FolderError as error:  # of one argument: others may lie elsewhere
+            return PhotoError("unreadable", str(error))
 
     waiting = iter(items)
     pool = ThreadPoolExecutor(workers)

@@ -103,7 +103,7 @@ def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Pat
 def check_pixels(photos: Sequence[Sample], note: Path) -> None:
     """Refuses features of other pixels of these photos, which a run without ``embed`` would meet.
 
-    Copies have no such note: those of other pixels pass, and so do features of such copies.
+    What copies were made of is not noted: those of earlier pixels pass, with their features.
     """
     if _noted(note).get("photos") != digest_of_rows(photos):
         raise StageError(

@@ -111,8 +111,8 @@ def _copy_applications(source: keras.Model, backbone: keras.Model) -> None:
     the kernels of the first convolution makes the two networks equal.
     """
     _copy_by_name(source, backbone)
-    first = [layer.name for layer in source.layers].index("conv1_pad")
-    for layer in source.layers[:first]:
+    start = [layer.name for layer in source.layers].index("conv1_pad")
+    for layer in source.layers[:start]:
         if not isinstance(layer, keras.layers.InputLayer):
             raise ValueError(f"its layer {layer.name} changes pixels first; save it without that")
     first = backbone.get_layer("conv1_conv")

@@ -50,7 +50,8 @@ def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
     Raises:
         PhotoError: ``missing``, ``outside``, ``link``, ``not-a-file``, ``too-large`` or
             ``unreadable``.
-        StageError: the machine or a network disk fails, whatever the file, or ``root`` is gone.
+        StageError: the machine or a network disk fails, whatever the file; :class:`FolderError`
+            where ``root`` cannot be opened.
 
     """
     if not isinstance(root, Path):
@@ -118,11 +119,17 @@ def _open(root: Path, parts: list[str]) -> int:
             os.close(folder)
 
 
+class FolderError(StageError):
+    """The folder that a photo lies in cannot be opened, or is gone."""
+
+
 def _open_root(root: Path) -> int:
     try:
         return os.open(root, _FOLDER & ~_NO_FOLLOW)
     except OSError as error:
-        raise StageError(f"cannot open the photos folder {root}: {error.strerror}") from None
+        if isinstance(fault := _fault(error, root, []), StageError):
+            raise fault from None
+        raise FolderError(f"cannot open the photos folder {root}: {error.strerror}") from None
 
 
 def _open_by_name(root: Path, parts: list[str]) -> int:

@@ -15,6 +15,7 @@ import json
 import time
 import tokenize
 import uuid
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -42,7 +43,9 @@ DAMAGED = (
     EOFError,
     OverflowError,
     MemoryError,
+    AttributeError,
     SyntaxError,
+    zipfile.BadZipFile,
     tokenize.TokenError,
 )
 """What a record or an array raises that is not as it was written; NumPy parses headers as code."""

@@ -120,6 +120,7 @@ class Differences:
         compare: gives the differences of pairs in their order, or why there is none; of each pair
             the photo with the smaller id comes first, whoever asks.
         memory: the file that is kept.
+        settings: what else it depends on whether there is an answer.
 
     """
 
@@ -128,8 +129,9 @@ class Differences:
         compare: Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | PhotoError]],
         *,
         memory: Path,
+        settings: str = "",
     ):
-        self._compare, self._memory, self._reader = compare, memory, _reader()
+        self._compare, self._memory, self._reader = compare, memory, _reader(settings)
         self._known: dict[tuple[str, str], float | None] | None = None
         self._asked: set[tuple[str, str]] = set()
 

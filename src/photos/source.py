@@ -283,7 +283,7 @@ def _note_mixed_listings(rows: Iterable[Row]) -> None:
     first: dict[str, str] = {}
     mixed: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.listing and first.setdefault(row.listing, row.label) != row.label:
+        if row.listing and row.speaks and first.setdefault(row.listing, row.label) != row.label:
             mixed[row.listing].add(row.label)
     if many := sorted(name for name, others in mixed.items() if len(others) >= MOST_LABELS):
         print(

@@ -302,6 +302,14 @@ def test_reading_stays_a_few_batches_ahead(classifier, tmp_path: Path):
     stream.close()
 
 
+def test_a_folder_that_is_gone_costs_its_own_photos_alone(classifier, tmp_path: Path):
+    put(tmp_path, a_png=0)
+    items = [Item(tmp_path / "gone", "b.png"), Item(tmp_path, "a.png")]
+    gone, seen = look(classifier, items, workers=1)
+    assert (gone.fault.reason, seen.fault) == ("unreadable", None)
+    assert "cannot open the photos folder" in str(gone.fault)
+
+
 def test_a_walk_is_in_order_and_follows_no_link(tmp_path: Path):
     put(tmp_path / "p", z_png=0, b__y_png=0, b__a__x_png=0, _hidden_png=0)
     (tmp_path / "p/link").symlink_to(tmp_path)

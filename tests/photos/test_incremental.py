@@ -424,6 +424,15 @@ def test_bytes_that_were_added_to_an_array_do_not_stay() -> None:
     assert outs() == whole
 
 
+def test_a_zip_in_the_place_of_an_array_costs_a_rebuild_and_no_more() -> None:
+    Stage().run({0: "Audi"})
+    whole, file = outs(), shard_file(OUT, 0)
+    with file.open("wb") as handle:
+        np.savez(handle, np.zeros((1, 2, 2, 3), np.uint8))
+    Stage().run({0: "Audi"})
+    assert outs() == whole
+
+
 def test_an_array_whose_header_is_no_code_costs_a_rebuild_and_no_more() -> None:
     Stage().run({0: "Audi"})
     whole, file = outs(), shard_file(OUT, 0)

@@ -137,7 +137,7 @@ def test_a_listing_of_many_classes_is_named_as_what_it_may_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{at}.jpg,Model {at},unknown\n{at}b.jpg,Model {at},L{at}\n" for at in range(6)]
-    read(tmp_path, "path,label,listing\n" + "".join(lines[:5]))
+    read(tmp_path, "path,label,listing\n" + "".join(lines[:5]) + "x.jpg,,unknown\n")
     assert capsys.readouterr().out == ""
     read(tmp_path, "path,label,listing\n" + "".join(lines))
     assert "1 listings have photos of more than 5 classes each" in (out := capsys.readouterr().out)
