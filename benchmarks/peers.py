@@ -20,9 +20,10 @@ ultralytics  yolo classify train: its ResNet-18, its usual augmentation and opti
 autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3
 
 Keras's guide decodes JPEG files; all others get the very pixels of our preprocess stage, the last
-three as PNG files. The clock starts with a process and stops after its last step. Test rows are
-scored once. Where a package is missing, one line says how to install it. A quarter of an hour each
-on 2 cores; ``--add`` keeps what is recorded of peers that this call does not run.
+three as PNG files. The clock starts with a process and stops after its last step; trials that tell
+how much fits, ours and AutoGluon's, are not counted. Test rows are scored once. Where a package is
+missing, one line says how to install it. A quarter of an hour each on 2 cores; ``--add`` keeps what
+is recorded of peers that this call does not run.
 """
 
 import importlib.util
