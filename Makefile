@@ -98,6 +98,8 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 		echo "error: no Python 3.11, 3.12 or 3.13 found; give one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { \
 		echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	@test ! -L .venv || { \
+		echo "error: .venv is a link to $$(readlink .venv), which would be emptied; remove the link" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(INSTALL) requirements.txt
 	@.venv/bin/python -c '$(WHERE)' > $@

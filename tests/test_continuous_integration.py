@@ -288,6 +288,19 @@ def test_a_venv_that_was_moved_or_no_longer_runs_is_made_anew(
         assert "dvc repro" in plan
 
 
+def test_a_venv_that_is_a_link_is_not_emptied(tmp_path: Path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/kept").touch()
+    (tmp_path / ".venv").symlink_to("shared")
+    command = ["make", "--silent", f"PYTHON={sys.executable}", "repro"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "error: .venv is a link to shared, which would be emptied;" in done.stderr
+    assert done.returncode
+    assert (tmp_path / "shared/kept").exists()
+
+
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small repository with our hooks, params and linter settings."""
