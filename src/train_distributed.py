@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stage import StageError, run
@@ -31,18 +33,46 @@ def main() -> None:
     coordinator = f"127.0.0.1:{free_port()}"
     common = {"KERAS_BACKEND": "jax", "JAX_COORDINATOR_ADDRESS": coordinator}
     common["JAX_NUM_PROCESSES"] = str(count)
-    started = [
-        subprocess.Popen(  # noqa: S603  # our own script
-            [sys.executable, SCRIPT],
-            env={"JAX_PLATFORMS": "cpu", **os.environ, **common, "JAX_PROCESS_ID": str(number)},
-        )
-        for number in range(count)
-    ]
+    started: list[subprocess.Popen] = []
     try:
+        with held_back(signal.SIGINT, signal.SIGTERM):
+            started += [
+                subprocess.Popen(  # noqa: S603  # our own script
+                    [sys.executable, SCRIPT],
+                    env={
+                        "JAX_PLATFORMS": "cpu",
+                        **os.environ,
+                        **common,
+                        "JAX_PROCESS_ID": str(number),
+                    },
+                )
+                for number in range(count)
+            ]
         wait_for_all(started)
+    except KeyboardInterrupt:  # a terminal sends it to all of them; each says how to go on
+        for process in started:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        sys.exit(1)
     finally:
         for process in started:
             process.kill()
+
+
+@contextmanager
+def held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Lets signals count at the end: before, nobody would end a process that is just starting."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number)) for number in signals
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def free_port() -> int:
@@ -56,23 +86,16 @@ def wait_for_all(processes: list[subprocess.Popen]) -> None:
 
     Raises:
         StageError: one has not; the others would wait for it for ever.
-        SystemExit: Ctrl-C, once all have said how to go on.
 
     """
-    try:
-        while None in [process.poll() for process in processes]:  # all are asked each time
-            failed = [process for process in processes if process.returncode]
-            if failed:
-                raise StageError(
-                    f"one of {len(processes)} processes ended with status {failed[0].returncode}; "
-                    "the others were stopped"
-                )
-            time.sleep(0.2)
-    except KeyboardInterrupt:  # a terminal sends it to all of them
-        for process in processes:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-        sys.exit(1)
+    while None in [process.poll() for process in processes]:  # all are asked each time
+        failed = [process for process in processes if process.returncode]
+        if failed:
+            raise StageError(
+                f"one of {len(processes)} processes ended with status {failed[0].returncode}; "
+                "the others were stopped"
+            )
+        time.sleep(0.2)
     if any(process.returncode for process in processes):
         raise StageError("a process failed; its own words stand above")
 

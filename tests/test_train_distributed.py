@@ -39,6 +39,19 @@ def started(tmp_path: Path):
     return start
 
 
+def test_ctrl_c_while_processes_start_counts_once_they_can_be_stopped():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    reached = False
+    try:
+        with pytest.raises(KeyboardInterrupt), train_distributed.held_back(signal.SIGINT):
+            signal.raise_signal(signal.SIGINT)
+            reached = True
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert reached
+
+
 def test_each_process_knows_its_number(started):
     with started("") as parent:
         shown, told = parent.communicate(timeout=20)
