@@ -6,10 +6,12 @@ are scored on the same test rows, once, when their time is up.
 
 import argparse
 import csv
+import json
 import multiprocessing
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -137,6 +139,16 @@ def make_demo(root: Path, changes: Values) -> None:
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     values = {key: value_of(shipped, key) for key in PREPARATION}
     make_project(root, photos=DEMO / "photos", values={**values, **changes})
+
+
+def demo_figures(changes: Values) -> dict[str, float]:
+    """What evaluate measures of the demo, learnt by all stages with some params changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_demo(root, changes)
+        for stage in ("augment", "embed", "train", "evaluate"):
+            run_stage(root, stage)
+        return json.loads((root / "metrics/evaluate.json").read_text())
 
 
 def value_of(document: dict, key: str) -> object:

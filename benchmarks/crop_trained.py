@@ -9,13 +9,10 @@ method and seed.
 """
 
 import argparse
-import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from contest import make_demo, run_stage
+from contest import demo_figures
 from measure import record
 
 METHODS = ("box", "grabcut", "none")
@@ -28,7 +25,8 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     figures: dict[str, float | str] = {}
     for method in METHODS:
-        runs = [run(method, seed) for seed in seeds]
+        change = {"preprocess.crop.method": method}
+        runs = [demo_figures({**change, "augment.seed": n, "train.seed": n}) for n in seeds]
         for seed, found in zip(seeds, runs, strict=True):
             named = {name: found[name] for name in SHOWN if name in found}
             interval = f"{found['top1_low']:.3f} to {found['top1_high']:.3f}"
@@ -36,17 +34,6 @@ def main() -> None:
             figures |= {f"{method}, seed {seed}: {name}": value for name, value in named.items()}
         figures[f"{method}: mean top1"] = round(float(np.mean([run["top1"] for run in runs])), 4)
         record("crop_trained", figures=figures)  # whoever stops the others has these
-
-
-def run(method: str, seed: int) -> dict[str, float]:
-    """The figures of the whole graph with one way of cropping."""
-    changes = {"preprocess.crop.method": method, "augment.seed": seed, "train.seed": seed}
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        make_demo(root, changes)
-        for stage in ("augment", "embed", "train", "evaluate"):
-            run_stage(root, stage)
-        return json.loads((root / "metrics/evaluate.json").read_text())
 
 
 if __name__ == "__main__":

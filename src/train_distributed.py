@@ -63,9 +63,9 @@ def main() -> None:
 def held_back(*signals: signal.Signals) -> Iterator[None]:
     """Lets signals count at the end: before, nobody would end a process that is just starting."""
     came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: came.append(number)) for number in signals
-    }
+    # What is ignored, as Ctrl-C is in a shell's background job, the processes ignore too.
+    heard = [one for one in signals if signal.getsignal(one) not in (signal.SIG_IGN, None)]
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in heard}
     try:
         yield
     finally:

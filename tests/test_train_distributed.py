@@ -52,6 +52,15 @@ def test_ctrl_c_while_processes_start_counts_once_they_can_be_stopped():
     assert reached
 
 
+def test_what_a_background_job_ignores_its_processes_ignore_too():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with train_distributed.held_back(signal.SIGINT):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as a new process finds it
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_each_process_knows_its_number(started):
     with started("") as parent:
         shown, told = parent.communicate(timeout=20)

@@ -140,11 +140,9 @@ def _allow_files(count: int) -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = soft + count
-        if hard != resource.RLIM_INFINITY:
-            wanted = min(wanted, hard)
-        if count > soft // 2 != resource.RLIM_INFINITY:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        if soft != resource.RLIM_INFINITY and count > soft // 2:
+            most = soft + count if hard == resource.RLIM_INFINITY else min(soft + count, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Worker:

@@ -38,9 +38,9 @@ def check_place(text: str) -> str:
         ValueError: it is another URL; the text says what to write.
 
     """
-    scheme, mark, rest = text.partition("://")
     if not text.strip():
         raise ValueError(f"found {text!r}; expected a path or a URL")
+    scheme, mark, rest = text.partition("://")
     if not mark:
         return text
     if scheme in ("file", "local"):

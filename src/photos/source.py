@@ -249,9 +249,8 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
     if "\0" in header:
         raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
     separator = max(",;\t", key=header.count)
-    if told := re.fullmatch(
-        r'"?sep=([^"])"?', header.strip(" "), re.IGNORECASE
-    ):  # Excel's own line
+    # Excel's own line.
+    if told := re.fullmatch(r'"?sep=([^"])"?', header.strip(" "), re.IGNORECASE):
         separator = told[1]
     decimal = "." if separator == "," else ","
     table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
