@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from made_photos import ROOT, make_photo
-from measure import Ratio, alternate, record, speedup
+from measure import Ratio, alternate, record, speedup, untuned
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -136,7 +136,7 @@ def keras_cv(photos: np.ndarray):
 
     data = tensorflow.data.Dataset.from_tensor_slices(photos).batch(BATCH)
     data = data.map(lambda x: tensorflow.cast(x, tensorflow.float32))
-    return data.map(augment, num_parallel_calls=tensorflow.data.AUTOTUNE)
+    return untuned(data.map(augment, num_parallel_calls=tensorflow.data.AUTOTUNE))
 
 
 def go_through(dataset) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 
 import stanford_cars
+from measure import untuned
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
@@ -349,7 +350,10 @@ def read_folder(
 def fit_until(
     network, dataset, clock: Clock, *, share: float = 1.0, look: Callable[[], float] | None = None
 ) -> int:
-    """Lets Keras ``fit`` until a share of the time has gone; returns the steps it took."""
+    """Lets Keras ``fit`` until a share of the time has gone; returns the steps it took.
+
+    ``dataset`` is a ``tf.data`` pipeline, which does not tune itself here: see untuned().
+    """
     import keras
 
     steps, clock._last = 0, None  # what a fit begins with is no step
@@ -362,7 +366,8 @@ def fit_until(
                 clock.look(look)
             self.model.stop_training = clock.over() or clock.share >= share
 
-    network.fit(dataset, epochs=1_000_000, shuffle=False, verbose=0, callbacks=[Until()])
+    batches = untuned(dataset)
+    network.fit(batches, epochs=1_000_000, shuffle=False, verbose=0, callbacks=[Until()])
     return steps
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=model.threads)
 
     class ReadyMade(keras.utils.PyDataset):
-        """One batch, over and over."""
+        """One batch, over and over; read by threads as ours, see epoch_end.py."""
 
         batch = feed[0]
 
@@ -71,7 +71,7 @@ def main() -> None:
     fit = {"steps_per_epoch": min(options.steps, len(feed)), "shuffle": False, "verbose": 0}
     cases = {
         "real": lambda: trainee.fit(feed, **fit),
-        "synthetic": lambda: trainee.fit(ReadyMade(workers=1), **fit),
+        "synthetic": lambda: trainee.fit(ReadyMade(workers=feed.workers), **fit),
     }
     with quick(network):  # as the train stage does
         seconds = alternate(cases, rounds=options.rounds)

@@ -27,7 +27,7 @@ import joblib
 import numpy as np
 
 from made_photos import ROOT, work_folder
-from measure import Ratio, alternate, record, speedup
+from measure import Ratio, alternate, record, speedup, untuned
 from stages import make_window
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -169,7 +169,7 @@ def tfrecord(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[
     records = records.shuffle(count) if shuffled else records
     batches = records.map(parse, num_parallel_calls=data.AUTOTUNE).batch(BATCH)
     batches = batches.apply(data.experimental.assert_cardinality(-(-count // BATCH)))
-    return batches.prefetch(data.AUTOTUNE), list(range(count))
+    return untuned(batches.prefetch(data.AUTOTUNE)), list(range(count))
 
 
 def class_folders(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[int]]:
@@ -184,7 +184,7 @@ def class_folders(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, 
         verbose=False,
     )
     numbers = [int(Path(file).stem) for file in batches.file_paths]
-    return batches.prefetch(tensorflow.data.AUTOTUNE), numbers
+    return untuned(batches.prefetch(tensorflow.data.AUTOTUNE)), numbers
 
 
 def compare(

@@ -94,6 +94,17 @@ def alternate(
     return seconds
 
 
+def untuned(dataset):
+    """A ``tf.data`` pipeline that uses every core from the start, and does not tune itself.
+
+    TensorFlow 2.20 may wait for its tuning at the end of an epoch for as long as the epoch took
+    (epoch_end.py), which would be held against who uses it.
+    """
+    options = type(dataset.options())()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def speedup(
     ours: Sequence[float], theirs: Sequence[float], *, bar: float | None = None, note: str = ""
 ) -> Ratio:

@@ -88,11 +88,12 @@ def keras_epoch(
     photos: np.ndarray, targets: np.ndarray, policy: str, *, backbone: str, batch: int, gpu: bool
 ):
     """A function that trains our network for one pass over the photos."""
-    from model.runtime import start
+    from model.runtime import import_quietly, start
 
     start(threads=THREADS)
     import keras
 
+    from measure import untuned
     from model.backbone import build_backbone, build_classifier
     from model.operations import quick
 
@@ -107,9 +108,14 @@ def keras_epoch(
         jit_compile=gpu or keras.backend.backend() == "jax",
     )
 
+    given = {"x": photos, "y": targets, "batch_size": batch}
+    if keras.backend.backend() == "tensorflow":
+        data = import_quietly("tensorflow").data
+        given = {"x": untuned(data.Dataset.from_tensor_slices((photos, targets)).batch(batch))}
+
     def epoch() -> None:
         with quick(network):  # as the train stage does
-            network.fit(photos, targets, batch_size=batch, verbose=0, shuffle=False)
+            network.fit(**given, verbose=0, shuffle=False)
 
     return epoch
 

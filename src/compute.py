@@ -1,7 +1,9 @@
 """Where the work is done, and by how many workers. Changes no result, so DVC tracks none of it."""
 
+import ctypes
 import os
 import socket
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +30,22 @@ Stop = Callable[[], None]
 SRC = Path(__file__).parent
 PATIENCE = 20
 """Seconds until a cluster that does not answer is given up."""
+
+
+def _keep_freed_memory() -> None:
+    """Lets what one photo leaves behind serve the next, wherever glibc allocates.
+
+    Left to itself it hands blocks of this size back to the system again and again, and to touch
+    new ones page by page takes as long as to decode a small photo (mallopt(3); workers.py of the
+    benchmarks). The thresholds are the highest that glibc itself would come to.
+    """
+    trim, mmap = -1, -3
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(mmap, 32 << 20)
+        mallopt(trim, 64 << 20)
+
+
+_keep_freed_memory()  # here, as every worker on every executor imports this module
 
 
 class ComputeParams(Section):

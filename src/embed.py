@@ -19,6 +19,7 @@ import numpy as np
 import params
 from fingerprint import fingerprint
 from model.runtime import PACKAGES, chosen_backend, kernel_variables, start
+from model.scores import batches_of_outputs
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
@@ -36,7 +37,6 @@ SOURCES = {
 OUT = Path("data/features")
 NOTE = OUT / "features.json"
 BATCH = 32
-AT_ONCE = 32 * BATCH  # photos in memory
 
 
 def main() -> None:
@@ -120,10 +120,9 @@ def embed_shard(
     def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         images, _ = read_shard(shard.source)
         network = backbone(images.shape[1:3])
-        for first in range(0, len(images), AT_ONCE):
-            some = np.asarray(images[first : first + AT_ONCE])
-            for features in network.predict(some, batch_size=BATCH, verbose=0):
-                yield features, {}
+        batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
+        for features in batches_of_outputs(network, batches):
+            yield from ((row, {}) for row in features)
 
     # Neighbours in a batch may change last digits, so a shard is made whole or not at all.
     return refresh(shard, make, stage="embed", made_by=made_by, together=True)

@@ -99,9 +99,10 @@ def main() -> None:
 
 def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
     """Logits of all photos of a feed, float32 ``(n, classes)``."""
-    from model.scores import batches_of_logits
+    from model.scores import batches_of_outputs
 
-    batches = batches_of_logits(network, feed)
+    feed.expect(network.input_shape[1:])
+    batches = batches_of_outputs(network, feed.inputs())
     none = np.zeros((0, network.output_shape[-1]), np.float32)  # where there are no photos
     seen = progress(batches, total=len(feed), label="evaluate", unit="batches")
     return np.concatenate([none, *seen])

@@ -107,11 +107,12 @@ def look_at_learnt(
     """What the network says of the photos that it learnt from and was watched on."""
     from model.bundle import check_hash
     from model.feed import ShardFeed
-    from model.scores import batches_of_logits
+    from model.scores import batches_of_outputs
 
     classes = {name: index for index, name in enumerate(names)}
     feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
-    batches = batches_of_logits(network, feed)
+    feed.expect(network.input_shape[1:])
+    batches = batches_of_outputs(network, feed.inputs())
     temperature = read_calibration(CALIBRATION, network=check_hash(BUNDLE)).temperature
     told = (  # of all photos and classes at once they would be larger than the photos
         shares

@@ -3,7 +3,10 @@
 import builtins
 import errno
 import os
+import platform
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -115,6 +118,30 @@ def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
 def test_a_killed_process_is_one_line() -> None:
     work = spread(takes_too_much_memory, range(2), params("processes"))
     assert "compute: a worker process was killed" in refusal(lambda: list(work))
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other allocators have no such thresholds"
+)
+def test_a_photo_is_decoded_into_memory_of_the_one_before() -> None:
+    script = """
+import resource
+import cv2
+import numpy
+import compute
+
+photo = cv2.imencode(".jpg", numpy.zeros((375, 500, 3), numpy.uint8))[1]
+for turn in range(60):
+    if turn == 20:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    cv2.resize(cv2.imdecode(photo, cv2.IMREAD_COLOR_RGB), (448, 448))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 40)
+"""
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(
+        command, cwd=Path(compute.__file__).parent, check=True, capture_output=True, text=True
+    ).stdout
+    assert float(told) < 20  # pages touched anew for each: some 300 where glibc is left to itself
 
 
 def test_threads_finish_what_they_began_before_a_fault_is_told() -> None:

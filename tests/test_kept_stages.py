@@ -26,12 +26,9 @@ MODEL = {"backbone": "resnet18", "weights": "models/pretrained/own.keras", "thre
 class Mean:
     """Stands for a network whose last digits depend on who else is in a batch."""
 
-    def predict(self, images: np.ndarray, *, batch_size: int, verbose: int) -> np.ndarray:
-        assert (images.dtype, verbose) == (np.uint8, 0)
-        features = images.mean(axis=(1, 2), dtype=np.float32)
-        for first in range(0, len(images), batch_size):
-            features[first : first + batch_size] += images[first : first + batch_size].mean()
-        return features
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        assert images.dtype == np.uint8
+        return images.mean(axis=(1, 2), dtype=np.float32) + images.mean(dtype=np.float32)
 
 
 class Stages:

@@ -1,6 +1,6 @@
 """Feeds shards to Keras: batches in an order that follows from (seed, epoch) alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -32,7 +32,10 @@ class ShardFeed(keras.utils.PyDataset):
         class_balance: weighs each row by its class's frequency to the power of minus this;
             batches then are ``(x, y, weight)`` with weights that average 1.
         part: (number, of how many) equal slices of each batch, for several processes.
-        workers: threads that prepare batches ahead.
+        workers: threads that prepare batches of photos ahead, two at least: with one Keras leaves
+            reading to tf.data, which tunes itself, and TensorFlow 2.20 may then take up to the
+            length of an epoch to end it (benchmarks/epoch_end.py). Rows of features are read at
+            once.
 
     Raises:
         StageError: a row has a label that is none of ``classes``, or another shape than the first.
@@ -60,10 +63,10 @@ class ShardFeed(keras.utils.PyDataset):
         part: tuple[int, int] = (0, 1),
         workers: int = 1,
     ):
-        super().__init__(workers=workers)
         self._files = [file for folder in folders for file in list_shards(folder)]
         shards = [read_shard(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
+        super().__init__(workers=max(2, workers) if self._arrays and len(self.shape) == 3 else 1)
         if shards:  # copies may be left of photos of another size
             self.expect(self.shape, remedy="dvc repro augment")
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
@@ -103,6 +106,10 @@ class ShardFeed(keras.utils.PyDataset):
     def shape(self) -> tuple[int, ...]:
         """What one row looks like: ``(height, width, 3)`` or ``(features,)``."""
         return self._arrays[0].shape[1:]
+
+    def inputs(self) -> Iterator[np.ndarray]:
+        """The rows of every batch, in the order of the epoch, without their classes."""
+        return (self[index][0] for index in range(len(self)))
 
     def expect(self, shape: tuple[int, ...], *, remedy: str = "dvc repro") -> None:
         """Refuses rows of another shape, which stages that were started singly would meet."""

@@ -1,27 +1,24 @@
-"""What a network says of the photos of a feed, at the network's own speed."""
+"""What a network says of photos, at the network's own speed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
-from model.feed import ShardFeed
+if TYPE_CHECKING:
+    import keras
 
 
-def batches_of_logits(network: keras.Model, feed: ShardFeed) -> Iterator[np.ndarray]:
-    """Logits, float32 ``(batch, classes)``, in the order of the feed.
+def batches_of_outputs(
+    network: "keras.Model", batches: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """What comes out for each batch, float32, of as many rows; none is larger than the first.
 
-    ``predict_on_batch`` spares what ``predict`` sets up anew each time; the last batch is filled
-    up to the size of the others, since another size would be compiled anew.
-
-    Raises:
-        StageError: the photos are of another size than the network takes.
-
+    ``predict_on_batch`` spares what ``predict`` sets up and takes down anew each time; the last
+    batch is filled up to the size of the others, since another size would be compiled anew.
     """
-    feed.expect(network.input_shape[1:])
     size = 0
-    for index in range(len(feed)):
-        images = feed[index][0]
+    for images in batches:
         size = max(size, len(images))
         filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
         full = np.concatenate([images, filling]) if len(filling) else images

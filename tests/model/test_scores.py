@@ -1,13 +1,14 @@
-"""Logits of a feed, whatever its size."""
+"""What a network says of a feed, whatever its size."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import evaluate
 import tiny_bundle
 from model.feed import ShardFeed
-from model.scores import batches_of_logits
+from model.scores import batches_of_outputs
 from photos.shards import Sample, write_shard
 from stage import StageError
 
@@ -21,7 +22,8 @@ def test_a_last_batch_that_is_not_full_loses_and_adds_nothing(photos: int, tmp_p
         tmp_path / "shard-000.npy", images, [Sample(f"{n:016x}", 0, "a", "") for n in range(photos)]
     )
     network = tiny_bundle.build_network()
-    batches = list(batches_of_logits(network, ShardFeed([tmp_path], {"a": 0}, batch_size=4)))
+    feed = ShardFeed([tmp_path], {"a": 0}, batch_size=4)
+    batches = list(batches_of_outputs(network, feed.inputs()))
     expected = np.asarray(network(images.astype(np.float32)))
     np.testing.assert_allclose(np.concatenate(batches), expected, rtol=1e-5, atol=1e-4)
 
@@ -34,4 +36,4 @@ def test_photos_of_another_size_than_the_network_takes_are_one_clear_line(tmp_pa
     feed = ShardFeed([tmp_path], {"a": 0}, batch_size=4)
     words = r"shard-000.npy has rows of shape \(24, 32, 3\), expected \(32, 32, 3\); run dvc repro"
     with pytest.raises(StageError, match=words):
-        list(batches_of_logits(tiny_bundle.build_network(), feed))
+        evaluate.look(tiny_bundle.build_network(), feed)
