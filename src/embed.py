@@ -118,7 +118,7 @@ def embed_shard(
     """Sends the photos of one shard through the backbone, unless it saw these very ones before."""
 
     def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        images, _ = read_shard(shard.source)
+        images = np.asarray(read_shard(shard.source)[0])  # JAX knows no memmap
         network = backbone(images.shape[1:3])
         batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
         for features in batches_of_outputs(network, batches):

@@ -5,7 +5,7 @@ training and val photos whose label it contradicts, which may be mislabelled. De
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ from photos.shards import list_shards, read_shard
 from photos.tables import read_table, write_table
 from scoring.calibration import to_probabilities
 from scoring.gallery import Seen, label_suspects, least_sure, mistakes, overlay, sheet
-from stage import progress, run
+from stage import StageError, printable, progress, run
 
 if TYPE_CHECKING:
     import keras
@@ -56,7 +56,7 @@ def main() -> None:
     explainer = Explainer(network)
     names = [label.label for label in labels]
     manifest = {photo.photo_id: photo for photo in read_manifest(MANIFEST)}
-    test = read_tested(manifest)
+    test = read_tested(manifest, names)
     learnt = look_at_learnt(network, names, manifest, batch_size=explain.batch_size)
 
     shutil.rmtree(OUT, ignore_errors=True)
@@ -85,8 +85,20 @@ def main() -> None:
         print(f"explain: {name}: {len(rows)} photos, {len(shown)} shown")
 
 
-def read_tested(manifest: dict[str, Photo]) -> list[Seen]:
+def refuse_unknown(found: Iterable[str], known: Container[str], what: str) -> None:
+    """Refuses what other stages do not know, as when they were run singly."""
+    strange = next((item for item in found if item not in known), None)
+    if strange is not None:
+        raise StageError(f"{what} {printable(strange)} is of another run; run dvc repro")
+
+
+def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:
     """What evaluate wrote of the test photos."""
+    if not PREDICTIONS.is_file():
+        raise StageError(f"no {PREDICTIONS}; run dvc repro evaluate")
+    rows = list(read_table(PREDICTIONS))
+    refuse_unknown((row["photo_id"] for row in rows), manifest, f"{PREDICTIONS}: photo")
+    refuse_unknown((row["predicted"] for row in rows), set(names), f"{PREDICTIONS}: class")
     return [
         Seen(
             row["photo_id"],
@@ -97,7 +109,7 @@ def read_tested(manifest: dict[str, Photo]) -> list[Seen]:
             float(row["confidence"]),
             float(row["label_probability"]),
         )
-        for row in read_table(PREDICTIONS)
+        for row in rows
     ]
 
 
@@ -112,6 +124,7 @@ def look_at_learnt(
     classes = {name: index for index, name in enumerate(names)}
     feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
     feed.expect(network.input_shape[1:])
+    refuse_unknown((sample.photo_id for sample in feed.samples), manifest, "data/processed: photo")
     batches = batches_of_outputs(network, feed.inputs())
     temperature = read_calibration(CALIBRATION, network=check_hash(BUNDLE)).temperature
     told = (  # of all photos and classes at once they would be larger than the photos
@@ -141,6 +154,7 @@ def find_pixels(folders: Sequence[Path], photo_ids: Sequence[str]) -> list[np.nd
         for row, sample in enumerate(samples):
             if sample.photo_id in wanted:
                 found[sample.photo_id] = np.asarray(images[np.array([row])])[0]
+    refuse_unknown(photo_ids, found, f"{PREDICTIONS}: photo")
     return [found[photo_id] for photo_id in photo_ids]
 
 

@@ -48,6 +48,7 @@ def main() -> None:
     from model.devices import (
         across_devices,
         join_hosts,
+        reading_threads,
         refuse_differences,
         refuse_on_gpus,
         refuse_uneven,
@@ -73,8 +74,9 @@ def main() -> None:
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
-    photos = ShardFeed(PHOTOS, **batches, workers=model.threads)
-    val_photos = ShardFeed([VAL], **watched)
+    reading = {"workers": reading_threads(model.threads)}
+    photos = ShardFeed(PHOTOS, **batches, **reading)
+    val_photos = ShardFeed([VAL], **watched, **reading)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
     val_photos.expect(photos.shape)

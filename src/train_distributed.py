@@ -36,18 +36,11 @@ def main() -> None:
     started: list[subprocess.Popen] = []
     try:
         with held_back(signal.SIGINT, signal.SIGTERM):
-            started += [
-                subprocess.Popen(  # noqa: S603  # our own script
-                    [sys.executable, SCRIPT],
-                    env={
-                        "JAX_PLATFORMS": "cpu",
-                        **os.environ,
-                        **common,
-                        "JAX_PROCESS_ID": str(number),
-                    },
-                )
-                for number in range(count)
-            ]
+            for number in range(count):
+                mine = {"JAX_PLATFORMS": "cpu", **os.environ, **common}
+                mine["JAX_PROCESS_ID"] = str(number)
+                command = [sys.executable, SCRIPT]
+                started.append(subprocess.Popen(command, env=mine))  # noqa: S603  # our own
         wait_for_all(started)
     except KeyboardInterrupt:  # a terminal sends it to all of them; each says how to go on
         for process in started:

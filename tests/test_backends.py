@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -22,8 +23,9 @@ start(threads=1)
 import keras  # noqa: E402
 
 from model.bundle import load_bundle  # noqa: E402
-from model.devices import join_hosts, refuse_on_gpus, refuse_uneven  # noqa: E402
+from model.devices import join_hosts, reading_threads, refuse_on_gpus, refuse_uneven  # noqa: E402
 from model.recipe import TrainParams  # noqa: E402
+from photos.shards import list_shards, read_shard  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -33,7 +35,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype(np.flo
 
 def prepared(root: Path, *, test: bool = False, **train: object) -> Path:
     root.mkdir()
-    write_shards(root, train=16)
+    write_shards(root, train=16, val=14 * 8)  # more batches than wait for their turn
     if test:
         shutil.copytree(root / "data/processed/val", root / "data/processed/test")
     with pytest.MonkeyPatch.context() as patch:
@@ -101,6 +103,22 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
     assert predicts_alike_here(alone)
+
+
+def test_on_val_every_photo_counts_once(alone: Path):
+    """In the first look of a process, too, for which Keras builds its metrics."""
+    network, labels = load_bundle(alone / "models/vehicle")
+    names = [label.label for label in labels]
+    images, samples = zip(*map(read_shard, list_shards(alone / "data/processed/val")), strict=True)
+    logits = network.predict(np.concatenate(images).astype(np.float32), verbose=0)
+    classes = [names.index(sample.label) for rows in samples for sample in rows]
+    seen = json.loads((alone / "metrics/train/metrics.json").read_text())["val"]
+    likely = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    smooth = shipped("train")["label_smoothing"]
+    meant = np.eye(3)[classes] * (1 - smooth) + smooth / 3
+    losses = -(meant * likely).sum(axis=1)
+    assert losses.std() > 0.01
+    np.testing.assert_allclose(seen["loss"], losses.mean(), rtol=1e-4)
 
 
 def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
@@ -186,6 +204,13 @@ def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
     root, printed = trained_elsewhere(tmp_path / "torch", "torch", "stop", **more)
     assert "the same bytes" in printed  # also where the run was stopped on the way
     assert predicts_alike_here(root)
+
+
+def test_photos_are_read_by_several_threads_but_not_for_several_gpus(monkeypatch):
+    assert (reading_threads(1), reading_threads(4)) == (2, 4)
+    tensorflow = pytest.importorskip("tensorflow")
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
+    assert reading_threads(4) == 1
 
 
 def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPatch):

@@ -202,7 +202,7 @@ def test_a_mistake_is_shown_with_where_its_predicted_class_was_seen(
     write_shard(file, [photo, *np.array(images[1:])], samples)
     names = (LABELS[meant].label, LABELS[taken_for].label)
     mistake = Seen(samples[0].photo_id, "a.jpg", "test", *names, 0.9, 0.1)
-    monkeypatch.setattr(explain, "read_tested", lambda _: [mistake])
+    monkeypatch.setattr(explain, "read_tested", lambda *_: [mistake])
     stage.run(explain.main)
     found = cv2.imread(str(explain.OUT / f"mistakes/{mistake.photo_id}.jpg"))[..., ::-1]
     left, right = np.hsplit(found.astype(int), 2)
@@ -257,6 +257,30 @@ def test_a_damaged_calibration_is_one_line(evaluated: Path, tmp_path: Path):
     assert "measured on the network 5e5e5e5e…, not on this one" in refusal(read)
     file.write_text("{")
     assert "not a calibration" in refusal(read)
+
+
+def test_predictions_of_another_run_are_one_line(evaluated: Path, tmp_path: Path, monkeypatch):
+    for name in ("models", "data", "metrics"):
+        shutil.copytree(evaluated / name, tmp_path / name)
+    shutil.copy(evaluated / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(explain.OUT.rglob("*"))
+    text = explain.PREDICTIONS.read_text()
+    first = read_table(explain.PREDICTIONS)[0]
+    for changed, words in (
+        (text.replace(first["photo_id"], "5e" * 8), f"photo {'5e' * 8} is of another run"),
+        (text.replace(first["predicted"], "Lada"), "class Lada is of another run"),
+    ):
+        explain.PREDICTIONS.write_text(changed)
+        assert words in refusal(explain.main)
+    explain.PREDICTIONS.unlink()
+    assert "no metrics/predictions.csv; run dvc repro evaluate" in refusal(explain.main)
+    explain.PREDICTIONS.write_text(text)
+    manifest = explain.MANIFEST.read_bytes().splitlines(keepends=True)
+    learnt = next(at for at, line in enumerate(manifest) if b',"train",' in line)
+    explain.MANIFEST.write_bytes(b"".join(manifest[:learnt] + manifest[learnt + 1 :]))
+    assert "data/processed: photo" in refusal(explain.main)
+    assert sorted(explain.OUT.rglob("*")) == before
 
 
 def test_the_wanted_number_of_pairs_is_listed(evaluated: Path, tmp_path: Path, monkeypatch):

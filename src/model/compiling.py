@@ -2,6 +2,7 @@
 
 import keras
 
+from model.feed import ShardFeed
 from model.operations import quicken_updates
 from model.recipe import TrainParams
 from model.views import at_size
@@ -109,6 +110,17 @@ def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:
         jit_compile=keras.backend.backend() == "jax",
     )
     return measure
+
+
+def know_batches(model: keras.Model, feed: ShardFeed) -> keras.Model:
+    """The compiled model, its loss and metrics built for the batches of a feed.
+
+    Else Keras 3.15 builds them, on JAX and PyTorch, from a batch that it takes out of the first
+    epoch; what threads had ready by then comes twice, and as many of the last batches do not come.
+    """
+    if keras.backend.backend() != "tensorflow":
+        model._symbolic_build(data_batch=feed[0])  # as its own train_on_batch does
+    return model
 
 
 def cross_entropy(recipe: TrainParams) -> keras.losses.Loss:

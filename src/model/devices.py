@@ -13,6 +13,26 @@ from stage import StageError
 COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
+def reading_threads(threads: int) -> int:
+    """How many threads are to prepare batches of photos ahead, where ``threads`` may compute.
+
+    Two at least: where one reads, Keras leaves it to tf.data, which tunes itself, and TensorFlow
+    2.20 may then take up to the length of an epoch to end it (benchmarks/epoch_end.py). But one for
+    TensorFlow on several GPUs: there Keras 3.15 takes a batch out of every epoch to look at, and
+    what several threads had ready by then would come twice.
+    """
+    return 1 if _tensorflow_gpus() > 1 else max(2, threads)
+
+
+def _tensorflow_gpus() -> int:
+    """GPUs that TensorFlow computes on; none with another backend."""
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    import tensorflow
+
+    return len(tensorflow.config.list_physical_devices("GPU"))
+
+
 def join_hosts(*, batch_size: int) -> tuple[int, int]:
     """Joins the other processes of a run over several hosts; call it before any network is built.
 
@@ -101,11 +121,7 @@ def refuse_on_gpus(recipe: TrainParams) -> None:
         StageError: the recipe asks for such a thing.
 
     """
-    if keras.backend.backend() != "tensorflow":
-        return
-    import tensorflow
-
-    gpus = len(tensorflow.config.list_physical_devices("GPU"))
+    gpus = _tensorflow_gpus()
     if gpus and recipe.xla:
         raise StageError(
             "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it sums "
@@ -148,8 +164,7 @@ def refuse_uneven(rows: Collection[int]) -> None:
 @contextlib.contextmanager
 def across_devices() -> Iterator[None]:
     """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
-    backend = keras.backend.backend()
-    if backend == "jax":
+    if keras.backend.backend() == "jax":
         import jax
 
         usual = keras.distribution.distribution()
@@ -162,11 +177,10 @@ def across_devices() -> Iterator[None]:
         finally:  # what one process builds alone must not wait for the others
             keras.distribution.set_distribution(usual)
         return
-    if backend == "tensorflow":
+    if _tensorflow_gpus() > 1:
         import tensorflow
 
-        if len(tensorflow.config.list_physical_devices("GPU")) > 1:
-            with tensorflow.distribute.MirroredStrategy().scope():
-                yield
-            return
+        with tensorflow.distribute.MirroredStrategy().scope():
+            yield
+        return
     yield

@@ -32,10 +32,7 @@ class ShardFeed(keras.utils.PyDataset):
         class_balance: weighs each row by its class's frequency to the power of minus this;
             batches then are ``(x, y, weight)`` with weights that average 1.
         part: (number, of how many) equal slices of each batch, for several processes.
-        workers: threads that prepare batches of photos ahead, two at least: with one Keras leaves
-            reading to tf.data, which tunes itself, and TensorFlow 2.20 may then take up to the
-            length of an epoch to end it (benchmarks/epoch_end.py). Rows of features are read at
-            once.
+        workers: threads that prepare batches ahead; see :func:`model.devices.reading_threads`.
 
     Raises:
         StageError: a row has a label that is none of ``classes``, or another shape than the first.
@@ -63,10 +60,11 @@ class ShardFeed(keras.utils.PyDataset):
         part: tuple[int, int] = (0, 1),
         workers: int = 1,
     ):
+        # As many batches wait as there are threads, and few more: of large photos each takes much.
+        super().__init__(workers=workers, max_queue_size=workers + 2)
         self._files = [file for folder in folders for file in list_shards(folder)]
         shards = [read_shard(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
-        super().__init__(workers=max(2, workers) if self._arrays and len(self.shape) == 3 else 1)
         if shards:  # copies may be left of photos of another size
             self.expect(self.shape, remedy="dvc repro augment")
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]

@@ -16,6 +16,7 @@ from model.compiling import (
     compile_measure,
     compile_settler,
     compile_trainee,
+    know_batches,
 )
 from model.curves import Curves
 from model.feed import ShardFeed
@@ -74,15 +75,15 @@ def fit(
         state.kept = values(network.variables) if len(state.history) > 1 else []
     history = state.history[phase]
     earlier = [epoch for name in state.history if name != phase for epoch in state.history[name]]
-    measure = compile_measure(network, recipe) if val.samples else None
+    measure = know_batches(compile_measure(network, recipe), val) if val.samples else None
 
     @cache
     def trainee_of(size: tuple[int, ...]) -> keras.Model:
-        return compile_trainee(network, size, optimizer, recipe)
+        return know_batches(compile_trainee(network, size, optimizer, recipe), train)
 
     @cache
     def settler_of(size: tuple[int, ...]) -> keras.Model:
-        return compile_settler(trainee_of(size), recipe)
+        return know_batches(compile_settler(trainee_of(size), recipe), train)
 
     while len(history) < epochs and not is_stale(history, recipe.select, recipe.patience):
         epoch = len(history)

@@ -44,7 +44,7 @@ def relight(images: np.ndarray, *, brightness: np.ndarray, contrast: np.ndarray)
 def _program(shape: tuple[int, ...]) -> Callable:
     """The layers as one program for batches of ``shape``; compiling prints a line by itself."""
     # Workers are the threads here; and sums do not hang on how many cores there are.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     tensorflow = import_quietly("tensorflow")
     with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
         # A GPU gives other last digits, and each worker process would take all of its memory.

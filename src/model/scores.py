@@ -19,7 +19,7 @@ def batches_of_outputs(
     """
     size = 0
     for images in batches:
-        size = max(size, len(images))
+        size = size or len(images)
         filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
         full = np.concatenate([images, filling]) if len(filling) else images
         yield np.asarray(network.predict_on_batch(full), np.float32)[: len(images)]

@@ -216,18 +216,6 @@ def test_workers_change_no_batch(shards: Path):
         np.testing.assert_array_equal(batch[0], alone[index][0])
 
 
-def test_an_epoch_of_photos_is_never_left_to_tf_data(shards: Path, tmp_path: Path):
-    # It may take the length of an epoch to end one: benchmarks/epoch_end.py.
-    photos = ShardFeed([shards], CLASSES, batch_size=4, workers=1)
-    assert PyDatasetAdapter(photos).enqueuer is not None
-
-    features = tmp_path / "features"
-    write_shard(
-        shard_file(features, 0), np.zeros((1, 5), np.float32), [Sample("0" * 16, 0, "a", "")]
-    )
-    assert PyDatasetAdapter(ShardFeed([features], CLASSES, batch_size=4)).enqueuer is None
-
-
 def test_the_learning_rate_warms_up_and_falls_along_half_a_cosine():
     schedule = WarmupCosine(peak=0.4, steps=12, warmup_steps=4)
     rates = [float(schedule(step)) for step in range(13)]
