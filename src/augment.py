@@ -19,10 +19,11 @@ from pydantic import Field
 import params
 from compute import ComputeParams
 from fingerprint import fingerprint
+from model.runtime import kernel_variables
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy, uniforms
 from photos.shards import Sample, list_shards, read_samples, read_shard
-from stage import run
+from stage import StageError, run
 
 TRAIN = Path("data/processed/train")
 OUT = Path("data/augmented")
@@ -46,6 +47,7 @@ def main() -> None:
         policy=policy.model_dump(),
         seed=augment.seed,
         processor=cv2.getCPUFeaturesLine(),  # another kind gives other last bits
+        variables=kernel_variables(),
     )
     update(
         "augment",
@@ -59,8 +61,10 @@ def main() -> None:
 
 def plan(copies: int) -> list[Shard]:
     """A shard of copies for each shard of training photos."""
-    shards = []
-    for file in list_shards(TRAIN) if copies else []:
+    files, shards = list_shards(TRAIN), []
+    if not files:  # else all copies would be removed
+        raise StageError(f"{TRAIN} holds no photos; run dvc repro")
+    for file in files if copies else []:
         originals = read_samples(file)
         samples, keys = [], []
         for original in originals:

@@ -1,6 +1,7 @@
 """Where the work is done, and by how many workers. Changes no result, so DVC tracks none of it."""
 
 import ctypes
+import hashlib
 import os
 import socket
 import sys
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -17,6 +18,7 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pydantic import Field, model_validator
 
+from fingerprint import SRC, version_of
 from params import Section
 from stage import StageError, is_of_disk, of_disk
 
@@ -27,7 +29,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Stop = Callable[[], None]
 
-SRC = Path(__file__).parent
+LIBRARIES = ("keras", "keras-cv", "numpy", "opencv-python", "tensorflow")
+"""Those that decide pixels."""
 PATIENCE = 20
 """Seconds until a cluster that does not answer is given up."""
 
@@ -106,7 +109,9 @@ def spread(
             installed, or its cluster cannot be reached.
 
     """
-    attempt = partial(_attempt, function, Path.cwd())
+    # Dask's workers outlive a run; the others begin with it.
+    code = _code() if compute.executor == "dask" else ""
+    attempt = partial(_attempt, function, Path.cwd(), code)
     work = partial(WORK[compute.executor], attempt, items, compute, stop)
     with _cluster(compute) as client, closing(work(client)) as attempts:
         for value, fault in attempts:
@@ -115,10 +120,22 @@ def spread(
             yield value
 
 
+@cache
+def _code() -> str:
+    """A digest of our code, and versions of libraries, as this process first met them."""
+    digest = hashlib.sha256()
+    for file in sorted(SRC.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return f"{digest.hexdigest()} {[version_of(name) for name in LIBRARIES]}"
+
+
 def _attempt(
-    function: Callable[[Item], Result], folder: Path, item: Item
+    function: Callable[[Item], Result], folder: Path, code: str, item: Item
 ) -> tuple[Result | None, str]:
     # A fault travels as text: libraries wrap exceptions of workers in their own, each in its way.
+    if code and _code() != code:  # what it makes would be taken for work of today's code
+        host = socket.gethostname()
+        return None, f"compute: a worker on {host} has other code or libraries; start it anew"
     try:
         if Path.cwd() != folder:
             os.chdir(folder)
@@ -163,11 +180,18 @@ def _on_processes(
 def _on_ray(
     attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
+    from ray.exceptions import RayError
+
     options = {"n_jobs": compute.workers or -1, "batch_size": 1}
     with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
         try:
             for start in range(0, len(items), 64):  # results come as a call ends: keep it short
                 yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
+        except RayError:
+            raise StageError(
+                "compute: a Ray worker died, most likely for want of memory; give workers more, or "
+                "set preprocess.shards higher"
+            ) from None
         finally:
             stop()
 

@@ -36,7 +36,7 @@ def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -
     """
     parts = {
         "values": values,
-        "libraries": {name: _version(name) for name in libraries},
+        "libraries": {name: version_of(name) for name in libraries},
         "code": {
             file.relative_to(SRC).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
             for file in sorted(imported_files(script) - BYSTANDERS)
@@ -45,7 +45,8 @@ def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -
     return json.dumps(parts, indent=1, sort_keys=True) + "\n"
 
 
-def _version(library: str) -> str:
+def version_of(library: str) -> str:
+    """The version of a distribution, or that it is not installed."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

@@ -84,8 +84,7 @@ def main() -> None:
         "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **copies, place=place)
-    for found in ("look", "search"):
-        copies[found].remember()
+    copies["look"].remember()
     if unseen := copies["look"].unseen:
         print(
             f"note: {unseen} pairs of like photos could not be read again; each stays on one side"

@@ -1,5 +1,6 @@
 """The augment stage: what copies hold, and that nothing but their keys decides it."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import model.photometric
 import wiring
 from photos.shards import Sample, read_shard, shard_file, write_shard
 from tiny_photos import picture
+from tiny_project import refusal
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -107,6 +109,13 @@ def test_tensorflow_is_started_only_where_brightness_or_contrast_change(run, mon
     run(**STILL | {"copies": 1, "hue": 0.1})
     with pytest.raises(AssertionError, match="for nothing"):
         run(**STILL | {"copies": 1, "contrast": 0.1})
+
+
+def test_without_photos_the_stage_stops_and_leaves_the_copies(run):
+    assert run(seeds=[1], copies=2)
+    shutil.rmtree("data/processed/train")
+    assert "data/processed/train holds no photos; run dvc repro" in refusal(augment.main)
+    assert list(Path("data/augmented").glob("*.npy"))
 
 
 def test_no_copies_leave_an_empty_folder(run):

@@ -115,9 +115,13 @@ def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
     assert "cannot read or write shard-0.npy: No space left on device" in text
 
 
-def test_a_killed_process_is_one_line() -> None:
-    work = spread(takes_too_much_memory, range(2), params("processes"))
-    assert "compute: a worker process was killed" in refusal(lambda: list(work))
+@pytest.mark.parametrize(
+    ("executor", "words"),
+    [("processes", "a worker process was killed"), ("ray", "a Ray worker died")],
+)
+def test_a_killed_process_is_one_line(at, executor: str, words: str) -> None:
+    work = spread(takes_too_much_memory, range(2), at(executor))
+    assert f"compute: {words}" in refusal(lambda: list(work))
 
 
 @pytest.mark.skipif(
@@ -219,6 +223,14 @@ def test_a_cluster_that_does_not_find_the_code_is_one_line(at, monkeypatch) -> N
     text = refusal(lambda: list(spread(len, ["a"], at("dask"))))
     assert "compute: the scheduler, tcp://127.0.0.1:" in text
     assert f"start Dask's scheduler and workers with PYTHONPATH={compute.SRC}" in text
+
+
+def test_a_worker_with_other_code_is_refused(at, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make rows by old code, and they would be recorded as made by today's."""
+    list(spread(whereabouts, range(3), at("dask")))
+    monkeypatch.setattr(compute, "_code", lambda: "of another commit")
+    text = refusal(lambda: list(spread(whereabouts, range(3), at("dask"))))
+    assert "has other code or libraries; start it anew" in text
 
 
 def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

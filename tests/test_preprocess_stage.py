@@ -294,7 +294,10 @@ def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.Mon
 def test_a_photo_that_became_another_since_split_stops_the_stage(ready: Project) -> None:
     (ready.photos / GOOD[0][0]).write_bytes(photo_bytes(99))
     text = refusal(ready.preprocess)
-    assert "another photo lies under this name now; split saw it otherwise, run it again" in text
+    assert (
+        "another photo lies under this name now; split saw it otherwise; run: rm -f .cache/looks.db"
+        in text
+    )
 
 
 def test_another_config_of_a_preset_is_another_preparation(tmp_path: Path) -> None:

@@ -217,12 +217,11 @@ class Likenesses:
             ]
             alike = sorted(alike + find_alike(fingerprints, new=new)) if new else sorted(alike)
         self._last = marks, alike
+        self._keep()
         return alike
 
-    def remember(self) -> None:
-        """Keeps what the last search found, and forgets what those before it did."""
-        if self._last is None:
-            return
+    def _keep(self) -> None:
+        """Writes what was found, in place of what earlier searches did."""
         marks = b"".join(self._last[0])
         alike = np.array(self._last[1], _ALIKE).tobytes()
         digest = hashlib.sha256(marks + alike).digest()
@@ -292,7 +291,8 @@ def _is_settled(root: Path | Store, row: Row) -> bool:
 
 def _reader(settings: str = "") -> bytes:
     user = os.geteuid() if hasattr(os, "geteuid") else ""  # what one may read another may not
-    known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{user}"
+    processor = cv2.getCPUFeaturesLine()  # another kind gives other last digits
+    known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{processor}\0{user}"
     digest = hashlib.sha256(known.encode())
     looking = imported_files(Path(second_look.__file__)) - BYSTANDERS
     for file in sorted({*looking, Path(__file__).resolve()}):

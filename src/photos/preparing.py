@@ -12,6 +12,9 @@ from stage import StageError
 
 BATCH = 16
 
+LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
+"""It believes what it saw of a file whose size and times are the same."""
+
 
 def prepare_photos(
     photos: Sequence[Photo], *, root: Path | Elsewhere, preparation: Preparation
@@ -32,7 +35,7 @@ def prepare_photos(
         results = (result for photos in some for result in preparation.prepare_all(photos))
         for photo, result in zip(batch, results, strict=True):
             if isinstance(result, PhotoError):
-                raise StageError(f"{photo.path}: {result}; split saw it otherwise, run it again")
+                raise StageError(f"{photo.path}: {result}; {LOOK_AGAIN}")
             yield photo, result
 
 

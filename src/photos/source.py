@@ -51,8 +51,8 @@ called so.
 MOST_LABELS = 5
 """A listing that has photos of more classes is named: its name may stand for nothing, too."""
 
-SPEAKING = ("bad-box", "bad-subset")
-"""Faults of rows that say all the same whose photo it is, and what it is called."""
+SPEAKING = ("bad-box", "bad-subset", "no-label")
+"""Faults of rows that say all the same which photo they mean, and of which listing."""
 
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -89,7 +89,7 @@ class Row:
 
     @property
     def speaks(self) -> bool:
-        """Whether path, label and listing are what somebody meant."""
+        """Whether path and listing, and a label where there is one, are what somebody meant."""
         return not self.fault or self.fault[0] in SPEAKING
 
     @property
@@ -282,7 +282,8 @@ def _note_mixed_listings(rows: Iterable[Row]) -> None:
     first: dict[str, str] = {}
     mixed: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.listing and row.speaks and first.setdefault(row.listing, row.label) != row.label:
+        told = row.speaks and row.listing and row.label
+        if told and first.setdefault(row.listing, row.label) != row.label:
             mixed[row.listing].add(row.label)
     if many := sorted(name for name, others in mixed.items() if len(others) >= MOST_LABELS):
         print(
@@ -324,7 +325,7 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
             checked[same] = replace(stays, subset=strictest)
     boxes = {row.path: row.box for row in reversed(checked.values()) if row.box}
     return [
-        row if row.fault or row.box else replace(row, box=boxes.get(row.path))
+        row if row.fault or row.box or row.path not in boxes else replace(row, box=boxes[row.path])
         for row in checked.values()
     ]
 
@@ -333,7 +334,7 @@ def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
     """What the rows call each path, but for rows of which that is not sure."""
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.speaks:
+        if row.speaks and row.label:
             named[row.path].add(row.label)
     return named
 
@@ -395,8 +396,8 @@ def _row(
 
     if len(values) != len(names):
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
-    if not path or not label:
-        return bad("bad-row", "no path" if not path else "no label")
+    if not path:
+        return bad("bad-row", "no path")
     if not _is_text(cells["label"]):
         return bad("bad-row", "the label holds a line break or another control character")
     if path.startswith("/") or re.match("[A-Za-z]:/", path):
@@ -404,6 +405,8 @@ def _row(
     if path.split("/")[0] == ".." or "\0" in path:
         return bad("outside", "the path leaves the photos folder")
     path = _as_on_disk(photos, path)
+    if not label:
+        return bad("no-label", "no label")
     subset = cells["subset"].lower()
     if subset and subset not in SUBSETS:
         return bad("bad-subset", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
@@ -434,7 +437,8 @@ def _is_text(label: str) -> bool:
     """Whether a label has neither control characters nor bytes that are no text."""
     if label.isprintable():  # quick, but spaces of other kinds are not printable either
         return True
-    return not any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label)
+    kinds = (unicodedata.category(sign) for sign in label if sign != "\t")  # a tab is a space
+    return not any(kind in ("Cc", "Cs") for kind in kinds)
 
 
 def _with_point(number: str, decimal: str) -> str:

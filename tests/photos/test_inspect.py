@@ -292,6 +292,18 @@ def test_a_row_that_is_wrong_about_other_things_still_says_what_belongs_together
     assert {(row.path, row.reason) for row in left} == {("again", fault), ("a", "label-conflict")}
 
 
+def test_a_row_without_a_label_still_says_what_belongs_together(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
+        (tmp_path / f"{name}.jpg").write_bytes(photo_bytes(seed))
+    table = "path,label,listing\na.jpg,Audi A4,x\nagain.jpg,,y\nb.jpg,Audi A4,y\n"
+    (tmp_path / "labels.csv").write_text(table)
+    rows = read_rows(photos=tmp_path, labels=tmp_path / "labels.csv")
+    kept, left = resolve([inspect(tmp_path, row) for row in rows])
+    assert {photo.row.path for photo in kept} == {"a.jpg", "b.jpg"}
+    assert len({photo.group for photo in kept}) == 1
+    assert [(row.path, row.reason) for row in left] == [("again.jpg", "no-label")]
+
+
 def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     rows = [
         seen("a", "1", listing="x"),

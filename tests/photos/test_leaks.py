@@ -81,14 +81,17 @@ rows_of_photos = st.lists(
         st.sampled_from("xy"),  # which of its two files
         st.sampled_from(["", "", "K", "L", "M", "N", "O", "P"]),
         st.sampled_from(["Audi", "Audi", "Audi", "Seat"]),
-        st.sampled_from([None, None, None, ("bad-box", "beside the photo")]),
+        st.sampled_from(
+            [None, None, None, ("bad-box", "beside the photo"), ("no-label", "no label")]
+        ),
     ),
     min_size=1,
     max_size=24,
 ).map(
     lambda rows: [
-        replace(seen(f"{number:02d}", picture + file, listing, f"{label} {picture}"), fault=fault)
+        replace(seen(f"{number:02d}", picture + file, listing, said), fault=fault)
         for number, (picture, file, listing, label, fault) in enumerate(rows)
+        for said in ["" if fault and fault[0] == "no-label" else f"{label} {picture}"]
     ]
 )
 

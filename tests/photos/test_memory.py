@@ -316,7 +316,6 @@ def test_whatever_was_searched_before_the_same_pairs_are_alike(
             expected = find_alike(marks)
             assert alike(marks) == expected
             assert alike(marks) == expected  # as the last check asks once more
-            alike.remember()
 
 
 def test_only_new_fingerprints_are_searched_for(
@@ -332,9 +331,7 @@ def test_only_new_fingerprints_are_searched_for(
     monkeypatch.setattr(memory, "_MANY_NEW", 1)
 
     def search(marks: list[bytes]) -> None:
-        alike = Likenesses(memory=tmp_path / "looks.db")
-        alike(marks)
-        alike.remember()
+        Likenesses(memory=tmp_path / "looks.db")(marks)
 
     search(MARKS[1:])
     search(MARKS[1:])
@@ -351,7 +348,6 @@ def test_a_changed_bit_in_what_was_found_is_noticed(tmp_path: Path) -> None:
     for place in range(2):
         known = Likenesses(memory=file)
         expected = known(MARKS)
-        known.remember()
         with closing(sqlite3.connect(file)) as table, table:
             ((*found,),) = table.execute("SELECT marks, alike FROM searches").fetchall()
             found[place] = bytes([found[place][0] ^ 1]) + found[place][1:]

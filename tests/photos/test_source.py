@@ -111,6 +111,7 @@ def test_a_name_is_one_however_it_is_spaced(tmp_path: Path) -> None:
     lines = [
         "a.jpg,Alfa Romeo GT,Alfa Romeo,L 1,,,,",
         "b.jpg,Alfa  Romeo\u00a0GT,Alfa\tRomeo,L  1,,,,",
+        "c.jpg,Alfa\tRomeo GT,Alfa Romeo,L 1,,,,",
     ]
     odd = "a.jpg,Alfa\u2003Romeo  GT,Alfa Romeo,L 1,wide,,,"  # and so is no second label of a.jpg
     rows = read(tmp_path, header + "\n".join([*lines, odd]))
@@ -154,8 +155,8 @@ def test_a_row_without_a_box_has_none(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         (",Audi,,,,,", "bad-row"),
-        ("a.jpg,,,,,,", "bad-row"),
-        ("a.jpg,  ,,,,,", "bad-row"),
+        ("a.jpg,,,,,,", "no-label"),
+        ("a.jpg,  ,,,,,", "no-label"),
         ("a.jpg,Audi", "bad-row"),
         ("a.jpg,Audi,,,,,,,", "bad-row"),
         ("a.jpg,Audi,holdout,,,,", "bad-subset"),
