@@ -48,7 +48,7 @@ CLASSES = [f"model {number}" for number in range(10)]
 FILES, BATCH, QUALITY, LEAST_PSNR = 8, 32, 95, 25.0
 """Shards and TFRecord files, rows a batch, JPEG's quality, dB (any other photo has less)."""
 
-NOTE = "of small photos a batch's own cost in Python is what is seen; a network is far slower"
+NOTE = "Keras takes 0.1 s to end an epoch that threads read, half of what these photos take"
 
 OURS, RECORDS, FOLDERS = Path("shards"), Path("records"), Path("folders")
 
