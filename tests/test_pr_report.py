@@ -167,6 +167,29 @@ def test_a_stage_that_did_not_run_on_what_came_before_it_is_marked(branches: His
     assert "Out of date: `evaluate` (`data/split/manifest.csv`)\n" in report()
 
 
+@pytest.mark.parametrize(
+    ("note", "noted"),
+    [("data/cars/labels.csv.dvc", "{%s}"), ("data/cars/dvc.lock", "stages: {render: {%s}}")],
+    ids=["added", "rendered"],
+)
+def test_what_dvc_alone_holds_may_be_another_branch_s(branches: History, note: str, noted: str):
+    """As after ``git switch`` without ``dvc checkout``, of which ``dvc status`` tells."""
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    manifest, labels = "data/split/manifest.csv", "data/cars/labels.csv"
+    states = {path: {"path": path, "hash": "md5", "md5": "a" * 32} for path in (manifest, labels)}
+    lock["stages"]["split"]["deps"].append(states[labels])
+    lock["stages"]["split"]["outs"].append(states[manifest])
+    lock["stages"]["evaluate"]["deps"].append(states[manifest])
+    branches.write("dvc.lock", yaml.safe_dump(lock))
+    branches.write(note, noted % f"outs: [{{path: labels.csv, hash: md5, md5: {'a' * 32}}}]")
+    for path in (manifest, labels):
+        branches.write(path, "of another branch\n")
+    assert "WARNING" not in report()
+    branches.write("metrics/split.json", "{}")  # which Git holds
+    told = "Out of date: `split` (`metrics/split.json`); `evaluate` (`metrics/split.json`)\n"
+    assert told in report()
+
+
 def test_a_stage_that_was_removed_makes_none_out_of_date(branches: History):
     lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
     copies = {"path": "data/augmented", "hash": "md5"}
