@@ -18,6 +18,10 @@ TARGETS := repro test report pr-report check-photos serve train-distributed benc
 .PHONY: $(TARGETS) renewed
 .DEFAULT_GOAL := help
 
+# Else make expands what its command line gives, and runs what a name such as main$(shell …) asks for.
+$(foreach name,BASE PHOTOS LABELS,$(if $(filter command,$(firstword $(origin $(name)))),\
+	$(eval override export $(name) := $$(value $(name)))))
+
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
 check-photos: export CALLED_FROM := $(CURDIR)
