@@ -44,7 +44,7 @@ renewed:
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
-repro: .venv/ready $(if $(GPU),.venv/ready-gpu)
+repro: .venv/ready $(if $(filter-out 0 no,$(GPU)),.venv/ready-gpu)
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 

@@ -305,6 +305,15 @@ def test_make_hands_a_name_of_its_command_line_on_as_it_is(
 
 
 @pytest.mark.parametrize(
+    ("given", "installed"), [("1", True), ("yes", True), ("0", False), ("no", False), ("", False)]
+)
+def test_make_installs_for_a_gpu_where_one_is_asked_for(made: Path, given: str, installed: bool):
+    command = ["make", "--dry-run", "repro", f"GPU={given}"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert ("requirements-gpu.txt" in plan) == installed
+
+
+@pytest.mark.parametrize(
     ("stamp", "runs"), [("here\n", "exec echo elsewhere"), ("here\n", "exit 1"), ("", "exit 1")]
 )
 def test_a_venv_that_was_moved_or_no_longer_runs_is_made_anew(
