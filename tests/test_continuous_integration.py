@@ -313,6 +313,33 @@ def test_make_installs_for_a_gpu_where_one_is_asked_for(made: Path, given: str, 
     assert ("requirements-gpu.txt" in plan) == installed
 
 
+@pytest.mark.parametrize("change", ["no stamp", "other requirements"])
+def test_what_was_put_into_a_venv_by_hand_stays_there(made: Path, change: str):
+    """One made as README says it is done without make; or one whose requirements changed."""
+    if change == "no stamp":
+        (made / ".venv/ready").unlink()
+    else:
+        os.utime(made / ".venv/ready", (0, 0))
+    command = ["make", "--dry-run", "repro"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert "--require-hashes -r requirements.txt" in plan
+    assert "-m venv" not in plan
+
+
+@pytest.mark.parametrize("change", ["moved", "no pip", "broken off"])
+def test_a_venv_that_cannot_be_kept_is_made_anew(made: Path, change: str):
+    (made / ".venv/ready").unlink()
+    if change == "moved":  # its programs begin with the path that it was made in
+        (made / ".venv/bin/activate").write_text("VIRTUAL_ENV=/gone/.venv\n")
+    elif change == "no pip":
+        (made / ".venv/bin/python").write_text("#!/bin/sh\ncase $2 in *pip*) exit 1; esac\n")
+    else:
+        (made / ".venv/ready").write_text("unfinished\n")
+    command = ["make", "--dry-run", "repro"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert "-m venv --clear .venv" in plan
+
+
 @pytest.mark.parametrize(
     ("stamp", "runs"), [("here\n", "exec echo elsewhere"), ("here\n", "exit 1"), ("", "exit 1")]
 )
