@@ -12,7 +12,7 @@ import re
 import sys
 
 from review.figures import HEADLINES, numbers, read_json, row
-from review.history import WORKSPACE, Snapshot, git, snapshot
+from review.history import WORKSPACE, Snapshot, git, is_experiment, snapshot
 from review.lock import changed, flat, read_yaml, stages
 from review.markdown import code, fit, folded, table
 from review.plots import changed_files, curves
@@ -100,7 +100,7 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
                 "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
                 "they are.\n"
             )
-    if base.commit is not None:
+    if base.commit is not None and not is_experiment(base.commit):  # those are never merged
         newest = head.commit or "HEAD"
         behind = git("rev-list", "--count", f"{newest}..{base.commit}").decode().strip()
         shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"

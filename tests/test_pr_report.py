@@ -134,6 +134,9 @@ def test_a_dvc_experiment_is_reviewed_by_its_name(branches: History):
     assert "| `train.lr` | `0.4` | `0.3` |" in text
     assert "| `evaluate` | params `train.lr` | the same |" in text
     assert "No difference shown" in text
+    (ref,) = branches.git("for-each-ref", "--format=%(objectname)", "refs/exps/*/*/quick").split()
+    for base in ("quick", ref):  # nobody merges an experiment
+        assert "Merge it first" not in report(base, "main")
 
 
 def test_figures_that_this_code_did_not_make_are_marked(branches: History):
