@@ -9,6 +9,7 @@ photos, a model or the DVC cache: a clone with both commits is enough.
 
 import argparse
 import re
+import shlex
 import sys
 
 from review.figures import HEADLINES, numbers, read_json, row
@@ -232,7 +233,10 @@ def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
     rows = [(code(name), code(old), code(new)) for name, old, new in curves(base, head)]
     text = table(("curve", "before", "after"), rows) if rows else ""
     where = f"[Open them]({url}), or run" if url else "See them with"
-    text += f"\n{where} {code(f'dvc plots diff {base.name}')}:\n\n"
+    # Without a second revision DVC takes the workspace.
+    sides = [base.name] if head.commit is None else [base.name, head.name]
+    command = shlex.join(["dvc", "plots", "diff", *sides])
+    text += f"\n{where} {code(command, limit=300)}:\n\n"
     text += table(("plot or picture", ""), [(code(path, limit=90), how) for path, how in files])
     return f"### Plots\n\n{folded(f'{len(files)} changed', text)}"
 

@@ -106,7 +106,9 @@ def test_the_same_report_comes_from_two_revisions(branches: History):
     branches.git("checkout", "--quiet", "main")
     both = report("main", "slower")
     branches.git("checkout", "--quiet", "slower")
-    assert both.replace("`slower`", "`workspace`") == report()
+    assert "`dvc plots diff main slower`" in both  # without it DVC takes the workspace
+    here = both.replace("`slower`", "`workspace`").replace("diff main slower`", "diff main`")
+    assert here == report()
     assert both == report("main", "slower")
 
 
@@ -367,11 +369,19 @@ def test_a_comment_always_fits_into_github(branches: History):
 
 
 def test_what_does_not_fit_is_left_out_with_a_note():
-    text = pr_report.fit(["a" * 50, "b" * 50, "c" * 500], largest=200)
+    text = pr_report.fit(["a" * 50, "b" * 50, "c" * 500], largest=250)
     assert text.startswith("a" * 50 + "\n" + "b" * 50)
     assert "does not fit" in text
+    assert "make pr-report" not in text  # it would be cut there as well
     assert "c" * 500 not in text
-    assert len(text.encode()) <= 200
+    assert len(text.encode()) <= 250
+
+
+def test_the_command_that_shows_plots_is_whole(branches: History):
+    """However long its names are, and whatever a shell would make of them."""
+    name = f"{'long' * 20};echo"
+    branches.git("branch", name, "slower")
+    assert f"`dvc plots diff main '{name}'`:\n" in report("main", name)
 
 
 def test_params_may_refer_to_each_other(branches: History):
