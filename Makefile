@@ -18,6 +18,10 @@ TARGETS := repro test report pr-report check-photos serve train-distributed benc
 .PHONY: $(TARGETS) renewed
 .DEFAULT_GOAL := help
 
+# Else make expands what its command line gives, and runs what a name such as main$(shell …) asks for.
+$(foreach name,BASE PHOTOS LABELS,$(if $(filter command,$(firstword $(origin $(name)))),\
+	$(eval override export $(name) := $$(value $(name)))))
+
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
 check-photos: export CALLED_FROM := $(CURDIR)
@@ -32,15 +36,17 @@ IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # After the folder was moved, or Python upgraded, the shell would take programs from elsewhere.
 WHERE := import os, sys; print(os.path.realpath(sys.prefix), *sys.version_info[:2])
-ifneq ($(shell cat .venv/ready 2>/dev/null),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null || echo gone))
+STAMP := $(shell cat .venv/ready 2>/dev/null)
+ifneq ($(STAMP),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null || echo gone))
 .venv/ready: renewed
+STAMP_OF_ANOTHER := $(STAMP)
 endif
 renewed:
 
 help:
 	@sed -n '1,/^$$/s/^# //p' Makefile
 
-repro: .venv/ready $(if $(GPU),.venv/ready-gpu)
+repro: .venv/ready $(if $(filter-out 0 no,$(GPU)),.venv/ready-gpu)
 	$(IN_VENV) python src/check.py
 	$(IN_VENV) dvc repro
 
@@ -92,6 +98,12 @@ lock: .venv/ready-dev
 EXTRAS := requirements-dask requirements-gpu requirements-jax requirements-ray requirements-s3
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
+# What was put into .venv by hand stays, unless another Python made it, it was made in another place, or
+# an installation into a new one broke off. (Where Python was upgraded, it finds no pip there.)
+CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
+	.venv/bin/python -c 'import pip; $(SUPPORTED)' && \
+	[ "$$(. .venv/bin/activate && echo "$$VIRTUAL_ENV")" -ef .venv ]; } >/dev/null 2>&1 || echo --clear))
+
 # The stamps are written last, so an installation that broke off is made anew.
 .venv/ready: requirements.txt
 	@test -n "$(PYTHON)" || { \
@@ -99,8 +111,8 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check -
 	@$(PYTHON) -c '$(SUPPORTED)' || { \
 		echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13" >&2; exit 1; }
 	@test ! -L .venv || { \
-		echo "error: .venv is a link to $$(readlink .venv), which would be emptied; remove the link" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+		echo "error: .venv is a link to $$(readlink .venv), which would be $(if $(CLEAR),emptied,changed); remove the link" >&2; exit 1; }
+	$(if $(CLEAR),$(PYTHON) -m venv --clear .venv && echo unfinished > $@)
 	$(INSTALL) requirements.txt
 	@.venv/bin/python -c '$(WHERE)' > $@
 

@@ -36,7 +36,13 @@ def read(name: str) -> dict[str, Prediction]:
     file = Path(name)
     if file.suffix == ".csv" and file.is_file():
         return parse(file.read_bytes(), name)
-    found = predictions_of(snapshot(name))
+    try:
+        version = snapshot(name)
+    except StageError:
+        if file.suffix != ".csv":
+            raise
+        raise StageError(f"{name}: no such file, and no revision of this name") from None
+    found = predictions_of(version)
     if found is None:
         raise StageError(f"{name} has no {PREDICTIONS}; run dvc repro there and commit metrics/")
     return found

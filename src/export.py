@@ -5,6 +5,8 @@ some, on drawn pictures otherwise.
 """
 
 import argparse
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from joblib import cpu_count
 
 from inference.classifier import Classifier, load_classifier
 from model.runtime import chosen_backend
-from photos.shards import list_shards, read_shard
+from photos.incremental import DAMAGED
+from photos.shards import list_shards
 from stage import StageError, run
 
 MOST = 512
@@ -44,17 +47,26 @@ def main() -> None:
 def pictures(classifier: Classifier) -> tuple[np.ndarray, str]:
     """What to compare on, uint8 ``(n, height, width, 3)`` with n of 2 or more, and what it is."""
     shape = (*classifier.preparation.shape, 3)
-    photos = np.empty((0, *shape), np.uint8)
-    for file in list_shards(TEST):
-        shard = read_shard(file)[0]
-        if len(photos) < MOST and len(shard) and shard.shape[1:] == shape:
-            photos = np.concatenate([photos, shard[: MOST - len(photos)]])
-    if len(photos) >= 2:
-        return photos, "test photos"
+    photos = (photo for file in list_shards(TEST) for photo in photos_of(file, shape))
+    found = list(islice(photos, MOST))
+    if len(found) >= 2:
+        return np.stack(found), "test photos"
     # Plain colours under noise: pictures on which a network is of more than one mind.
     random = np.random.default_rng(0)
     noise = random.normal(0, 30, (16, *shape)) + random.uniform(0, 255, (16, 1, 1, 3))
     return np.clip(noise, 0, 255).astype(np.uint8), "drawn pictures"
+
+
+def photos_of(file: Path, shape: tuple[int, ...]) -> Sequence[np.ndarray]:
+    """The rows of a shard; none where they have another shape, or a stage broke off writing them.
+
+    Pixels alone are compared, so the CSV beside them may be missing.
+    """
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        return array if (array.shape[1:], array.dtype) == (shape, np.uint8) else ()
+    except DAMAGED:
+        return ()
 
 
 if __name__ == "__main__":

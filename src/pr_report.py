@@ -9,10 +9,11 @@ photos, a model or the DVC cache: a clone with both commits is enough.
 
 import argparse
 import re
+import shlex
 import sys
 
 from review.figures import HEADLINES, numbers, read_json, row
-from review.history import WORKSPACE, Snapshot, git, snapshot
+from review.history import WORKSPACE, Snapshot, git, is_experiment, snapshot
 from review.lock import changed, flat, read_yaml, stages
 from review.markdown import code, fit, folded, table
 from review.plots import changed_files, curves
@@ -100,7 +101,7 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
                 "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
                 "they are.\n"
             )
-    if base.commit is not None:
+    if base.commit is not None and not is_experiment(base.commit):  # those are never merged
         newest = head.commit or "HEAD"
         behind = git("rev-list", "--count", f"{newest}..{base.commit}").decode().strip()
         shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -232,7 +233,10 @@ def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
     rows = [(code(name), code(old), code(new)) for name, old, new in curves(base, head)]
     text = table(("curve", "before", "after"), rows) if rows else ""
     where = f"[Open them]({url}), or run" if url else "See them with"
-    text += f"\n{where} {code(f'dvc plots diff {base.name}')}:\n\n"
+    # Without a second revision DVC takes the workspace.
+    sides = [base.name] if head.commit is None else [base.name, head.name]
+    command = shlex.join(["dvc", "plots", "diff", *sides])
+    text += f"\n{where} {code(command, limit=300)}:\n\n"
     text += table(("plot or picture", ""), [(code(path, limit=90), how) for path, how in files])
     return f"### Plots\n\n{folded(f'{len(files)} changed', text)}"
 

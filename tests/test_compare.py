@@ -73,6 +73,7 @@ def test_two_revisions_an_experiment_and_files(repository: History, run):
     assert run("main", "quick-shot").startswith(BETTER)
     shutil.copy("metrics/predictions.csv", "old.csv")
     assert run("old.csv", "quick-shot").startswith(BETTER)
+    assert "olt.csv: no such file" in refusal(lambda: compare.read("olt.csv"))
 
 
 def test_other_test_photos_are_refused_unless_told_so(repository: History, run):
@@ -87,6 +88,11 @@ def test_other_test_photos_are_refused_unless_told_so(repository: History, run):
     assert "Left out: 5 that are in one alone or changed class." in text
     repository.write("metrics/predictions.csv", table(predictions("+++", label="Other")))
     assert run("main", "--common") == ("not comparable: the two have no test photo in common.\n")
+
+
+def test_a_file_that_excel_wrote_is_read():
+    data = table(predictions("+-"))
+    assert parse(data.encode("utf-8-sig"), "there") == parse(data.encode(), "there")
 
 
 def test_a_photo_of_another_class_is_another_question():

@@ -250,20 +250,94 @@ def test_a_failed_run_is_said_where_the_figures_stood(tmp_path: Path):
     assert "No result for 0123456: [its run](https://x.y/1) failed" in second
 
 
-def test_make_hands_a_branch_name_on_as_it_is(tmp_path: Path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "requirements.txt").touch()
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/ready").write_text("here\n")
-    program = tmp_path / ".venv/bin/python"
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A folder with our Makefile and a .venv that it made, whose python says what it was given."""
+    folder = tmp_path / "made"
+    (folder / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        (folder / name).touch()
+    (folder / ".venv/ready").write_text("here\n")
+    (folder / ".venv/bin/activate").write_text(f"VIRTUAL_ENV='{folder}/.venv'\n")
+    program = folder / ".venv/bin/python"
     program.write_text("#!/bin/sh\n[ $1 = -c ] && exec echo here\nprintf '<%s>' \"$@\"\n")
     program.chmod(0o755)
-    base = '"; touch stolen; "$(touch stolen)$(shell touch stolen)`touch stolen`'
-    environment = {**os.environ, "BASE": base}
+    return folder
+
+
+TRAP = '"; touch stolen; "$(touch stolen)$(shell touch stolen)`touch stolen` $new=\'#\\n '
+
+
+def test_make_hands_a_branch_name_on_as_it_is(made: Path):
+    environment = {**os.environ, "BASE": TRAP}
     command = ["make", "--silent", "pr-report"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == f"<src/pr_report.py><{base}>"
-    assert not (tmp_path / "stolen").exists()
+    done = subprocess.run(command, cwd=made, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"<src/pr_report.py><{TRAP}>"
+    assert not (made / "stolen").exists()
+
+
+@pytest.mark.parametrize("how", [[], ["-C", "made"], ["-f", "made/Makefile"]], ids=str)
+@pytest.mark.parametrize(
+    ("target", "given", "expected"),
+    [
+        ("pr-report", {"BASE": TRAP}, f"<src/pr_report.py><{TRAP}>"),
+        ("report", {"BASE": TRAP}, f"<src/report.py><--base><{TRAP}>"),
+        ("report", {}, "<src/report.py>"),
+        (
+            "check-photos",
+            {"PHOTOS": "Cars $new", "LABELS": TRAP},
+            f"<src/check_photos.py><Cars $new><{TRAP}>",
+        ),
+    ],
+    ids=["pr-report", "report", "report alone", "check-photos"],
+)
+def test_make_hands_a_name_of_its_command_line_on_as_it_is(
+    made: Path, how: list[str], target: str, given: dict[str, str], expected: str
+):
+    words = [f"{name}={value}" for name, value in given.items()]
+    start = made.parent if how else made
+    environment = {name: value for name, value in os.environ.items() if name != "BASE"}
+    command = ["make", "--silent", *how, target, *words]
+    done = subprocess.run(command, cwd=start, env=environment, capture_output=True, text=True)
+    assert done.stdout == expected, done.stderr
+    assert not list(made.parent.rglob("stolen"))
+
+
+@pytest.mark.parametrize(
+    ("given", "installed"), [("1", True), ("yes", True), ("0", False), ("no", False), ("", False)]
+)
+def test_make_installs_for_a_gpu_where_one_is_asked_for(made: Path, given: str, installed: bool):
+    command = ["make", "--dry-run", "repro", f"GPU={given}"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert ("requirements-gpu.txt" in plan) == installed
+
+
+@pytest.mark.parametrize("change", ["no stamp", "other requirements"])
+def test_what_was_put_into_a_venv_by_hand_stays_there(made: Path, change: str):
+    """One made as README says it is done without make; or one whose requirements changed."""
+    if change == "no stamp":
+        (made / ".venv/ready").unlink()
+    else:
+        os.utime(made / ".venv/ready", (0, 0))
+    command = ["make", "--dry-run", "repro"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert "--require-hashes -r requirements.txt" in plan
+    assert "-m venv" not in plan
+
+
+@pytest.mark.parametrize("change", ["moved", "no pip", "broken off"])
+def test_a_venv_that_cannot_be_kept_is_made_anew(made: Path, change: str):
+    (made / ".venv/ready").unlink()
+    if change == "moved":  # its programs begin with the path that it was made in
+        (made / ".venv/bin/activate").write_text("VIRTUAL_ENV=/gone/.venv\n")
+    elif change == "no pip":
+        (made / ".venv/bin/python").write_text("#!/bin/sh\ncase $2 in *pip*) exit 1; esac\n")
+    else:
+        (made / ".venv/ready").write_text("unfinished\n")
+    command = ["make", "--dry-run", "repro"]
+    plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert "-m venv --clear .venv" in plan
 
 
 @pytest.mark.parametrize(

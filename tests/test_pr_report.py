@@ -106,7 +106,9 @@ def test_the_same_report_comes_from_two_revisions(branches: History):
     branches.git("checkout", "--quiet", "main")
     both = report("main", "slower")
     branches.git("checkout", "--quiet", "slower")
-    assert both.replace("`slower`", "`workspace`") == report()
+    assert "`dvc plots diff main slower`" in both  # without it DVC takes the workspace
+    here = both.replace("`slower`", "`workspace`").replace("diff main slower`", "diff main`")
+    assert here == report()
     assert both == report("main", "slower")
 
 
@@ -134,6 +136,9 @@ def test_a_dvc_experiment_is_reviewed_by_its_name(branches: History):
     assert "| `train.lr` | `0.4` | `0.3` |" in text
     assert "| `evaluate` | params `train.lr` | the same |" in text
     assert "No difference shown" in text
+    (ref,) = branches.git("for-each-ref", "--format=%(objectname)", "refs/exps/*/*/quick").split()
+    for base in ("quick", ref):  # nobody merges an experiment
+        assert "Merge it first" not in report(base, "main")
 
 
 def test_figures_that_this_code_did_not_make_are_marked(branches: History):
@@ -165,6 +170,29 @@ def test_a_stage_that_did_not_run_on_what_came_before_it_is_marked(branches: His
     lock["stages"]["evaluate"]["deps"].append(manifest | {"md5": "0" * 32})
     branches.write("dvc.lock", yaml.safe_dump(lock))
     assert "Out of date: `evaluate` (`data/split/manifest.csv`)\n" in report()
+
+
+@pytest.mark.parametrize(
+    ("note", "noted"),
+    [("data/cars/labels.csv.dvc", "{%s}"), ("data/cars/dvc.lock", "stages: {render: {%s}}")],
+    ids=["added", "rendered"],
+)
+def test_what_dvc_alone_holds_may_be_another_branch_s(branches: History, note: str, noted: str):
+    """As after ``git switch`` without ``dvc checkout``, of which ``dvc status`` tells."""
+    lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
+    manifest, labels = "data/split/manifest.csv", "data/cars/labels.csv"
+    states = {path: {"path": path, "hash": "md5", "md5": "a" * 32} for path in (manifest, labels)}
+    lock["stages"]["split"]["deps"].append(states[labels])
+    lock["stages"]["split"]["outs"].append(states[manifest])
+    lock["stages"]["evaluate"]["deps"].append(states[manifest])
+    branches.write("dvc.lock", yaml.safe_dump(lock))
+    branches.write(note, noted % f"outs: [{{path: labels.csv, hash: md5, md5: {'a' * 32}}}]")
+    for path in (manifest, labels):
+        branches.write(path, "of another branch\n")
+    assert "WARNING" not in report()
+    branches.write("metrics/split.json", "{}")  # which Git holds
+    told = "Out of date: `split` (`metrics/split.json`); `evaluate` (`metrics/split.json`)\n"
+    assert told in report()
 
 
 def test_a_stage_that_was_removed_makes_none_out_of_date(branches: History):
@@ -341,11 +369,19 @@ def test_a_comment_always_fits_into_github(branches: History):
 
 
 def test_what_does_not_fit_is_left_out_with_a_note():
-    text = pr_report.fit(["a" * 50, "b" * 50, "c" * 500], largest=200)
+    text = pr_report.fit(["a" * 50, "b" * 50, "c" * 500], largest=250)
     assert text.startswith("a" * 50 + "\n" + "b" * 50)
     assert "does not fit" in text
+    assert "make pr-report" not in text  # it would be cut there as well
     assert "c" * 500 not in text
-    assert len(text.encode()) <= 200
+    assert len(text.encode()) <= 250
+
+
+def test_the_command_that_shows_plots_is_whole(branches: History):
+    """However long its names are, and whatever a shell would make of them."""
+    name = f"{'long' * 20};echo"
+    branches.git("branch", name, "slower")
+    assert f"`dvc plots diff main '{name}'`:\n" in report("main", name)
 
 
 def test_params_may_refer_to_each_other(branches: History):

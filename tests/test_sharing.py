@@ -150,6 +150,21 @@ def test_the_workflow_fetches_little_where_nothing_is_to_be_run(
         assert other.repro()[0] == "train"
 
 
+def bring_what_a_run_made(clone: Clone, folder: Path) -> None:
+    """Runs what docs/pull-requests.md says, after it was done for an earlier run."""
+    page = (wiring.ROOT / "docs/pull-requests.md").read_text()
+    lines = page.partition("they are of the merge with it\n")[2].partition("    git add")[0]
+    (folder / "made/metrics").mkdir(parents=True)
+    for file in ("made/dvc.lock", "made/metrics/evaluate.json"):
+        (folder / file).write_text("of an earlier run")
+    (folder / "bin").mkdir()
+    (folder / "bin/gh").write_text('#!/bin/sh\nmkdir -p "$7" && cp -rn "$ARTIFACT/." "$7"\n')
+    (folder / "bin/gh").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    environment["ARTIFACT"] = str(folder / "artifact")
+    subprocess.run(["bash", "-e", "-c", lines], cwd=clone.root, env=environment, check=True)
+
+
 def test_what_a_run_made_before_a_stage_failed_is_not_made_again(shared: Clone, tmp_path: Path):
     storage = shutil.copytree(shared.root.parent / "storage", tmp_path / "storage")
     runner, other = (colleague(shared, tmp_path / name) for name in ("runner", "other"))
@@ -164,12 +179,13 @@ def test_what_a_run_made_before_a_stage_failed_is_not_made_again(shared: Clone, 
     *_, keep, _, artifact = workflow()["jobs"]["run"]["steps"]
     assert all(step["if"].startswith("${{ !cancelled() && ") for step in (keep, artifact))
     runner.dvc(*keep["run"].split()[1:])
-    # What `gh run download` brings, as docs/pull-requests.md has it.
     for path in map(Path, artifact["with"]["path"].split()):
         if (runner.root / path).is_dir():
-            shutil.copytree(runner.root / path, other.root / path, dirs_exist_ok=True)
+            shutil.copytree(runner.root / path, tmp_path / "artifact" / path)
         elif (runner.root / path).exists():
-            shutil.copy(runner.root / path, other.root / path)
+            shutil.copy(runner.root / path, tmp_path / "artifact" / path)
+    bring_what_a_run_made(other, tmp_path)
+    subprocess.run(["diff", "-r", "../artifact/metrics", "metrics"], cwd=other.root, check=True)
     other.dvc("pull", "--allow-missing")
     assert other.repro() == ["evaluate", "explain"]
 

@@ -96,6 +96,12 @@ def snapshot(name: str) -> Snapshot:
     return Snapshot(name, commit)
 
 
+def is_experiment(commit: str) -> bool:
+    """Whether DVC made a commit for an experiment, and no branch or tag has taken it up."""
+    refs = git("for-each-ref", "--format=%(refname)", "--points-at", commit)
+    return bool(refs) and all(ref.startswith(b"refs/exps/") for ref in refs.splitlines())
+
+
 def git(*arguments: str, missing: bytes | None = None) -> bytes:
     """Runs Git in the current folder and returns its output.
 

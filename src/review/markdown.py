@@ -43,7 +43,10 @@ def folded(summary: str, body: str) -> str:
 
 def fit(parts: Iterable[str], *, largest: int = LARGEST) -> str:
     """Joins parts while they fit into ``largest`` bytes; a note stands for those that do not."""
-    note = "\nThe rest does not fit into a comment: run `make pr-report` to read it whole.\n"
+    note = (
+        "\nThe rest does not fit into a comment: see `dvc params diff`, `dvc metrics diff` and "
+        "`dvc plots diff`.\n"
+    )
     text = ""
     parts = list(parts)
     for number, part in enumerate(parts):

@@ -43,7 +43,7 @@ class Paired:
 
 
 def parse(data: bytes, source: str) -> dict[str, Prediction]:
-    """Predictions by photo id.
+    """Predictions by photo id; ``data`` may begin with the mark that Excel writes.
 
     Raises:
         StageError: not the CSV that evaluate writes.
@@ -51,7 +51,7 @@ def parse(data: bytes, source: str) -> dict[str, Prediction]:
     """
     try:
         rows = csv.DictReader(
-            io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""), strict=True
+            io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""), strict=True
         )
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:

@@ -16,15 +16,12 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
     """Stages whose code, params, inputs or results are not those that ``dvc.lock`` tells of.
 
     And those that have not run on what the stages before them made last. Only what Git holds is
-    looked at: files, and what DVC has noted in them of others. So this works on a bare clone; what
-    DVC alone holds is for ``dvc status``.
+    looked at: files, and what DVC has noted in them of others. So this works on a bare clone, and
+    in a workspace whose other files are still those of another branch: what DVC alone holds is for
+    ``dvc status``.
     """
     locked, params = stages(version), flat(read_yaml(version, "params.yaml"))
     graph = read_yaml(version, "dvc.yaml").get("stages") or {}
-
-    @cache
-    def digest(path: str) -> str | None:
-        return _digest(version, path) or _noted(version, path)
 
     found: dict[str, list[str]] = {}
     try:
@@ -35,6 +32,14 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
             if name.partition("@")[0] in graph
             for path, state in stage["outs"].items()
         }
+        held = {path for stage in graph.values() for path in _held_by_git(stage)}
+
+        @cache
+        def digest(path: str) -> str | None:
+            if path in made and path not in held:
+                return None
+            return _noted(version, path) or _digest(version, path)
+
         for name, stage in graph.items():
             if "foreach" in stage or "matrix" in stage:
                 continue  # stands for stages of other names

@@ -14,6 +14,7 @@ import export
 import stage
 from inference.export import FORMS, compare
 from inference.export import export as export_to
+from photos.shards import shard_file
 from stage import StageError
 from tiny_bundle import COLOURS, LABELS, SIDE
 from tiny_project import refusal
@@ -51,6 +52,24 @@ def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):
     pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     export_to(classifier, source, tmp_path / "o", kind="saved_model", images=pictures)
     assert (tmp_path / "o/detector.onnx").read_bytes() == b"finds vehicles"
+
+
+def test_shards_that_a_stage_left_half_written_are_passed_over(classifier, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export, "MOST", 6)
+    photos = np.arange(4 * SIDE * SIDE * 3).reshape(4, SIDE, SIDE, 3).astype(np.uint8)
+    export.TEST.mkdir(parents=True)
+    for number in range(6):  # of the CSV beside an array nothing is asked
+        np.save(shard_file(export.TEST, number), photos)
+    shard_file(export.TEST, 0).write_bytes(shard_file(export.TEST, 0).read_bytes()[:-1])
+    shard_file(export.TEST, 1).write_bytes(b"")
+    np.save(shard_file(export.TEST, 2), photos[:, 1:])
+    read, load = [], np.load
+    monkeypatch.setattr(np, "load", lambda file, **how: read.append(file) or load(file, **how))
+    found, origin = export.pictures(classifier)
+    assert origin == "test photos"
+    np.testing.assert_array_equal(found, np.concatenate([photos, photos[:2]]))
+    assert shard_file(export.TEST, 5) not in read
 
 
 def test_an_export_that_differs_is_not_kept(bundle, tmp_path, monkeypatch):
