@@ -20,7 +20,7 @@ TARGETS := repro test report pr-report check-photos serve train-distributed benc
 
 # Else make expands what its command line gives, and runs what a name such as main$(shell …) asks for.
 $(foreach name,BASE PHOTOS LABELS,$(if $(filter command,$(firstword $(origin $(name)))),\
-	$(eval override export $(name) := $$(value $(name)))))
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(CURDIR))
@@ -99,7 +99,7 @@ EXTRAS := requirements-dask requirements-gpu requirements-jax requirements-ray r
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 # What was put into .venv by hand stays, unless another Python made it, it was made in another place, or
-# an installation into a new one broke off. (Where Python was upgraded, it finds no pip there.)
+# an installation into a new one broke off. (It needs pip, which a Python that was upgraded does not find there.)
 CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
 	.venv/bin/python -c 'import pip; $(SUPPORTED)' && \
 	[ "$$(. .venv/bin/activate && echo "$$VIRTUAL_ENV")" -ef .venv ]; } >/dev/null 2>&1 || echo --clear))

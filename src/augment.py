@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 import params
-from compute import ComputeParams
+from compute import LIBRARIES, ComputeParams
 from fingerprint import fingerprint
 from model.runtime import kernel_variables
 from photos.incremental import Facts, Outcome, Shard, refresh, update
@@ -43,7 +43,7 @@ def main() -> None:
     policy = augment.narrow(Policy)
     made_by = fingerprint(
         Path(__file__),
-        libraries=("keras", "keras-cv", "numpy", "opencv-python", "tensorflow"),
+        libraries=LIBRARIES,
         policy=policy.model_dump(),
         seed=augment.seed,
         processor=cv2.getCPUFeaturesLine(),  # another kind gives other last bits

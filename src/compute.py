@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 Stop = Callable[[], None]
 
 LIBRARIES = ("keras", "keras-cv", "numpy", "opencv-python", "tensorflow")
-"""Those that decide pixels."""
+"""Those that decide what workers make."""
 PATIENCE = 20
 """Seconds until a cluster that does not answer is given up."""
 
@@ -180,14 +180,14 @@ def _on_processes(
 def _on_ray(
     attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
-    from ray.exceptions import RayError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
     options = {"n_jobs": compute.workers or -1, "batch_size": 1}
     with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
         try:
             for start in range(0, len(items), 64):  # results come as a call ends: keep it short
                 yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
-        except RayError:
+        except (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError):
             raise StageError(
                 "compute: a Ray worker died, most likely for want of memory; give workers more, or "
                 "set preprocess.shards higher"

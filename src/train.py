@@ -74,6 +74,7 @@ def main() -> None:
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
+    # Not of features: to begin and end threads would take longer than an epoch of them.
     reading = {"workers": reading_threads(model.threads)}
     photos = ShardFeed(PHOTOS, **batches, **reading)
     val_photos = ShardFeed([VAL], **watched, **reading)

@@ -207,10 +207,10 @@ def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
 
 
 def test_photos_are_read_by_several_threads_but_not_for_several_gpus(monkeypatch):
-    assert (reading_threads(1), reading_threads(4)) == (2, 4)
     tensorflow = pytest.importorskip("tensorflow")
-    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
-    assert reading_threads(4) == 1
+    for gpus, found in ([], (2, 4)), (["one"], (2, 4)), (["one", "two"], (1, 1)):
+        monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _, gpus=gpus: gpus)
+        assert (reading_threads(1), reading_threads(4)) == found
 
 
 def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPatch):

@@ -119,7 +119,8 @@ def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:
     ("executor", "words"),
     [("processes", "a worker process was killed"), ("ray", "a Ray worker died")],
 )
-def test_a_killed_process_is_one_line(at, executor: str, words: str) -> None:
+def test_a_killed_process_is_one_line(request, executor: str, words: str) -> None:
+    at = params if executor == "processes" else request.getfixturevalue("at")
     work = spread(takes_too_much_memory, range(2), at(executor))
     assert f"compute: {words}" in refusal(lambda: list(work))
 

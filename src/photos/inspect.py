@@ -181,17 +181,17 @@ def resolve(
     listings = defaultdict(set)
     for item in usable:
         picture = pictures.find(item.photo_id)
-        labels[picture] |= named[item.row.path]
+        labels[picture] |= named[item.row.path] | {item.row.label}
         listings[picture].add(key_of(item))
 
     def shows_car(item: Inspected) -> bool:
         picture = pictures.find(item.photo_id)
-        return not shows_no_car(labels=len(labels[picture]), listings=len(listings[picture]))
+        return not shows_no_car(labels[picture], listings=len(listings[picture]))
 
     kept, leaders, bridges = [], {}, []
     for item in usable:
         picture = pictures.find(item.photo_id)
-        names = labels[picture]
+        names = labels[picture] - {""}
         if shows_car(item):
             leader = leaders.setdefault(picture, item)
             if groups.join(key_of(item), key_of(leader)):
@@ -277,9 +277,13 @@ def resolve(
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
 
 
-def shows_no_car(*, labels: int, listings: int) -> bool:
-    """Whether a picture under so many labels, in so many listings, is a placeholder or a notice."""
-    return labels > MOST_LABELS or (labels > 1 and listings > MOST_LISTINGS)
+def shows_no_car(labels: Collection[str], *, listings: int) -> bool:
+    """Whether a picture of these labels, in so many listings, is a placeholder or a notice.
+
+    An empty label, of a row that gives none, may be any.
+    """
+    several = len(labels) > 1 or "" in labels
+    return len(labels) > MOST_LABELS or (several and listings > MOST_LISTINGS)
 
 
 class Copies(NamedTuple):

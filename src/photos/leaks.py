@@ -39,11 +39,9 @@ def find_leak(
     named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
     listings = defaultdict(set)
     for at, item in enumerate(usable):
-        labels[picture[at]] |= named[item.row.path]
+        labels[picture[at]] |= named[item.row.path] | {item.row.label}
         listings[picture[at]].add(item.row.listing or item.photo_id)
-    no_car = {
-        at for at in listings if shows_no_car(labels=len(labels[at]), listings=len(listings[at]))
-    }
+    no_car = {at for at in listings if shows_no_car(labels[at], listings=len(listings[at]))}
     cars = [pair for pair in twins + unseen if not no_car & {picture[at] for at in pair}]
     group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
 

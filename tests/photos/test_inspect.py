@@ -304,6 +304,20 @@ def test_a_row_without_a_label_still_says_what_belongs_together(tmp_path: Path) 
     assert [(row.path, row.reason) for row in left] == [("again.jpg", "no-label")]
 
 
+@pytest.mark.parametrize("labels", [("",) * 6, ("Audi A4", *("",) * 5)])
+def test_a_notice_without_labels_joins_nothing(labels: tuple[str, ...]) -> None:
+    notices = [
+        seen(f"notice-{at}", "0", label, listing=f"L{at}") for at, label in enumerate(labels)
+    ]
+    notices = [
+        item if item.row.label else replace(item, fault=("no-label", "no label"))
+        for item in notices
+    ]
+    cars = [seen(f"car-{at}", str(at + 1), "Audi A4", listing=f"L{at}") for at in range(6)]
+    kept, _ = resolve(notices + cars)
+    assert len({photo.group for photo in kept if photo.row.path.startswith("car")}) == 6
+
+
 def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     rows = [
         seen("a", "1", listing="x"),

@@ -58,7 +58,7 @@ def test_nothing_is_looked_at_twice(root: Path) -> None:
 def test_a_photo_whose_row_is_faulty_is_not_looked_at_twice_either(root: Path) -> None:
     """It says what belongs together all the same; a photo's own fault may pass."""
     rows = [Row("0", "Audi", fault=("bad-box", "line 2: no box")), Row("1", box=(9000, 0, 9999, 9))]
-    rows += [Row("2", fault=("bad-row", "line 4: no label"))]
+    rows += [Row("2", fault=("bad-row", "line 4: no path"))]
     asked: list[Row] = []
 
     def look(unknown: list[Row]) -> list[Inspected]:
