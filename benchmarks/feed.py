@@ -37,6 +37,7 @@ def main() -> None:
     import keras
 
     from model.compiling import build_optimizer, compile_trainee
+    from model.devices import reading_threads
     from model.environment import best_precision
     from model.feed import ShardFeed
     from model.network import build_network
@@ -45,7 +46,7 @@ def main() -> None:
     train = train.computed_in(best_precision())
     labels = read_labels(Path("data/split/labels.json"))
     classes = {label.label: index for index, label in enumerate(labels)}
-    feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=model.threads)
+    feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=reading_threads(model.threads))
 
     class ReadyMade(keras.utils.PyDataset):
         """One batch, over and over; read by threads as ours, see epoch_end.py."""
