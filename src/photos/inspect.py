@@ -192,16 +192,18 @@ def resolve(
     for item in usable:
         picture = pictures.find(item.photo_id)
         names = labels[picture] - {""}
-        if shows_car(item):
+        is_car = shows_car(item)
+        if is_car:
             leader = leaders.setdefault(picture, item)
             if groups.join(key_of(item), key_of(leader)):
                 bridges.append((item, leader))
         if item.fault:
             continue
-        if len(names) > 1:
-            rejected.append(Rejected(item.row.path, *conflict(names)))
-        else:
+        if is_car and len(names) == 1:
             kept.append(item)
+        else:  # of no one car: it joined nothing above, so its copies would stand on several sides
+            said = names if len(names) > 1 else labels[picture]
+            rejected.append(Rejected(item.row.path, *conflict(said)))
 
     bridges += [
         pair

@@ -340,8 +340,9 @@ def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
 
 
 def conflict(labels: Iterable[str]) -> tuple[str, str]:
-    """Reason code and detail of a photo under several labels."""
-    return "label-conflict", f"the same photo is labelled {' and '.join(sorted(labels))}"[:400]
+    """Reason code and detail of a photo under several labels; ``""`` where a row gives none."""
+    names = [*sorted(filter(None, labels)), *(["nothing"] if "" in labels else [])]
+    return "label-conflict", f"the same photo is labelled {' and '.join(names)}"[:400]
 
 
 def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:

@@ -314,8 +314,12 @@ def test_a_notice_without_labels_joins_nothing(labels: tuple[str, ...]) -> None:
         for item in notices
     ]
     cars = [seen(f"car-{at}", str(at + 1), "Audi A4", listing=f"L{at}") for at in range(6)]
-    kept, _ = resolve(notices + cars)
-    assert len({photo.group for photo in kept if photo.row.path.startswith("car")}) == 6
+    kept, left = resolve(notices + cars)
+    assert [photo.row.path for photo in kept] == [item.row.path for item in cars]
+    assert len({photo.group for photo in kept}) == 6
+    conflicts = {row.path: row.detail for row in left if row.reason == "label-conflict"}
+    labelled = [item.row.path for item in notices if item.row.label]
+    assert conflicts == dict.fromkeys(labelled, "the same photo is labelled Audi A4 and nothing")
 
 
 def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:

@@ -114,6 +114,10 @@ def test_photos_that_are_added_move_none_and_no_group_leaks(
     # A photo may leave (its copy came under another label, or in a test listing), never move.
     assert {path: after[path] for path in before if path in after}.items() <= before.items()
     assert find_leak(manifest(rows, after), rows, difference=0.1) is None
+    # Whatever joins listings or does not: what trained is never asked for.
+    pictures = {item.row.path: item.fingerprint[0] for item in rows}
+    sides = {(pictures[path], side) for path, side in after.items()}
+    assert len(sides) == len({picture for picture, _ in sides})
     order.shuffle(rows)
     assert placed(rows) == after
 
