@@ -5,6 +5,7 @@ Looks at every photo once, sets aside what cannot be used, keeps what belongs to
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -13,7 +14,8 @@ from pydantic import Field, model_validator
 
 import params
 from compute import ComputeParams
-from photos.inspect import Candidate, inspect_all, resolve
+from photos.files import BAD_SECTOR, MOST_BAD_SECTORS
+from photos.inspect import Candidate, Inspected, inspect_all, resolve
 from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.memory import Differences, Likenesses, look_at_all
@@ -74,6 +76,7 @@ def main() -> None:
         limits=bounds,
     )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
+    check_disk(inspected)
     given = frozenset(item.row.subset for item in inspected if not item.fault)
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
     copies = {
@@ -172,6 +175,17 @@ def drop_untrained(
         if photo.row.label not in learnt
     ]
     return [photo for photo, _ in kept], [split for _, split in kept], untrained
+
+
+def check_disk(inspected: Sequence[Inspected]) -> None:
+    """Stops the stage when a failing disk, and not bad photos, would empty the data set."""
+    lost = [item.row.path for item in inspected if item.fault == ("unreadable", BAD_SECTOR)]
+    if len(lost) > MOST_BAD_SECTORS:
+        raise StageError(
+            f"the disk cannot read {len(lost)} of {len(inspected)} photos, e.g. {lost[0]!r} "
+            f"({BAD_SECTOR}): no fault of so many photos, nothing was written; look after disk, "
+            "mount and network, and run again, or leave these photos out of data.labels"
+        )
 
 
 def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:

@@ -14,12 +14,14 @@ import pytest
 
 import split
 from photos import memory
-from photos.inspect import inspect_all
+from photos.files import BAD_SECTOR
+from photos.inspect import Inspected, inspect_all
 from photos.manifest import Rejected
 from photos.second_look import compare_all
+from photos.source import Row
 from photos.splits import Stable
 from photos.tables import read_table
-from split import check_quarantine
+from split import check_disk, check_quarantine
 from stage import StageError
 from tiny_photos import encode, photo_bytes, picture
 from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
@@ -565,6 +567,14 @@ def test_no_test_photos_are_told_before_hours_of_training(
     project.label([(*row, "test" if row in GOOD[::4] else "") for row in GOOD], "path,label,subset")
     project.split()
     assert "no test photos" not in capsys.readouterr().out
+
+
+def test_a_disk_that_fails_stops_the_stage_and_a_bad_sector_does_not() -> None:
+    failing = [Inspected(Row(f"{n}.jpg"), fault=("unreadable", BAD_SECTOR)) for n in range(11)]
+    other = [Inspected(Row(f"{n}.jpg"), fault=("unreadable", "too long")) for n in range(11)]
+    check_disk([*failing[1:], *other])
+    with pytest.raises(StageError, match=r"cannot read 11 of 22 photos, e\.g\. '0\.jpg'"):
+        check_disk([*failing, *other])
 
 
 @pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])

@@ -1,7 +1,9 @@
 """Opens one untrusted file below a folder: no link followed, nothing waited for, nothing huge.
 
 What a disk says of one file is that photo's fault, a bad sector too. Where the machine or a network
-disk fails, the work stops: else a bad minute would empty a data set.
+disk fails, the work stops: else a bad minute would empty a data set. Some network disks report
+their bad minutes as bad sectors: whoever reads many photos tells by how many there are
+(:data:`MOST_BAD_SECTORS`).
 """
 
 import errno
@@ -18,6 +20,12 @@ from stage import StageError
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read, in bytes."""
+
+BAD_SECTOR = os.strerror(errno.EIO)
+"""Detail of the ``unreadable`` of a file that the disk cannot read."""
+
+MOST_BAD_SECTORS = 10
+"""More photos of one run are no bad sectors: the disk, the mount or the network fails."""
 
 _OF_MACHINE = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from photos.decode import PhotoError
-from photos.files import Elsewhere, start_reading
+from photos.files import BAD_SECTOR, Elsewhere, start_reading
 from photos.manifest import Photo
 from photos.prepare import Preparation, Prepared
 from stage import StageError
@@ -14,6 +14,8 @@ BATCH = 16
 
 LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
 """It believes what it saw of a file whose size and times are the same."""
+
+RUN_AGAIN = "look after disk, mount and network, and run again"
 
 
 def prepare_photos(
@@ -35,7 +37,8 @@ def prepare_photos(
         results = (result for photos in some for result in preparation.prepare_all(photos))
         for photo, result in zip(batch, results, strict=True):
             if isinstance(result, PhotoError):
-                raise StageError(f"{photo.path}: {result}; {LOOK_AGAIN}")
+                advice = RUN_AGAIN if result.detail == BAD_SECTOR else LOOK_AGAIN
+                raise StageError(f"{photo.path}: {result}; {advice}")
             yield photo, result
 
 
