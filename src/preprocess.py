@@ -10,8 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import cv2
 import numpy as np
 from pydantic import Field
 
@@ -46,8 +47,8 @@ def main() -> None:
     compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    preparation, libraries = with_detector(preprocess.narrow(Preparation))
-    made_by = fingerprint(Path(__file__), libraries=libraries, preparation=preparation.identity())
+    preparation, seen_by = with_detector(preprocess.narrow(Preparation))
+    made_by = fingerprint(Path(__file__), preparation=preparation.identity(), **seen_by)
     outcomes = update(
         "preprocess",
         plan(manifest, preprocess.shards),
@@ -84,17 +85,28 @@ def main() -> None:
         )
 
 
-def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:
-    """Finds the detector's files, and names the libraries that decide pixels.
+def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]]:
+    """Finds the detector's files, and names what else decides pixels: libraries and machine.
 
     Only a Keras preset starts Keras.
     """
     libraries = ("numpy", "opencv-python")
-    if preparation.crop.uses_detector and not preparation.crop.detector.is_onnx:
-        from model.detector import attach
+    if not preparation.crop.uses_detector:
+        return preparation, {"libraries": libraries}
+    # Boxes of another kind of processor may be others by a pixel.
+    processor = cv2.getCPUFeaturesLine()
+    if preparation.crop.detector.is_onnx:
+        return preparation, {"libraries": libraries, "processor": processor}
+    from model.detector import attach
+    from model.runtime import PACKAGES, chosen_backend, kernel_variables
 
-        return attach(preparation), (*libraries, "keras", "keras-cv", "tensorflow")
-    return preparation, libraries
+    backend = chosen_backend()
+    return attach(preparation), {
+        "libraries": (*libraries, "keras", "keras-cv", *PACKAGES.get(backend, ())),
+        "processor": processor,
+        "backend": backend,
+        "variables": kernel_variables(),
+    }
 
 
 def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:

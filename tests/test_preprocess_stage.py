@@ -281,6 +281,24 @@ def test_a_detector_with_another_checksum_stops_the_stage(ready: Project) -> Non
     assert "has sha256" in refusal(ready.preprocess)
 
 
+def test_what_a_detector_cropped_is_looked_at_anew_on_another_processor(
+    ready: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Its boxes may be others by a pixel; labelled ones are the same everywhere."""
+    Path("models/detectors").mkdir(parents=True)
+    Path(DETECTOR["path"]).write_bytes(onnx_bytes())
+    ready.preprocess()
+    rows = len(ready.manifest())
+    for use, anew in ((lambda: None, 0), (lambda: with_detector(ready), rows)):
+        use()
+        ready.preprocess()
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(preprocess.cv2, "getCPUFeaturesLine", lambda: "another")
+            ready.preprocess()
+        assert f"preprocess: {anew} rows made, {rows - anew} kept" in capsys.readouterr().out
+
+
 def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from params import Float, Section
-from photos.detector_files import weights_of
+from photos.detector_files import files_of
 from stage import StageError
 
 FOLDER = "models/detectors"
@@ -74,15 +74,15 @@ def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> D
         StageError: there is none, or it cannot be used.
 
     """
-    file = weights_of(detector)
     try:
-        status = file.stat()
+        found = [file.stat() for file in files_of(detector)]
     except OSError as error:
         raise StageError(
-            f"preprocess.crop.detector.path: cannot read {file} ({error.strerror}); put it there"
+            f"preprocess.crop.detector.path: cannot read {error.filename} ({error.strerror}); put "
+            "it there"
         ) from None
     # Another file under the same name is another detector.
-    stamp = (Path.cwd(), status.st_mtime_ns, status.st_size)
+    stamp = (Path.cwd(), *((status.st_mtime_ns, status.st_size) for status in found))
     with _LOCK:
         return _open(opener, detector, params.model_dump_json(), stamp)
 

@@ -22,6 +22,11 @@ def weights_of(detector: Path) -> Path:
     return detector / PRESET_FILES[1] if detector.is_dir() else detector
 
 
+def files_of(detector: Path) -> list[Path]:
+    """The ONNX file itself, or all files of a preset."""
+    return [detector / name for name in PRESET_FILES] if detector.is_dir() else [detector]
+
+
 def read_weights(detector: Path, *, sha256: str = "") -> bytes:
     """The bytes of a detector's weights, read once and checked.
 

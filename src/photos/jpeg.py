@@ -1,5 +1,6 @@
 """Walks a JPEG: ITU-T T.81, annex B for its segments, annex G for progressive scans."""
 
+import itertools
 import re
 import struct
 
@@ -7,6 +8,9 @@ from photos.header import Header, check_size, truncated, undecodable, unsupporte
 
 MAX_SCANS = 100
 """Scans of one JPEG: each costs a pass over all of its pixels. Encoders make about ten."""
+
+MAX_SEGMENTS = 65_536
+"""Segments and fill bytes of one JPEG; cameras and editors write some hundreds at most."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, no stuffed zero and no restart
 _OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDC, 0xDE, 0xDF} - {0xC4, 0xC8, 0xCC}
@@ -88,8 +92,10 @@ def read_jpeg(data: bytes) -> Header:
 
     """
     position, size, scans, frame = 2, len(data), 0, None
-    while True:
+    for step in itertools.count():
         # At the 0xFF of a marker.
+        if step > MAX_SEGMENTS:
+            raise unsupported(f"a JPEG of more than {MAX_SEGMENTS} segments")
         if position + 4 > size:
             raise truncated("the JPEG has no end marker" if scans else "the JPEG has no picture")
         if data[position] != 0xFF:

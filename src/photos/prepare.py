@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from params import Float, Section
-from photos import grabcut
+from photos import MAX_PIXELS, grabcut
 from photos.crop import cut
 from photos.decode import PhotoError, decode, read_header, reduction_for
 from photos.detector import Detector, DetectorParams, Opener, shared_detector
@@ -145,9 +145,19 @@ class Preparation(Section):
         """Like :meth:`prepare` for some photos, which a detector sees together.
 
         Each is a function that reads its bytes, and its box. A photo that cannot be used becomes
-        its error, in its place.
+        its error, in its place. No more decoded pixels are held at once than those of the two
+        largest photos that are read (:data:`photos.MAX_PIXELS` each).
         """
-        opened = [self._open(read, box) for read, box in photos]
+        results: list[Prepared | PhotoError] = []
+        opened: list[_Photo | PhotoError] = []
+        for read, box in photos:
+            opened.append(self._open(read, box))
+            if sum(photo.pixels for photo in opened if isinstance(photo, _Photo)) > MAX_PIXELS:
+                results += self._prepare(opened)
+                opened = []
+        return results + self._prepare(opened)
+
+    def _prepare(self, opened: list["_Photo | PhotoError"]) -> list[Prepared | PhotoError]:
         left = [photo for photo in opened if isinstance(photo, _Photo)]
         for method in self.crop.chain:
             for photo, region in zip(left, self._regions(method, left), strict=True):
@@ -194,7 +204,7 @@ class Preparation(Section):
             if photo.region:  # no more can be seen than the photo holds, whichever way it lies
                 longest = max(across)
                 x1, y1, x2, y2 = photo.region
-                across = (min(longest, x2 - x1), min(longest, y2 - y1))
+                across = (min(longest, x2) - max(0, x1), min(longest, y2) - max(0, y1))
             # No smaller than the target on either side, whichever way EXIF turns the photo.
             reduction = reduction_for(photo.header, min(across), least=max(self.shape))
             image = photo.decoded(reduction)
@@ -281,6 +291,11 @@ class _Photo:
         self.crop, self.region = "none", None
         self._data, self._images = data, {}
         self.seen: np.ndarray | None = None
+
+    @property
+    def pixels(self) -> int:
+        """How many decoded pixels are held."""
+        return sum(image.shape[0] * image.shape[1] for image in self._images.values())
 
     def decoded(self, reduction: int) -> np.ndarray:
         if reduction not in self._images:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photos import prepare
 from photos.decode import PhotoError
 from photos.detector import Detector, DetectorParams
 from photos.detector_files import copy_preparation
@@ -118,6 +119,15 @@ def test_a_detector_sees_photos_together_but_only_those_without_a_box(tmp_path: 
     results = ready.prepare_all([(car, box) for box in boxes])
     assert [result.crop for result in results] == ["detector", "box", "none", "box", "detector"]
     assert fake.seen == [3]
+
+
+def test_large_photos_are_not_all_in_memory_for_a_detector(tmp_path, monkeypatch) -> None:
+    fake = Fake(*[FOUND] * 5)
+    ready = fake.attached(preparation("detector"), tmp_path)
+    monkeypatch.setattr(prepare, "MAX_PIXELS", 64 * 48)  # of a photo: the second is one too many
+    results = ready.prepare_all([(car, None)] * 5)
+    assert [result.crop for result in results] == ["detector"] * 5
+    assert fake.seen == [2, 2, 1]
 
 
 def test_a_bad_photo_among_others_is_its_error_in_its_place() -> None:

@@ -186,6 +186,15 @@ def test_a_file_that_is_no_whole_photo_gets_a_reason(data: bytes, reason: str) -
     assert reason_of(read_header, data) == reason
 
 
+def test_a_jpeg_is_not_walked_for_ever() -> None:
+    filled = [
+        b"\xff\xd8" + step * 70_000 + photo_bytes()[2:] for step in (b"\xff\xe0\0\2", b"\xff")
+    ]
+    assert [reason_of(read_header, data) for data in filled] == ["unsupported"] * 2
+    usual = b"\xff\xd8" + b"\xff\xe0\0\2" * 300 + b"\xff" * 3000 + photo_bytes()[2:]
+    assert read_header(usual).format == "jpeg"
+
+
 def damaged(seed: int) -> bytes:
     """A JPEG that OpenCV decodes without an error although half of it is missing."""
     data = photo_bytes(seed, height=240, width=320)

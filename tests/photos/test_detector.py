@@ -98,6 +98,18 @@ def test_another_file_under_the_same_name_is_opened_anew(tmp_path: Path) -> None
     assert contents == [b"one", b"three"]
 
 
+def test_a_preset_of_another_description_is_opened_anew(tmp_path: Path) -> None:
+    (tmp_path / "model.weights.h5").write_bytes(b"weights")
+    described = []
+    for text in ("{}", "{ }"):
+        (tmp_path / "config.json").write_text(text)
+        found = shared_detector(
+            lambda path, _: (path / "config.json").read_text(), tmp_path, PARAMS
+        )
+        described.append(found)
+    assert described == ["{}", "{ }"]
+
+
 def test_a_missing_detector_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"detector\.path: cannot read .*nowhere\.onnx"):
         shared_detector(lambda *_: None, tmp_path / "nowhere.onnx", PARAMS)

@@ -160,6 +160,12 @@ def test_a_box_beyond_the_edge_is_cut_off_there() -> None:
     np.testing.assert_array_equal(cut(image, (-10, 30, 20, 99), margin=0), image[30:, :20])
 
 
+def test_what_lies_beside_the_photo_makes_it_no_smaller() -> None:
+    data = photo_bytes(2, height=300, width=400)
+    within, beyond = (preparation().prepare(data, (left, 0, 50, 300)) for left in (0, -350))
+    np.testing.assert_array_equal(within.image, beyond.image)
+
+
 @pytest.mark.parametrize("box", [(50, 0, 60, 50), (0, 50, 50, 60), (-9, 0, 0, 50), (0, -9, 50, 0)])
 @pytest.mark.parametrize("margin", [0.0, 1.0])
 def test_a_box_outside_is_refused_even_if_its_margin_reaches_in(box: tuple, margin: float) -> None:
