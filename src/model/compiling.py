@@ -13,6 +13,13 @@ def sgd_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.SGD:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def start_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable]) -> None:
+    """Begins the averages of the weights that the optimizer was built for with the weights."""
+    averages = sgd_of(optimizer)._model_variables_moving_average
+    for average, weight in zip(averages, weights, strict=True):
+        average.assign(keras.ops.convert_to_numpy(weight))  # JAX would share the buffer
+
+
 def assign_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable]) -> None:
     """Gives the weights that the optimizer was built for their averages."""
     sgd = sgd_of(optimizer)

@@ -137,8 +137,10 @@ class ShardFeed(keras.utils.PyDataset):
             x, share = self._mix(x, theirs, random, len(rows), mine)
             share = share.astype(np.float32)[:, None]
             y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)
-        if self._weights is not None:
-            return x, y, weight[mine] * (y @ self._weights)
+        if self._weights is not None:  # of a mixed row each class counts by its own weight
+            weighted = y * self._weights
+            of_row = weighted.sum(axis=1)
+            return x, weighted / of_row[:, None], weight[mine] * of_row
         return (x, y, weight[mine]) if self._padded else (x, y)
 
     def _read(self, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:

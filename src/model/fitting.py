@@ -17,6 +17,7 @@ from model.compiling import (
     compile_settler,
     compile_trainee,
     know_batches,
+    start_averages,
 )
 from model.curves import Curves
 from model.feed import ShardFeed
@@ -66,6 +67,8 @@ def fit(
     schedule = WarmupCosine(lr, epochs * len(train), warmup, every=recipe.accumulate)
     optimizer = build_optimizer(recipe, schedule)
     optimizer.build(network.trainable_variables)
+    if recipe.ema:  # else averages are zeros until a step of mixed_float16 does not overflow
+        start_averages(optimizer, network.trainable_variables)
     if state and state.phase == phase:
         assign(network.variables, state.network)
         assign(optimizer.variables, state.optimizer)

@@ -97,6 +97,9 @@ def start(*, threads: int, seed: int = 0) -> None:
             f"KERAS_BACKEND is {backend}, which is not installed here; install "
             f"{BACKENDS[backend]}, or set another of {', '.join(BACKENDS)}"
         ) from None
+    # Else a person's ~/.keras/keras.json would decide what becomes of rows and colours.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow()
     elif keras.backend.backend() == "torch":
@@ -125,6 +128,9 @@ INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 KERNELS = (
     "TF_ENABLE_ONEDNN_OPTS",
     *INSTRUCTIONS,
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "TF_SET_ONEDNN_FPMATH_MODE",
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
     "NVIDIA_TF32_OVERRIDE",

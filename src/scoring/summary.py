@@ -105,10 +105,12 @@ def _share(name: str) -> Statistics:
 
 
 def _fixed(outcome: Outcome) -> set[str]:
-    """Figures that are 1 whatever the photos, among so few classes or of one make."""
+    """Figures that no photo can change: among so few classes, or with such makes."""
     fixed = {"top5"} if len(outcome.names) <= 5 else set()
     if len(set(outcome.makes)) == 1:
         fixed |= {"make_accuracy", "make_given_model_wrong"}
+    if len(set(outcome.makes)) == len(outcome.makes):  # a wrong model is always of another make
+        fixed.add("make_given_model_wrong")
     return fixed
 
 

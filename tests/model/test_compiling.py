@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from model.compiling import build_optimizer, compile_measure
+from model.compiling import assign_averages, build_optimizer, compile_measure, start_averages
 from model.recipe import TrainParams
 from tiny_training import shipped
 
@@ -48,6 +48,18 @@ def test_a_clipped_step_keeps_its_direction():
     moved = moves(network, gradients, clip_norm=1.0)
     assert moved["kernel"][0, 0] == pytest.approx(-3 / 5)
     assert moved["bias"][0] == pytest.approx(-4 / 5)
+
+
+def test_averages_begin_with_the_weights():
+    """Of mixed_float16 the first steps may all be left out."""
+    network = small_network()
+    weights = network.trainable_variables
+    recipe = TrainParams(**shipped("train") | {"ema": 0.9, "precision": "mixed_float16"})
+    optimizer = build_optimizer(recipe, 1.0)
+    optimizer.build(weights)
+    start_averages(optimizer, weights)
+    assign_averages(optimizer, weights)
+    assert all(np.array(weight).all() for weight in weights)
 
 
 def test_who_only_measures_keeps_no_second_copy_of_the_weights():

@@ -76,6 +76,7 @@ def test_an_environment_tells_all_that_decides_last_digits(monkeypatch: pytest.M
         "DNNL_MAX_CPU_ISA": "AVX2",
         "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
         "JAX_ENABLE_X64": "1",
+        "TF_SET_ONEDNN_FPMATH_MODE": "BF16",
     }
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)

@@ -206,6 +206,19 @@ def test_a_feed_balances_its_batches(shards: Path):
     assert len(x) == 11
 
 
+@pytest.mark.parametrize("knob", ["mixup", "cutmix"])
+def test_classes_are_balanced_where_photos_are_mixed(shards: Path, knob: str):
+    options = {"batch_size": 11, "class_balance": 1.0}
+    weights = class_weights(ShardFeed([shards], CLASSES, **options).targets, len(CLASSES), 1.0)
+    plain = ShardFeed([shards], CLASSES, batch_size=11, seed=2, **{knob: 1.0})
+    balanced = ShardFeed([shards], CLASSES, **options, seed=2, **{knob: 1.0})
+    _, shares = plain[0]
+    _, y, weight = balanced[0]
+    assert (np.count_nonzero(shares, axis=1) > 1).any()
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(y * weight[:, None], shares * weights, rtol=1e-5)
+
+
 def test_workers_change_no_batch(shards: Path):
     options = {"batch_size": 4, "seed": 4, "mixup": 0.3, "flip": 0.5}
     alone = ShardFeed([shards], CLASSES, **options)

@@ -54,6 +54,17 @@ def test_an_unknown_or_absent_backend_is_one_line(monkeypatch: pytest.MonkeyPatc
         runtime.start(threads=1)
 
 
+def test_settings_of_a_person_change_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ~/.keras/keras.json, which Keras reads when it is imported."""
+    for variable in runtime.THREADS:
+        monkeypatch.setenv(variable, "1")
+    config = runtime.import_quietly("keras").config
+    config.set_image_data_format("channels_first")
+    config.set_floatx("float64")
+    runtime.start(threads=1)
+    assert (config.image_data_format(), config.floatx()) == ("channels_last", "float32")
+
+
 @pytest.mark.parametrize(
     ("driver", "visible", "told"),
     [(True, None, True), (True, "0", True), (True, "-1", False), (False, None, False)],

@@ -71,6 +71,10 @@ def test_what_no_photo_can_change_has_no_interval(outcome: Outcome) -> None:
     figures = summarise(replace(outcome, makes=["Audi"] * 3))
     assert figures["make_accuracy"] == figures["make_given_model_wrong"] == 1
     assert not {"make_accuracy_low", "make_given_model_wrong_low"} & set(figures)
+    figures = summarise(replace(outcome, makes=["Audi", "BMW", "Seat"]))
+    assert figures["make_given_model_wrong"] == 0
+    assert "make_accuracy_low" in figures
+    assert "make_given_model_wrong_low" not in figures
 
 
 def test_confidence_is_held_against_accuracy_before_and_after_scaling(outcome: Outcome) -> None:
