@@ -12,7 +12,7 @@ from pathlib import Path
 
 from review.history import WORKSPACE, snapshot
 from review.predictions import PREDICTIONS, Prediction, parse
-from review.verdict import predictions_of, verdict
+from review.verdict import NOT_COMPARABLE, predictions_of, verdict
 from stage import StageError, run
 
 
@@ -25,9 +25,10 @@ def main() -> None:
         "--common", action="store_true", help="compare on common photos when test photos differ"
     )
     options = parser.parse_args()
-    word, text = verdict(read(options.before), read(options.after), common=options.common)
+    before, after = read(options.before), read(options.after)
+    word, text = verdict(before, after, common=options.common)
     print(f"{word}: {text}")
-    if word == "not comparable" and not options.common:
+    if word == NOT_COMPARABLE and verdict(before, after, common=True)[0] != NOT_COMPARABLE:
         print("Give --common to compare on the photos that both have.")
 
 
@@ -44,6 +45,10 @@ def read(name: str) -> dict[str, Prediction]:
         raise StageError(f"{name}: no such file, and no revision of this name") from None
     found = predictions_of(version)
     if found is None:
+        if version.read("dvc.yaml") is None:
+            raise StageError(
+                f"{name} has no {PREDICTIONS}, nor a dvc.yaml; run from the project's top folder"
+            )
         raise StageError(f"{name} has no {PREDICTIONS}; run dvc repro there and commit metrics/")
     return found
 

@@ -19,13 +19,13 @@ from review.markdown import code, fit, folded, table
 from review.plots import changed_files, curves
 from review.predictions import PREDICTIONS, Prediction
 from review.stale import out_of_date
-from review.verdict import predictions_of, verdict
+from review.verdict import NOT_COMPARABLE, predictions_of, verdict
 from stage import StageError, run
 
 MARKER = "<!-- vehicle pull-request report -->"
 """First line, by which the workflow finds its earlier comment again."""
 
-SIGNS = {"better": "✅", "worse": "❌", "no difference shown": "⚪", "not comparable": "⚠️"}
+SIGNS = {"better": "✅", "worse": "❌", "no difference shown": "⚪", NOT_COMPARABLE: "⚠️"}
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def verdict_part(before: dict[str, Prediction] | None, after: dict[str, Predicti
         return f"## ⚠️ Not comparable\n\nNo `{PREDICTIONS}` on {side}.\n"
     word, text = verdict(before, after)
     heading = f"## {SIGNS[word]} {word.capitalize()}\n\n{text[0].upper()}{text[1:]}\n"
-    if word == "not comparable":
+    if word == NOT_COMPARABLE:
         common, text = verdict(before, after, common=True)
         if common != word:
             heading += f"\nOn the common photos alone: **{common}**, {text}\n"

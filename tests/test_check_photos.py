@@ -120,6 +120,26 @@ def test_what_dvc_cannot_take_is_named(make, words: str, project: Project, check
     assert "do not dvc add photos before these are removed or replaced" in text
 
 
+@pytest.mark.parametrize("linked", ["photos", "cars"])
+def test_a_folder_that_dvc_finds_behind_a_link_is_named(
+    linked: str, project: Project, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    project.with_good_photos()
+    repository = project.root / "repository"
+    (repository / ".dvc").mkdir(parents=True)
+    shutil.copy("params.yaml", repository)
+    link = repository / linked
+    link.symlink_to(project.photos if linked == "photos" else project.root)
+    monkeypatch.chdir(repository)
+    folder = "photos" if linked == "photos" else "cars/photos"
+    with pytest.raises(SystemExit) as ended:
+        check_photos.main([folder])
+    text = capsys.readouterr().out
+    assert ended.value.code == UNSAFE
+    assert f"'.': {str(link)!r} is a link: dvc add would stop" in text
+    assert f"set data.photos to {str(project.photos)!r}" in text
+
+
 def test_the_hostile_corpus_is_reported_line_by_line(project: Project, check) -> None:
     outside = project.root / "outside"
     outside.mkdir()

@@ -87,12 +87,16 @@ def test_other_test_photos_are_refused_unless_told_so(repository: History, run):
     assert "on the same 18 photos" in text
     assert "Left out: 5 that are in one alone or changed class." in text
     repository.write("metrics/predictions.csv", table(predictions("+++", label="Other")))
-    assert run("main", "--common") == ("not comparable: the two have no test photo in common.\n")
+    for arguments in (["main"], ["main", "--common"]):
+        assert run(*arguments) == "not comparable: the two have no test photo in common.\n"
 
 
 def test_a_file_that_excel_wrote_is_read():
     data = table(predictions("+-"))
-    assert parse(data.encode("utf-8-sig"), "there") == parse(data.encode(), "there")
+    expected = parse(data.encode(), "there")
+    assert parse(data.encode("utf-8-sig"), "there") == expected
+    for separator in ";\t":
+        assert parse(data.replace(",", separator).encode(), "there") == expected
 
 
 def test_a_photo_of_another_class_is_another_question():

@@ -60,11 +60,22 @@ def find_hazards(folder: Path) -> list[Hazard]:
     """What below ``folder`` is not safe to ``dvc add``, sorted by path."""
     root = folder.resolve()
     found = []
+    if link := _link_on_the_way(folder):
+        detail = f"{link} is a link: dvc add would stop; copy the photos here, or dvc add nothing"
+        found.append(Hazard(".", f"{detail} and set data.photos to {str(root)!r}"))
     for path, entry in walk(folder):
         detail = _explain(root, path, entry)
         if detail:
             found.append(Hazard(path, detail))
     return sorted(found, key=lambda hazard: hazard.path)
+
+
+def _link_on_the_way(folder: Path) -> str:
+    """The folder, or one between it and the top of its DVC repository, that is a link."""
+    way = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve would follow the link)
+    parents = list(way.parents)
+    top = next((at for at, parent in enumerate(parents) if (parent / ".dvc").is_dir()), 0)
+    return next((repr(str(part)) for part in (way, *parents[:top]) if part.is_symlink()), "")
 
 
 def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:

@@ -43,16 +43,16 @@ class Paired:
 
 
 def parse(data: bytes, source: str) -> dict[str, Prediction]:
-    """Predictions by photo id; ``data`` may begin with the mark that Excel writes.
+    """Predictions by photo id; ``data`` may have the mark and the separator that Excel writes.
 
     Raises:
         StageError: not the CSV that evaluate writes.
 
     """
+    text = data.decode("utf-8-sig", "surrogateescape")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        rows = csv.DictReader(
-            io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""), strict=True
-        )
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise StageError(

@@ -4,6 +4,8 @@ from review.history import Snapshot
 from review.predictions import PREDICTIONS, NotComparableError, Prediction, pair, parse
 from scoring.comparison import LEVEL, Comparison, compare_top1
 
+NOT_COMPARABLE = "not comparable"
+
 
 def verdict(
     before: dict[str, Prediction], after: dict[str, Prediction], *, common: bool = False
@@ -17,7 +19,7 @@ def verdict(
     try:
         paired = pair(before, after, common=common)
     except NotComparableError as error:
-        return "not comparable", f"{error}."
+        return NOT_COMPARABLE, f"{error}."
     found = compare_top1(paired.before, paired.after, paired.listings)
     text = describe(found)
     if paired.left_out:
