@@ -1,8 +1,8 @@
-"""data/processed/{train,val}, data/augmented -> data/features: what the frozen backbone sees.
+"""data/processed/{train,val}, data/augmented -> data/features: the frozen backbone's features.
 
-With them the head of a pretrained network trains in seconds. Without pretrained weights there is
-nothing worth remembering, and only a note of that is written. Shards of photos that an earlier run
-has seen already are kept.
+With them the head of a pretrained network trains in seconds. Without pretrained weights there are
+no features worth keeping, and only a note of that is written. A shard of features is kept if an
+earlier run made it from the same photos with the same network.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def main() -> None:
     model = params.load("model", ModelParams)
 
     made_by = describe(model)
-    backbone = cache(partial(load_backbone, model))  # loaded only where a shard needs it
+    backbone = cache(partial(load_backbone, model))  # loaded only if a shard needs it
     shards = plan() if model.weights != "none" else []
     update(
         "embed",
@@ -55,7 +55,7 @@ def main() -> None:
         compute=None,  # the network uses every core by itself
     )
     note = model.origin()
-    if shards:  # so that train can tell features of other pixels
+    if shards:  # so that train can recognise features of other pixels
         note["photos"] = digest_of_rows(sample for shard in shards for sample in shard.samples)
     with new_file(NOTE) as file:
         file.write_text(json.dumps(note) + "\n")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def plan() -> list[Shard]:
-    """A shard of features for each shard of photos; it is made of all their pixels together."""
+    """A shard of features for each shard of photos; each key depends on all pixels of the shard."""
     shards = []
     for name, folder in SOURCES.items():
         for file in list_shards(folder):
@@ -76,7 +76,7 @@ def plan() -> list[Shard]:
 
 
 def describe(model: ModelParams) -> str:
-    """The fingerprint of the network; another kind of processor gives other last digits."""
+    """The fingerprint of all that computes features; another processor gives other last digits."""
     backend = chosen_backend()
     return fingerprint(
         Path(__file__),
@@ -115,16 +115,16 @@ def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":
 def embed_shard(
     shard: Shard, *, backbone: Callable[[tuple[int, int]], "keras.Model"], made_by: str
 ) -> Outcome:
-    """Sends the photos of one shard through the backbone, unless it saw these very ones before."""
+    """Sends the photos of one shard through the backbone, unless an earlier run did so already."""
 
     def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        images = np.asarray(read_shard(shard.source)[0])  # JAX knows no memmap
+        images = np.asarray(read_shard(shard.source)[0])  # JAX does not take a memmap
         network = backbone(images.shape[1:3])
         batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
         for features in batches_of_outputs(network, batches):
             yield from ((row, {}) for row in features)
 
-    # Neighbours in a batch may change last digits, so a shard is made whole or not at all.
+    # Other photos in its batch may change a row's last digits: all rows are made, or none.
     return refresh(shard, make, stage="embed", made_by=made_by, together=True)
 
 

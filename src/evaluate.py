@@ -1,6 +1,7 @@
-"""models/vehicle, data/processed/{val,test} -> metrics/evaluate.json and more, calibration.
+"""models/vehicle, data/processed/{val,test} -> models/calibration.json, metrics/evaluate.json.
 
-Fits temperature and thresholds on val, reports on test; docs/evaluation.md explains each figure.
+Fits temperature and thresholds on val, then measures on test. Writes predictions and plots to
+metrics/ as well; docs/evaluation.md explains each figure.
 """
 
 import csv
@@ -69,7 +70,7 @@ def main() -> None:
         network=check_hash(BUNDLE),
     )
     write_calibration(CALIBRATION, calibration)
-    if not test.samples:  # the network can be used, for val has calibrated it
+    if not test.samples:  # the network can be used even so, since it is calibrated on val
         raise StageError(
             "no test photos, so only models/calibration.json was written; set split.test above 0 "
             "or name test photos in the subset column"
@@ -109,7 +110,7 @@ def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
 
 
 def harmless(cell: object) -> object:
-    """What DVC may write into its page of plots, where a label's ``<`` could begin a script."""
+    """The cell with ``<`` replaced, which could start a script in DVC's page of plots."""
     return cell.replace("<", "\N{FULLWIDTH LESS-THAN SIGN}") if isinstance(cell, str) else cell
 
 

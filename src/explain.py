@@ -1,7 +1,8 @@
-"""Predictions, bundle, processed photos -> metrics/gallery/: photos worth a person's look.
+"""Predictions, bundle, processed photos -> metrics/gallery/, metrics/sheets/: photos to look at.
 
-The most confident mistakes and the least sure photos of test, with where the network looked; and
-training and val photos whose label it contradicts, which may be mislabelled. Decides nothing.
+Shows the most confident mistakes and the least sure predictions on test, with heat maps of where
+the network looked, and training and val photos whose label it contradicts, which may be
+mislabelled. Decides nothing.
 """
 
 import shutil
@@ -36,7 +37,7 @@ LEARNT = (Path("data/processed/train"), Path("data/processed/val"))
 TEST = (Path("data/processed/test"),)
 OUT = Path("metrics/gallery")
 SHEETS = Path("metrics/sheets")
-"""Outs of their own: DVC draws no plot at all while one lies in a folder that it cannot list."""
+"""Each sheet is an out of its own: one in a folder that DVC cannot list stops all of its plots."""
 
 
 class ExplainParams(params.Section):
@@ -86,14 +87,14 @@ def main() -> None:
 
 
 def refuse_unknown(found: Iterable[str], known: Container[str], what: str) -> None:
-    """Refuses what other stages do not know, as when they were run singly."""
+    """Refuses items that other stages do not know, as may be where stages are run one by one."""
     strange = next((item for item in found if item not in known), None)
     if strange is not None:
         raise StageError(f"{what} {printable(strange)} is of another run; run dvc repro")
 
 
 def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:
-    """What evaluate wrote of the test photos."""
+    """The predictions that evaluate wrote for the test photos."""
     if not PREDICTIONS.is_file():
         raise StageError(f"no {PREDICTIONS}; run dvc repro evaluate")
     rows = list(read_table(PREDICTIONS))
@@ -116,7 +117,7 @@ def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:
 def look_at_learnt(
     network: "keras.Model", names: Sequence[str], manifest: dict[str, Photo], *, batch_size: int
 ) -> list[Seen]:
-    """What the network says of the photos that it learnt from and was watched on."""
+    """The network's predictions for the photos that it was trained and validated on."""
     from model.bundle import check_hash
     from model.feed import ShardFeed
     from model.scores import batches_of_outputs
@@ -127,7 +128,7 @@ def look_at_learnt(
     refuse_unknown((sample.photo_id for sample in feed.samples), manifest, "data/processed: photo")
     batches = batches_of_outputs(network, feed.inputs())
     temperature = read_calibration(CALIBRATION, network=check_hash(BUNDLE)).temperature
-    told = (  # of all photos and classes at once they would be larger than the photos
+    told = (  # lazily: of all photos and classes at once they would be larger than the photos
         shares
         for logits in progress(batches, total=len(feed), label="explain", unit="batches")
         for shares in to_probabilities(logits, temperature).round(6)

@@ -1,8 +1,8 @@
 """Draws the loss against the learning rate, and suggests a peak: python src/find_lr.py
 
 Takes 150 steps (``--steps``) with a rate that grows from tiny to absurd (Smith 2017,
-arXiv:1506.01186) and writes metrics/find_lr.png. From pretrained weights it starts where train
-does: with a head that was fitted first. Changes neither models nor params.
+arXiv:1506.01186) and writes metrics/find_lr.png. With pretrained weights it fits the head first, as
+train does. Changes neither models nor params.
 """
 
 import argparse
@@ -89,17 +89,17 @@ def main() -> None:
 
 
 def advice(best: float, weights: str, train: TrainParams) -> str:
-    """The param that gives the network this peak rate; a pretrained head learns at ``train.lr``."""
+    """The param that sets this peak rate; with pretrained weights, ``train.lr`` is the head's."""
     if weights == "none":
         return f"train.lr {min(HIGHEST, best / train.finetune_lr_scale):.2g}"
     return f"train.finetune_lr_scale {min(HIGHEST, best / train.lr):.2g}"
 
 
 def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> None:
-    """Fits the head on kept features, as train does before the network, and keeps no trace of it.
+    """Fits the head on cached features, as train does first, and leaves no file behind.
 
     Raises:
-        StageError: the features are of other photos.
+        StageError: the features are of other photos, or have too few batches for a step.
 
     """
     from model.checkpoints import Checkpoints
@@ -129,12 +129,12 @@ def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> No
                 checkpoints=Checkpoints(Path(folder) / "head.npz", ""),
                 curves=Curves(CURVES, written=False),
             )
-        except KeyboardInterrupt:  # its checkpoint goes with the folder
+        except KeyboardInterrupt:  # without its advice to resume: the checkpoint is deleted
             raise KeyboardInterrupt from None
 
 
 def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rates and losses of up to ``steps`` steps; ends early once the loss has blown up."""
+    """Rates and losses of up to ``steps`` steps; ends early once the loss has diverged."""
     from model.compiling import build_optimizer, compile_trainee, sgd_of
 
     optimizer = build_optimizer(train, LOWEST)
@@ -154,7 +154,7 @@ def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray,
 
 
 def endless(feed) -> Iterator[tuple[np.ndarray, ...]]:
-    """The batches of epoch after epoch."""
+    """Yields the batches of epoch after epoch, without end."""
     for epoch in itertools.count():
         feed.set_epoch(epoch)
         for index in range(len(feed)):
@@ -162,7 +162,7 @@ def endless(feed) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
-    """A running mean, corrected for its start at nothing."""
+    """An exponential running mean, corrected for its start at zero."""
     mean, result = 0.0, []
     for step, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss

@@ -1,7 +1,7 @@
 """data/processed/{train,val}, data/augmented, data/features -> models/vehicle, metrics/train.
 
 Fits the head on cached features when the backbone is pretrained, then the whole network. A killed
-run goes on from its last whole epoch, which .checkpoints/ keeps.
+run, started again, continues after its last complete epoch, which .checkpoints/ keeps.
 """
 
 from pathlib import Path
@@ -65,16 +65,16 @@ def main() -> None:
     refuse_on_gpus(train)
 
     def identify() -> str:
-        """What is learnt from what; reads every byte of it."""
+        """The fingerprint of params, inputs and code, of which it reads every byte."""
         return fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
 
     work = identify() if hosts > 1 else ""
     if work:
-        refuse_differences(work, part)  # else one might stop, and the others wait for it
+        refuse_differences(work, part)  # else one might stop later, and the others wait for it
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
-    # Not of features: to begin and end threads would take longer than an epoch of them.
+    # Not for features: starting and ending threads would take longer than an epoch of them.
     reading = {"workers": reading_threads(model.threads)}
     photos = ShardFeed(PHOTOS, **batches, **reading)
     val_photos = ShardFeed([VAL], **watched, **reading)
@@ -95,7 +95,7 @@ def main() -> None:
     check_steps(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 
-    work = work or identify()  # on one host after all that may stop it
+    work = work or identify()  # it is slow, so on one host it comes after all that may stop the run
     environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")

@@ -2,9 +2,10 @@
 
     python src/train_distributed.py --processes 2
 
-Each process works on its part of every batch, with JAX, on CPUs: of one host's GPUs each process
-would take all, unless ``JAX_PLATFORMS`` and what else it needs say otherwise. On real hosts, start
-src/train.py on each with the variables that ``model/devices.py`` reads; docs/training.md shows how.
+Each process works on its part of every batch, with JAX, and on CPUs, since each would take all of
+the host's GPUs; to use others, set ``JAX_PLATFORMS`` and whatever else that needs. On real hosts,
+start src/train.py on each with the environment variables that ``model/devices.py`` reads;
+docs/training.md shows how.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def main() -> None:
     count = parser.parse_args().processes
     if count < 1:
         parser.error("--processes: expected at least 1")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and the children end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends children too
     coordinator = f"127.0.0.1:{free_port()}"
     common = {"KERAS_BACKEND": "jax", "JAX_COORDINATOR_ADDRESS": coordinator}
     common["JAX_NUM_PROCESSES"] = str(count)
@@ -42,7 +43,7 @@ def main() -> None:
                 command = [sys.executable, SCRIPT]
                 started.append(subprocess.Popen(command, env=mine))  # noqa: S603  # our own
         wait_for_all(started)
-    except KeyboardInterrupt:  # a terminal sends it to all of them; each says how to go on
+    except KeyboardInterrupt:  # a terminal sends it to all processes; each says how to continue
         for process in started:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -54,9 +55,9 @@ def main() -> None:
 
 @contextmanager
 def held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Lets signals count at the end: before, nobody would end a process that is just starting."""
+    """Delays signals to the end of the context, so that each process started in it can be ended."""
     came: list[int] = []
-    # What is ignored, as Ctrl-C is in a shell's background job, the processes ignore too.
+    # Signals ignored here, as Ctrl-C is in a shell's background job, the processes ignore too.
     heard = [one for one in signals if signal.getsignal(one) not in (signal.SIG_IGN, None)]
     before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in heard}
     try:
@@ -75,13 +76,13 @@ def free_port() -> int:
 
 
 def wait_for_all(processes: list[subprocess.Popen]) -> None:
-    """Waits until every process has ended well.
+    """Waits until every process has ended with status 0.
 
     Raises:
-        StageError: one has not; the others would wait for it for ever.
+        StageError: a process has failed; the others would wait for it for ever.
 
     """
-    while None in [process.poll() for process in processes]:  # all are asked each time
+    while None in [process.poll() for process in processes]:  # a list, so that all are polled
         failed = [process for process in processes if process.returncode]
         if failed:
             raise StageError(

@@ -1,4 +1,4 @@
-"""From arrays to a network: backbones, weights, feeding, fitting, saving. Knows only shards.
+"""From arrays to a network: backbones, weights, feeding, fitting, saving. Reads photos as shards.
 
 building    section (``model``), backbone, weights, network, views
 learning    recipe (``train``), fitting, compiling, schedule, selection, jitter, feed, curves

@@ -1,6 +1,6 @@
-"""Do params, photos, copies and features belong together? Asked before a run costs anything.
+"""Checks that params, photos, copies and features fit together, before training costs any time.
 
-DVC sees to it in ``dvc repro``; who starts stages singly is told here.
+Under ``dvc repro`` DVC ensures this; the checks are for people who start single stages by hand.
 """
 
 import json
@@ -14,9 +14,9 @@ from stage import StageError
 
 
 def check_parts(weights: str, recipe: TrainParams) -> None:
-    """Refuses a run without its weights, without training, or with layers that stay random.
+    """Refuses a missing weights file, and settings that leave layers with random weights untrained.
 
-    Where DVC tracks a weights file it may wait to be pulled; who needs it then says so.
+    A file that DVC tracks may be missing here: where it is loaded, the error asks for ``dvc pull``.
     """
     places = Path(weights), Path(f"{weights}.dvc")
     if weights not in ("none", "imagenet") and not any(place.is_file() for place in places):
@@ -39,7 +39,7 @@ def check_parts(weights: str, recipe: TrainParams) -> None:
 
 
 def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
-    """Refuses phases, of so many batches an epoch, that are too short for a single step."""
+    """Refuses phases too short for a single step; ``batches`` is their batches per epoch."""
     lengths = {"head": recipe.head_epochs, "network": recipe.finetune_epochs}
     for phase, an_epoch in batches.items():
         epochs = lengths[phase]
@@ -51,7 +51,7 @@ def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
 
 
 def check_sizes(recipe: TrainParams, size: tuple[int, int]) -> None:
-    """Refuses shares of photos of ``size`` (height, width) that all come to the whole of it."""
+    """Refuses ``train.sizes`` below 1 that all round back to the full ``size`` (height, width)."""
     small = min(recipe.sizes)
     if recipe.finetune_epochs and small < 1 and scaled(size, small) == size:
         raise StageError(
@@ -62,10 +62,10 @@ def check_sizes(recipe: TrainParams, size: tuple[int, int]) -> None:
 
 
 def check_origin(model: ModelParams, note: Path) -> None:
-    """Refuses features of another backbone, which a run without ``embed`` would meet."""
+    """Refuses features of another backbone, left over where ``embed`` was not run again."""
     wanted = model.origin()
     if not wanted["sha256"] and model.weights != "imagenet":
-        return  # none, or a file that is missing, which is told where it is loaded
+        return  # none, or a missing file, which is reported where it is loaded
     if not wanted.items() <= _noted(note).items():
         raise StageError(
             f"{note.parent} is not what model.backbone {model.backbone} sees with "
@@ -74,9 +74,9 @@ def check_origin(model: ModelParams, note: Path) -> None:
 
 
 def check_copies(samples: Sequence[Sample], folder: Path) -> None:
-    """Refuses copies of photos that no longer train, or that now have another label.
+    """Refuses copies of photos that no longer are training photos, or now have another label.
 
-    A run without ``augment`` would meet them.
+    They are left over where ``augment`` was not run again.
     """
     training = {(sample.photo_id, sample.label) for sample in samples if not sample.copy}
     strangers = {(sample.photo_id, sample.label) for sample in samples} - training
@@ -88,7 +88,7 @@ def check_copies(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Path) -> None:
-    """Refuses features of other photos or labels, which a run without ``embed`` would meet."""
+    """Refuses features of other photos or labels, left over where ``embed`` was not run again."""
     found, wanted = (
         {(sample.photo_id, sample.copy, sample.label) for sample in samples}
         for samples in (features, photos)
@@ -101,9 +101,9 @@ def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Pat
 
 
 def check_pixels(photos: Sequence[Sample], note: Path) -> None:
-    """Refuses features of other pixels of these photos, which a run without ``embed`` would meet.
+    """Refuses features of other pixels of these photos, left over from an earlier ``embed``.
 
-    What copies were made of is not noted: those of earlier pixels pass, with their features.
+    From which pixels a copy was made is not recorded, so outdated copies pass, with their features.
     """
     if _noted(note).get("photos") != digest_of_rows(photos):
         raise StageError(
@@ -113,7 +113,7 @@ def check_pixels(photos: Sequence[Sample], note: Path) -> None:
 
 
 def _noted(note: Path) -> dict[str, str]:
-    """What ``embed`` wrote of where its features come from; nothing where it cannot be read."""
+    """The note that ``embed`` left on the origin of its features; empty if it cannot be read."""
     try:
         found = json.loads(note.read_text())
     except (OSError, ValueError):

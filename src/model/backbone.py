@@ -1,8 +1,8 @@
 """Residual networks in Keras, 18 to 152 layers deep, and the classifier on top.
 
-Architecture: He et al. 2015, arXiv:1512.03385. The three deep ones have the layers and layer names
-of ``keras.applications`` (stride on the first 1 x 1 convolution of a stage, biases in the
-convolutions), so that the weights published for those fit.
+Architecture: He et al. 2015, arXiv:1512.03385. ``resnet50`` and deeper have the layers and layer
+names of ``keras.applications`` (stride on the first 1 x 1 convolution of a stage, biases in the
+convolutions), so that the weights published there fit.
 """
 
 import keras
@@ -34,7 +34,7 @@ def build_backbone(name: str, *, shape: tuple[int, int]) -> keras.Model:
 
     """
     inputs = keras.Input((*shape, 3), name="pixels")
-    # In float32 whatever the rest is: 16 bits would round pixels that are not whole numbers.
+    # Always float32: 16 bits would round pixel values that are not whole numbers.
     x = layers.Normalization(mean=MEAN, variance=VARIANCE, name="normalise", dtype="float32")(
         inputs
     )
@@ -62,9 +62,9 @@ def build_classifier(backbone: keras.Model, *, classes: int, dropout: float) -> 
 
 
 def _convolve(x, filters, size, *, name, strides=1, padding="same", use_bias, last=False):
-    """Convolution and batch normalisation; the ``last`` of a block starts as zero.
+    """Convolution and batch normalisation, whose gamma starts at zero in the ``last`` of a block.
 
-    So every block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+    Every block then starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
     """
     x = layers.Conv2D(
         filters,
@@ -75,7 +75,7 @@ def _convolve(x, filters, size, *, name, strides=1, padding="same", use_bias, la
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    # Statistics over some ten steps instead of Keras's hundred: fine-tuning is short.
+    # Averages statistics over some ten steps, not Keras's hundred, because fine-tuning is short.
     return layers.BatchNormalization(
         epsilon=1.001e-5,
         momentum=0.9,

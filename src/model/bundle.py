@@ -1,8 +1,8 @@
-"""The bundle: the trained network with all that prediction needs, in bytes that repeat.
+"""The bundle: the trained network and all that prediction needs, reproducible byte for byte.
 
 ``model.keras`` takes RGB pixels in [0, 255]; ``labels.json`` names its outputs in order;
-``preprocess.json`` tells how a photo becomes its input, ``environment.json`` on what the network
-was trained, ``model.sha256`` what ``model.keras`` hashes to (``sha256sum --check`` reads it).
+``preprocess.json`` describes how a photo becomes its input, ``environment.json`` what the network
+was trained on; ``model.sha256`` is the hash of ``model.keras``, for ``sha256sum --check``.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ def save_bundle(
     preparation: Path,
     environment: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes the bundle beside ``folder`` and moves it there when it is whole.
+    """Writes the bundle to a temporary folder beside ``folder`` and moves it there once complete.
 
-    ``preparation`` is the ``preprocess.json`` of the shards that the network learnt from; the
-    detector beside it, if any, is copied with it. The network is saved in float32 whatever it was
-    trained in: it predicts alike everywhere.
+    ``preparation`` is the ``preprocess.json`` of the shards that the network was trained on; the
+    detector beside it, if any, is copied too. The network is saved in float32, whatever precision
+    it was trained in, so that it predicts alike everywhere.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    # Neither optimizer nor loss: the bundle is for prediction, and needs no class of ours.
+    # Without optimizer and loss: prediction needs neither, and loading needs no class of ours.
     for_prediction(network).save(partial / "raw.keras")
     make_canonical(partial / "raw.keras", partial / "model.keras")
     (partial / "raw.keras").unlink()
@@ -68,9 +68,9 @@ def for_prediction(network: keras.Model) -> keras.Model:
 
 
 def make_canonical(raw: Path, canonical: Path) -> None:
-    """Rewrites a ``.keras`` file without what differs between two saves of one network.
+    """Rewrites a ``.keras`` file so that two saves of one network have the same bytes.
 
-    That is the date of saving, the times in the zip, and ids taken from memory addresses.
+    They differ in the date of saving, the times in the zip, and ids taken from memory addresses.
     """
     with zipfile.ZipFile(raw) as source, zipfile.ZipFile(canonical, "w") as target:
         for name in sorted(source.namelist()):
@@ -97,8 +97,8 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     """Loads the network (pixels to logits) and its labels, running no code from the file.
 
     Raises:
-        StageError: the bundle is missing, damaged, not the one that ``model.sha256`` tells of, or
-            its parts do not fit each other.
+        StageError: the bundle is missing or damaged, ``model.sha256`` is the hash of another
+            network, or the parts do not fit each other.
 
     """
     labels = read_labels(folder / "labels.json")
@@ -115,7 +115,7 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
 
 
 def check_hash(folder: Path) -> str:
-    """The sha256 of ``model.keras``; refuses one that is not as ``model.sha256`` says."""
+    """The sha256 of ``model.keras``; refuses a file whose hash is not that in ``model.sha256``."""
     file = folder / "model.keras"
     try:
         expected = (folder / "model.sha256").read_text(encoding="ascii").split()[0]

@@ -1,4 +1,4 @@
-"""models/calibration.json: from logits to probabilities that count, and when they suffice."""
+"""Reads and writes models/calibration.json: the temperature and thresholds for a network."""
 
 import json
 from pathlib import Path
@@ -17,11 +17,11 @@ def write_calibration(file: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(file: Path, *, network: str) -> Calibration:
-    """Reads what :func:`write_calibration` wrote of the network with this sha256.
+    """Reads what :func:`write_calibration` wrote for the network with this sha256.
 
     Raises:
-        StageError: the file is missing, holds something else, or is of another network: its
-            thresholds are proven for that one alone.
+        StageError: the file is missing, is not a calibration, or is that of another network, for
+            which alone its thresholds are proven.
 
     """
     try:

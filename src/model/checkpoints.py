@@ -1,7 +1,8 @@
-"""What training has reached after each whole epoch, so that a killed run goes on from there.
+"""Saves the state of training after each epoch, so that a killed run continues from there.
 
-A file for each run, outside DVC's outputs (DVC removes those before it runs a stage again). It
-counts only for the same params, data, code and environment; anything else starts afresh, beside it.
+Each run has a file, outside DVC's outputs (DVC removes those before it runs a stage again). Only a
+run with the same params, data, code and environment resumes from it; any other starts afresh, with
+a file beside it.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from model.runtime import UNREADABLE
 from photos.new_file import new_file
 
 MOST = 3
-"""Runs whose state is kept, this one and the latest: some three times their network each."""
+"""Files that are kept: this run's and the latest others. Each is some three times its network."""
 
 Arrays = list[np.ndarray]
 History = list[dict[str, float]]
@@ -29,11 +30,12 @@ History = list[dict[str, float]]
 
 @dataclass
 class State:
-    """Everything that the next epoch depends on, and what the earlier ones have shown.
+    """Everything that the next epoch depends on, and the figures of the earlier ones.
 
-    ``network`` and ``optimizer`` are the values of all their variables (the state of random
-    generators and the average of the weights are among them), ``kept`` those of the network's
-    at the best epoch, which may be of an earlier phase, or empty where that is the last one.
+    ``network`` and ``optimizer`` are the values of all variables of each, among them the state of
+    random generators and the averages of the weights. ``kept`` are the values that the network
+    gets if no later epoch is better: those of the best epoch, which may be in an earlier phase.
+    It is empty where ``network`` holds the same values.
     """
 
     phase: str
@@ -44,12 +46,13 @@ class State:
 
 
 class Checkpoints:
-    """Keeps one :class:`State` in ``file``; ``fingerprint`` says of which run it is.
+    """Keeps the :class:`State` of the run with this ``fingerprint`` in ``file``.
 
-    Beside it lie those of a few other runs.
+    The files of a few other runs lie beside it.
 
-    ``part`` is this process's number and how many there are: the first one alone keeps the file,
-    and what it has counts for all. ``state`` is the last whole epoch's, ``None`` before the first.
+    ``part`` is this process's number and how many there are: only the first process keeps the
+    file, and its state counts for all. ``state`` is that after the last complete epoch, ``None``
+    before the first.
     """
 
     def __init__(self, file: Path, fingerprint: str, *, part: tuple[int, int] = (0, 1)):
@@ -61,7 +64,7 @@ class Checkpoints:
                 _, self.state = parse(io.BytesIO(content))
 
     def save(self, state: State) -> None:
-        """Replaces the file in one step: a kill leaves the old one or the new one, whole."""
+        """Replaces the file atomically: a kill leaves either the old or the new one, complete."""
         self.state = state
         if self._part[0]:
             return
@@ -74,7 +77,7 @@ class Checkpoints:
             for number, value in enumerate(values)
         }
         content["note"] = np.frombuffer(json.dumps(note).encode(), np.uint8)
-        for left_over in self.file.parent.glob("*.partial"):  # of a run killed in its write
+        for left_over in self.file.parent.glob("*.partial"):  # of a run killed while writing
             left_over.unlink(missing_ok=True)
         with new_file(self.file) as partial, partial.open("wb") as handle:
             np.savez(handle, **content)
@@ -84,12 +87,12 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Forgets the run, once its bundle stands."""
+        """Deletes the file; called once the run's bundle is written."""
         if not self._part[0]:
             self.file.unlink(missing_ok=True)
 
     def _load(self) -> State | None:
-        """The state in the file, if it is of this very run."""
+        """The state in the file, if the file belongs to this very run."""
         try:
             run, state = parse(self.file)
             if run == self._fingerprint:
@@ -97,7 +100,7 @@ class Checkpoints:
         except FileNotFoundError:
             pass
         except MemoryError:
-            raise  # that is no fault of the file
+            raise  # the file is not at fault
         except UNREADABLE as error:
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
             return None
@@ -109,13 +112,13 @@ class Checkpoints:
         return None
 
     def _others(self) -> list[Path]:
-        """What other runs have left, the latest first."""
+        """The files of other runs, the latest first."""
         files = [file for file in self.file.parent.glob("*.npz") if file != self.file]
         return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
 def parse(file: Path | io.BytesIO) -> tuple[str, State]:
-    """The fingerprint of a run, and what it has reached."""
+    """Reads a checkpoint: the fingerprint of its run, and the state."""
     with np.load(file, allow_pickle=False) as content:
         note = json.loads(content["note"].tobytes())
         run = note.pop("fingerprint")

@@ -1,4 +1,4 @@
-"""Networks made ready to learn and to be measured: optimizer, loss and metrics of a recipe."""
+"""Compiles networks for training and evaluation: optimizer, loss and metrics of a recipe."""
 
 import keras
 
@@ -9,7 +9,7 @@ from model.views import at_size
 
 
 def sgd_of(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.SGD:
-    """The optimizer within what :func:`build_optimizer` made."""
+    """The SGD in what :func:`build_optimizer` returned, which may wrap it for loss scaling."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
@@ -21,7 +21,7 @@ def start_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.Va
 
 
 def assign_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.Variable]) -> None:
-    """Gives the weights that the optimizer was built for their averages."""
+    """Sets the weights that the optimizer was built for to their averages."""
     sgd = sgd_of(optimizer)
     type(sgd).finalize_variable_values(sgd, weights)
 
@@ -29,11 +29,12 @@ def assign_averages(optimizer: keras.optimizers.Optimizer, weights: list[keras.V
 def build_optimizer(
     recipe: TrainParams, rate: keras.optimizers.schedules.LearningRateSchedule | float
 ) -> keras.optimizers.Optimizer:
-    """SGD as the recipe has it.
+    """The recipe's SGD, wrapped for loss scaling in ``mixed_float16``.
 
     Weight decay is decoupled and spares biases and normalisation (He et al. 2019,
-    arXiv:1812.01187, section 3.1). The average of the weights is taken over steps, though Keras
-    takes it after every batch, and stays beside them until :func:`assign_averages` is called.
+    arXiv:1812.01187, section 3.1). ``recipe.ema`` counts per step, but Keras averages the weights
+    after every batch, so Keras is given the root of it for one batch of a step. The averages stay
+    beside the weights until :func:`assign_averages` is called.
     """
     optimizer = keras.optimizers.SGD(
         rate,
@@ -45,8 +46,9 @@ def build_optimizer(
         ema_momentum=recipe.ema ** (1 / recipe.accumulate) or 0.99,
         gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
     )
-    # Keras calls this at every end of ``fit``, which is every epoch here, and would go on from the
-    # average. (No subclass: on PyTorch Keras has a faster SGD for this very class alone.)
+    # Keras calls this at the end of each ``fit``, which is each epoch here, and training would
+    # continue from the averages. (Not a subclass: on PyTorch, Keras has a faster SGD for exactly
+    # this class.)
     optimizer.finalize_variable_values = lambda _weights: None
     quicken_updates(optimizer)
     if recipe.weight_decay:
@@ -62,10 +64,10 @@ def compile_trainee(
     optimizer: keras.optimizers.Optimizer,
     recipe: TrainParams,
 ) -> keras.Model:
-    """The network at a size, ready for ``fit``; all sizes share layers and optimizer.
+    """The network at an input size, compiled for ``fit``; all sizes share layers and optimizer.
 
-    A metric by its name would make its variables inside the first step, and TensorFlow trace that
-    step twice.
+    The metric is passed as an object: given by name, it would create its variables inside the first
+    step, and TensorFlow would trace that step twice.
     """
     trainee = at_size(network, size) if len(size) == 2 else network
     trainee.compile(
@@ -79,14 +81,14 @@ def compile_trainee(
 
 
 def compile_settler(trainee: keras.Model, recipe: TrainParams) -> keras.Model:
-    """The same network, ready for a ``fit`` that moves nothing but statistics of normalisations."""
+    """The same network, compiled for a ``fit`` that only updates statistics of normalisation."""
     settler = keras.Model(trainee.input, trainee.output)
     settler.compile(_Still(), loss=cross_entropy(recipe), jit_compile=_jit(recipe))
     return settler
 
 
 class _Still(keras.optimizers.SGD):
-    """Takes no step; where steps are compiled, gradients are then left out as well."""
+    """An optimizer that changes no weights; compiled steps then compute no gradients either."""
 
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         pass
@@ -98,10 +100,10 @@ def _jit(recipe: TrainParams) -> bool:
 
 
 def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:
-    """The network at full size, ready for ``evaluate`` on padded batches.
+    """The network at full size, compiled for ``evaluate`` on padded batches.
 
-    Its ``cross_entropy`` is a metric, since metrics divide by the sum of weights and a loss by the
-    number of rows, padding included.
+    ``cross_entropy`` is a metric, because Keras divides a weighted metric by the sum of weights,
+    but a loss by the number of rows, padding included.
     """
     measure = keras.Model(network.input, network.output)
     loss = keras.metrics.CategoricalCrossentropy(
@@ -120,10 +122,11 @@ def compile_measure(network: keras.Model, recipe: TrainParams) -> keras.Model:
 
 
 def know_batches(model: keras.Model, feed: ShardFeed) -> keras.Model:
-    """The compiled model, its loss and metrics built for the batches of a feed.
+    """Builds loss and metrics of a compiled model for the batches of a feed; returns the model.
 
-    Else Keras 3.15 builds them, on JAX and PyTorch, from a batch that it takes out of the first
-    epoch; what threads had ready by then comes twice, and as many of the last batches do not come.
+    On JAX and PyTorch, Keras 3.15 otherwise builds them from a batch that it takes out of the first
+    epoch: batches that threads have prepared by then come twice, and as many of the last batches
+    are left out.
     """
     if keras.backend.backend() != "tensorflow":
         model._symbolic_build(data_batch=feed[0])  # as its own train_on_batch does
@@ -131,7 +134,7 @@ def know_batches(model: keras.Model, feed: ShardFeed) -> keras.Model:
 
 
 def cross_entropy(recipe: TrainParams) -> keras.losses.Loss:
-    """In float32 whatever the network computes in."""
+    """The loss, in float32 whatever precision the network computes in."""
     return keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=recipe.label_smoothing, dtype="float32"
     )

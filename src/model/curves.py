@@ -1,4 +1,4 @@
-"""Learning curves: one printed line an epoch, and files that DVC plots."""
+"""Learning curves: one printed line per epoch, and files that DVC plots."""
 
 import shutil
 import time
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Curves:
-    """DVCLive's log in ``folder``, written anew: after a resume it is as if nothing had happened.
+    """Writes DVCLive's log anew in ``folder``; after a resume it is as if never interrupted.
 
-    Throughput is printed, not logged: no two runs have the same. Of several processes only one
+    Throughput is printed, not logged: it differs in every run. Of several processes only one
     should be ``written``.
     """
 
@@ -32,7 +32,7 @@ class Curves:
     def reporter(
         self, name: str, epochs: int, photos: int
     ) -> Callable[[list[dict[str, float]], bool], None]:
-        """A function for :func:`model.fitting.fit` to report to; ``photos`` are shown an epoch."""
+        """A function that :func:`model.fitting.fit` reports to; an epoch has ``photos`` photos."""
         start = time.monotonic()
 
         def report(history: list[dict[str, float]], resumed: bool) -> None:
@@ -68,7 +68,7 @@ def _open(folder: Path) -> "Live":
     from scmrepo.exceptions import SCMError
 
     shutil.rmtree(folder, ignore_errors=True)
-    try:  # without its changes to dvc.yaml and to Git's references
+    try:  # DVCLive must not change dvc.yaml or Git's references
         return Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None)
     except SCMError as error:
         raise StageError(

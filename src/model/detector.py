@@ -1,8 +1,8 @@
-"""keras-cv's YOLOv8 detector: its published preset, or a preset's folder of one's own.
+"""keras-cv's YOLOv8 detector, from its published preset or from a preset folder of your own.
 
-keras-cv's own ``from_preset`` asks the network first and builds whatever classes a file names.
-Here the few numbers that describe the network are read from ``config.json``, and weights are
-loaded into what they describe.
+keras-cv's own ``from_preset`` goes online first, and instantiates whatever classes a file names.
+Here only the few numbers that describe the network are read from ``config.json``, and weights are
+loaded into the network that they describe.
 """
 
 import sys
@@ -47,19 +47,19 @@ class _Network(BaseModel):
 
 
 class _Preset(BaseModel):
-    """What of a preset's ``config.json`` describes the network."""
+    """The part of a preset's ``config.json`` that describes the network."""
 
     class_name: Literal["YOLOV8Detector"]
     config: _Network
 
 
 def attach(preparation: Preparation) -> Preparation:
-    """Gives a preparation of ``params.yaml`` its Keras detector, downloading it if need be.
+    """Attaches its Keras detector to a preparation of ``params.yaml``, downloading it if need be.
 
-    One that uses no detector, or an ONNX file, stays as it is.
+    A preparation that uses no detector, or an ONNX file, is returned as it is.
 
     Raises:
-        StageError: the preset cannot be had.
+        StageError: the preset cannot be downloaded, or its folder lacks a file.
 
     """
     detector = preparation.crop.detector
@@ -79,7 +79,7 @@ def load_preparation(folder: Path) -> Preparation:
     """Reads the preparation in a bundle or beside shards, with whatever detector it uses.
 
     Raises:
-        StageError: a file is missing or holds something else.
+        StageError: a file is missing or does not hold what it should.
 
     """
     preparation = Preparation.load(folder)
@@ -92,7 +92,7 @@ def download(name: str) -> Path:
     """The folder of a published preset, downloaded unless it is there already.
 
     Raises:
-        StageError: it cannot be had; the text names what to put where.
+        StageError: it cannot be downloaded; the message says which files to put where.
 
     """
     _start()
@@ -156,7 +156,7 @@ class KerasDetector:
     def _boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
         fitted = [letterbox(image, self._params.size) for image in images]
         batch = np.stack([square for square, *_ in fitted]).astype(np.float32)
-        # Not predict(): keras-cv 0.9 takes apart what Keras 3.15 hands it the wrong way.
+        # Not predict(): keras-cv 0.9 unpacks wrongly what Keras 3.15 hands to it.
         found = self._network.decode_predictions(self._network(batch, training=False), batch)
         boxes, scores, classes = (
             np.asarray(found[name]) for name in ("boxes", "confidence", "classes")
@@ -164,7 +164,7 @@ class KerasDetector:
         return [
             choose(
                 (boxes[at] - [left, top, left, top]) / scale,
-                # Places that no detection fills hold class -1.
+                # Unused rows of the output have class -1.
                 np.where(np.isin(classes[at], self._params.classes), scores[at], 0),
                 width=image.shape[1],
                 height=image.shape[0],
@@ -176,4 +176,4 @@ class KerasDetector:
 
 def _start() -> None:
     if "keras" not in sys.modules:
-        start(threads=1)  # photos are spread over workers already
+        start(threads=1)  # workers process photos in parallel already

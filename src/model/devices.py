@@ -1,4 +1,4 @@
-"""Several devices at once: the GPUs of this host, or several hosts (with JAX)."""
+"""Training on several devices at once: the GPUs of this host, or several hosts (with JAX)."""
 
 import contextlib
 import os
@@ -14,18 +14,18 @@ COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JA
 
 
 def reading_threads(threads: int) -> int:
-    """How many threads are to prepare batches of photos ahead, where ``threads`` may compute.
+    """How many threads prepare batches of photos ahead, where ``threads`` may compute.
 
-    Two at least: where one reads, Keras leaves it to tf.data, which tunes itself, and TensorFlow
-    2.20 may then take up to the length of an epoch to end it (benchmarks/epoch_end.py). But one for
-    TensorFlow on several GPUs: there Keras 3.15 takes a batch out of every epoch to look at, and
-    what several threads had ready by then would come twice.
+    At least two: with one, Keras reads through tf.data, which tunes itself, and TensorFlow 2.20 may
+    then take up to the length of an epoch to end that epoch (benchmarks/epoch_end.py). But only one
+    for TensorFlow on several GPUs: there Keras 3.15 takes a batch out of every epoch to inspect it,
+    and batches that several threads had ready by then would come twice.
     """
     return 1 if _tensorflow_gpus() > 1 else max(2, threads)
 
 
 def _tensorflow_gpus() -> int:
-    """GPUs that TensorFlow computes on; none with another backend."""
+    """The number of GPUs that TensorFlow computes on; 0 with another backend."""
     if keras.backend.backend() != "tensorflow":
         return 0
     import tensorflow
@@ -36,16 +36,16 @@ def _tensorflow_gpus() -> int:
 def join_hosts(*, batch_size: int) -> tuple[int, int]:
     """Joins the other processes of a run over several hosts; call it before any network is built.
 
-    Each takes an equal part of ``batch_size`` rows.
+    Each process takes an equal part of ``batch_size`` rows.
 
-    The variables ``JAX_COORDINATOR_ADDRESS`` (host:port of process 0), ``JAX_NUM_PROCESSES`` and
-    ``JAX_PROCESS_ID`` say who takes part; without them this process is alone.
+    The environment variables ``JAX_COORDINATOR_ADDRESS`` (host:port of process 0),
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` define the run; without them this process is alone.
 
     Returns:
         This process's number and how many there are.
 
     Raises:
-        StageError: the variables are incomplete, the backend is another than JAX, or a batch
+        StageError: the variables are incomplete or invalid, the backend is not JAX, or a batch
             cannot be shared equally.
 
     """
@@ -76,7 +76,7 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
 
 
 def from_first(content: bytes, part: tuple[int, int]) -> bytes:
-    """What process 0 of a run has as ``content``, on each of them; less than 2 GiB."""
+    """The ``content`` of process 0, broadcast to all processes of a run; less than 2 GiB."""
     from jax.experimental import multihost_utils
 
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
@@ -88,14 +88,14 @@ def from_first(content: bytes, part: tuple[int, int]) -> bytes:
 
 
 def refuse_differences(digest: str, part: tuple[int, int]) -> None:
-    """Compares what a digest stands for over the processes of a run.
+    """Refuses a run whose processes differ in ``digest``, which stands for params, photos and code.
 
     Args:
-        digest: of one length everywhere.
+        digest: of the same length in every process.
         part: number of this process, and how many there are.
 
     Raises:
-        StageError: one has another than process 0; all of them stop.
+        StageError: a process has another digest than process 0; raised in all processes.
 
     """
     if part[1] < 2:
@@ -112,13 +112,14 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
 
 
 def refuse_on_gpus(recipe: TrainParams) -> None:
-    """Refuses what TensorFlow would leave out on a GPU, or do wrongly on several.
+    """Refuses settings that TensorFlow ignores on a GPU, or gets wrong on several.
 
-    On GPUs it sums in one order, and there Keras leaves XLA out with a warning. Over several Keras
-    cuts gradients, and looks for overflows, before it sums them, on each by itself.
+    On a GPU TensorFlow sums in a fixed order, and Keras then ignores XLA with a warning. On several
+    GPUs Keras clips gradients and checks for overflow on each GPU separately, before they are
+    summed.
 
     Raises:
-        StageError: the recipe asks for such a thing.
+        StageError: the recipe has such a setting.
 
     """
     gpus = _tensorflow_gpus()
@@ -143,10 +144,10 @@ def refuse_on_gpus(recipe: TrainParams) -> None:
 
 
 def refuse_uneven(rows: Collection[int]) -> None:
-    """Refuses batches of so many ``rows``, over all processes, that devices cannot share equally.
+    """Refuses batch sizes (``rows``, over all processes) that devices cannot share equally.
 
     Raises:
-        StageError: there is such a batch.
+        StageError: there is such a batch size. With backends other than JAX nothing is checked.
 
     """
     if keras.backend.backend() != "jax":
@@ -163,7 +164,7 @@ def refuse_uneven(rows: Collection[int]) -> None:
 
 @contextlib.contextmanager
 def across_devices() -> Iterator[None]:
-    """A scope in which networks are copied to every GPU (of every host) and batches are shared."""
+    """Context in which networks are copied to every device (of every host) and batches split."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -174,7 +175,7 @@ def across_devices() -> Iterator[None]:
             keras.distribution.set_distribution(distribution)
         try:
             yield
-        finally:  # what one process builds alone must not wait for the others
+        finally:  # networks that one process builds alone must not wait for the others
             keras.distribution.set_distribution(usual)
         return
     if _tensorflow_gpus() > 1:

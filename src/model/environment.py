@@ -1,4 +1,4 @@
-"""On what a network was trained: equal bytes are promised for equal environments only."""
+"""The environment of a training run; only equal environments promise equal bytes."""
 
 import json
 import os
@@ -15,12 +15,12 @@ FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
 def best_precision() -> str:
-    """What ``train.precision: auto`` stands for here: ``mixed_bfloat16`` or ``float32``.
+    """What ``train.precision: auto`` means on this machine: ``mixed_bfloat16`` or ``float32``.
 
-    That is the first where all devices multiply matrices in bfloat16 by themselves: NVIDIA's GPUs
-    of compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX and AMD's with
-    AVX512-BF16 (an Intel Xeon is slower by that than in float32). On others it is slower than
-    float32. Which processor it is can be told on Linux alone.
+    ``mixed_bfloat16`` where all devices multiply bfloat16 matrices in hardware: NVIDIA's GPUs of
+    compute capability 8 and up, TPUs, and, with TensorFlow, processors with AMX and AMD's with
+    AVX512-BF16 (with which an Intel Xeon is slower than in float32). On other devices bfloat16 is
+    slower than float32. The processor can be identified on Linux only.
     """
     backend = keras.backend.backend()
     capabilities = _bfloat16(backend)
@@ -71,9 +71,9 @@ def differences(now: dict[str, object], before: dict[str, object]) -> list[str]:
 
 
 def committed(file: Path) -> dict[str, object] | None:
-    """The environment in ``file`` as Git's last commit has it; DVC removes the file before a run.
+    """The environment in ``file`` at Git's last commit, since DVC removes the file before a run.
 
-    ``None`` where there is no repository, no commit, or no such file in it.
+    ``None`` where there is no repository, no commit, or no such file in it that can be read.
     """
     try:
         text = subprocess.run(  # noqa: S603  # our own arguments
@@ -121,7 +121,7 @@ def _accelerators(backend: str) -> list[str]:
 
 
 def _may_use(*enough: str) -> bool:
-    """Whether no variable keeps TensorFlow below these sets of instructions."""
+    """Whether environment variables leave TensorFlow one of these instruction sets of oneDNN."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "").lower() in ("0", "false"):
         return False
     most = next(filter(None, map(os.environ.get, INSTRUCTIONS)), "").upper()
@@ -129,7 +129,7 @@ def _may_use(*enough: str) -> bool:
 
 
 def _bfloat16(backend: str) -> list[bool]:
-    """Of each accelerator, whether it computes in bfloat16 by itself."""
+    """Whether each accelerator computes in bfloat16 in hardware; empty if there are none."""
     if backend == "jax":
         import jax
 
@@ -153,6 +153,6 @@ def _bfloat16(backend: str) -> list[bool]:
 
 
 def _major(version: str) -> int:
-    """Of ``9.0``, 9; of AMD's names, which hold no such number, 0."""
+    """The major number: 9 for ``9.0``; 0 for AMD's names, which hold no such number."""
     number = str(version).partition(".")[0]
     return int(number) if number.isdigit() else 0

@@ -1,4 +1,4 @@
-"""Feeds shards to Keras: batches in an order that follows from (seed, epoch) alone."""
+"""Feeds shards to Keras in batches whose order depends on (seed, epoch) alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,34 +12,36 @@ from stage import StageError
 
 
 class ShardFeed(keras.utils.PyDataset):
-    """Batches of memory-mapped arrays with the classes of their rows.
+    """Batches of rows of memory-mapped arrays, with the classes of the rows.
 
     Args:
-        folders: shard folders; their rows are taken together.
+        folders: shard folders, whose rows form one data set.
         classes: output index of each label.
-        batch_size: rows a batch, over all processes. The last batch of an epoch is smaller,
+        batch_size: rows per batch, over all processes. The last batch of an epoch is smaller,
             unless ``padded`` or ``whole`` says otherwise.
         seed: shuffles rows anew every epoch; ``None`` keeps the order of the shards.
-        whole: leaves the rows of an incomplete last batch to other epochs: normalisation over
-            a handful of photos would disturb training, and every new size is compiled anew.
-        padded: fills the last batch with rows of weight 0 instead; all batches then are
+        whole: drops an incomplete last batch, whose rows come in other epochs: normalisation
+            over a handful of photos would disturb training, and each new size is compiled anew.
+        padded: fills up the last batch with rows of weight 0 instead; all batches then are
             ``(x, y, weight)``.
         flip: probability of mirroring a photo.
         crop: largest share of height and width that a random crop cuts off.
-        mixup: above 0, blends each row with another of its batch, by Beta(mixup, mixup).
-        cutmix: above 0, pastes a box of another photo, its area by Beta(cutmix, cutmix); where
-            both are above 0, a coin decides for each row. Rows of features stay as they are.
-        class_balance: weighs each row by its class's frequency to the power of minus this;
-            batches then are ``(x, y, weight)`` with weights that average 1.
-        part: (number, of how many) equal slices of each batch, for several processes.
+        mixup: above 0, blends each row with another of its batch, in shares drawn from
+            Beta(mixup, mixup).
+        cutmix: above 0, pastes a box of another photo, its area drawn from Beta(cutmix, cutmix);
+            rows of features stay as they are. Where ``mixup`` is above 0 too, a coin decides
+            for each row.
+        class_balance: weighs each row by (frequency of its class) ** -class_balance; batches
+            then are ``(x, y, weight)`` with weights that average 1.
+        part: (number, count): this process's number, and how many equal slices each batch has.
         workers: threads that prepare batches ahead; see :func:`model.devices.reading_threads`.
 
     Raises:
-        StageError: a row has a label that is none of ``classes``, or another shape than the first.
+        StageError: a row has a label that is not in ``classes``, or another shape than the first.
 
     A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features), ``y`` float32
-    ``(n, classes)``, each row the shares of the classes in ``x``. Everything random is drawn from
-    (seed, epoch, number of the batch), so neither workers nor processes change a byte.
+    ``(n, classes)``, the share of each class in each row of ``x``. All random numbers follow from
+    (seed, epoch, number of the batch), so the numbers of workers and processes change no byte.
 
     """
 
@@ -60,12 +62,12 @@ class ShardFeed(keras.utils.PyDataset):
         part: tuple[int, int] = (0, 1),
         workers: int = 1,
     ):
-        # As many batches wait as there are threads, and few more: of large photos each takes much.
+        # The queue is hardly longer than the number of threads: large batches take much memory.
         super().__init__(workers=workers, max_queue_size=workers + 2)
         self._files = [file for folder in folders for file in list_shards(folder)]
         shards = [read_shard(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
-        if shards:  # copies may be left of photos of another size
+        if shards:  # copies of photos of an earlier size may be left over
             self.expect(self.shape, remedy="dvc repro augment")
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
         strange = {sample.label for sample in self.samples} - classes.keys()
@@ -87,7 +89,7 @@ class ShardFeed(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, *, size: tuple[int, int] | None = None) -> None:
-        """Fixes the order of the rows of an epoch, counted from 0, and the size of its photos."""
+        """Sets the epoch (from 0), which decides the order of rows, and the size of its photos."""
         self._epoch, self._size = epoch, size
         rows = len(self.samples)
         if self._seed is None:
@@ -97,12 +99,12 @@ class ShardFeed(keras.utils.PyDataset):
 
     @property
     def batch_rows(self) -> int:
-        """Rows of a whole batch, over all processes."""
+        """Rows of a full batch, over all processes."""
         return self._batch_size
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What one row looks like: ``(height, width, 3)`` or ``(features,)``."""
+        """The shape of one row: ``(height, width, 3)`` or ``(features,)``."""
         return self._arrays[0].shape[1:]
 
     def inputs(self) -> Iterator[np.ndarray]:
@@ -110,7 +112,7 @@ class ShardFeed(keras.utils.PyDataset):
         return (self[index][0] for index in range(len(self)))
 
     def expect(self, shape: tuple[int, ...], *, remedy: str = "dvc repro") -> None:
-        """Refuses rows of another shape, which stages that were started singly would meet."""
+        """Refuses rows of another shape, as there may be where stages are started one by one."""
         for file, array in zip(self._files, self._arrays, strict=True):
             if array.shape[1:] != shape:
                 raise StageError(
@@ -156,7 +158,7 @@ class ShardFeed(keras.utils.PyDataset):
     def _mix(
         self, x: np.ndarray, theirs: np.ndarray, random: np.random.Generator, n: int, mine: slice
     ) -> tuple[np.ndarray, np.ndarray]:
-        # All is drawn for the whole batch first, so that a part of it sees the same numbers.
+        # Numbers are drawn for the whole batch, so that every process's part gets the same ones.
         pasted = random.random(n) < (0.5 if self._mixup and self._cutmix else bool(self._cutmix))
         share = random.beta(self._mixup or 1, self._mixup or 1, n)
         area = random.beta(self._cutmix or 1, self._cutmix or 1, n)

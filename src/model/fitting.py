@@ -28,7 +28,7 @@ from model.selection import best_epoch, is_stale
 from stage import StageError
 
 SETTLING = 50
-"""Batches after which statistics with a momentum of 0.9 hold half a percent of what they were."""
+"""Batches after which half a percent is left of old statistics, at a momentum of 0.9."""
 
 
 def fit(
@@ -45,20 +45,20 @@ def fit(
 ) -> None:
     """Minimises cross-entropy by SGD with Nesterov momentum, warm-up and cosine decay.
 
-    ``network`` maps the feeds' arrays to logits ``(n, classes)``. Each epoch ends with figures on
-    ``val`` (at full size, with averaged weights where ``recipe.ema`` is set) and a checkpoint;
-    in the end the network is that of the epoch which ``recipe.select`` chooses on ``val``, or as
-    it came where an earlier phase had a better one. What ``checkpoints`` has of this phase is not
-    done again.
+    ``network`` maps the feeds' arrays to logits ``(n, classes)``. Each epoch ends with an
+    evaluation on ``val`` (at full size, with averaged weights where ``recipe.ema`` is set) and a
+    checkpoint. At the end the network has the weights of the epoch that ``recipe.select`` chooses
+    on ``val``, or those it came with where an earlier phase had a better epoch. Epochs of this
+    phase that ``checkpoints`` holds already are not repeated.
 
     Raises:
         StageError: the loss became infinite or not a number.
-        KeyboardInterrupt: with a word on how to go on.
+        KeyboardInterrupt: training was interrupted; the message says how to continue.
 
     """
     report = curves.reporter(phase, epochs, len(train) * train.batch_rows)
     state = checkpoints.state
-    if state and state.phase != phase and phase in state.history:  # what follows it has begun
+    if state and state.phase != phase and phase in state.history:  # a later phase has begun
         report(state.history[phase], True)
         return
     if not epochs:
@@ -115,7 +115,7 @@ def fit(
         history.append({**figures, "lr": float(schedule(last_step))})
         if best_epoch([*earlier, *history], recipe.select) == len(earlier) + epoch:
             state.kept = averages
-        elif not state.kept:  # the best epoch was the one before: its values are in the state
+        elif not state.kept:  # the epoch before was the best, and state.network still holds it
             state.kept = state.network
         state.network, state.optimizer = values(network.variables), values(optimizer.variables)
         checkpoints.save(state)
@@ -131,9 +131,9 @@ def fit(
 def averaged(
     network: keras.Model, optimizer: keras.optimizers.Optimizer, *, ema: float
 ) -> Iterator[None]:
-    """A scope in which the weights are averages over the steps so far, where ``ema`` is set.
+    """Context in which the weights are averages over the steps so far, where ``ema`` is set.
 
-    Whatever else changes in it (:func:`settle`) is undone as well.
+    At its end all variables are restored, also those that :func:`settle` changed.
     """
     if not ema:
         yield
@@ -141,22 +141,22 @@ def averaged(
     weights = network.trainable_variables
     latest = values(network.variables)
     assign_averages(optimizer, weights)
-    assign(weights, values(weights))  # JAX gives away buffers, so none may be shared
+    assign(weights, values(weights))  # JAX donates buffers, so variables must not share any
     yield
     assign(network.variables, latest)
 
 
 def learns_statistics(network: keras.Model) -> bool:
-    """Whether normalisations of the network follow the batches they see."""
+    """Whether training updates the statistics of any normalisation layer of the network."""
     kind = keras.layers.BatchNormalization
     return any(isinstance(layer, kind) and layer.trainable for layer in network.layers)
 
 
 def settle(settler: keras.Model, train: ShardFeed) -> None:
-    """Lets normalisations forget the statistics of other weights than the network has now.
+    """Replaces the statistics of normalisation layers by those of the network's current weights.
 
     Averaged weights need statistics of their own (Izmailov et al. 2018, arXiv:1803.05407, section
-    3.2), which batches of the epoch give them.
+    3.2), which are taken from batches of the epoch.
     """
     steps = min(len(train), SETTLING)
     settler.fit(
@@ -169,10 +169,10 @@ def settle(settler: keras.Model, train: ShardFeed) -> None:
 
 
 def seed_dropout(seed: int, phase: str, epoch: int) -> None:
-    """Lets an epoch drop the same on PyTorch, whether a run was killed before it or not.
+    """Makes dropout on PyTorch the same in a resumed epoch as in an uninterrupted run.
 
-    There Keras's layer draws from PyTorch's own generator, which is in no checkpoint; with the
-    other backends from a variable of the network.
+    There Keras's dropout draws from PyTorch's own generator, which is in no checkpoint; with the
+    other backends it draws from a variable of the network.
     """
     if keras.backend.backend() == "torch":
         import torch
@@ -182,7 +182,7 @@ def seed_dropout(seed: int, phase: str, epoch: int) -> None:
 
 
 def run_epoch(trainee: keras.Model, train: ShardFeed, epoch: int) -> dict[str, float]:
-    """One pass over the feed; the mean loss and accuracy of its batches, as they were met."""
+    """Trains for one epoch; returns the batches' mean loss and accuracy, taken while training."""
     logs = trainee.fit(
         train,
         initial_epoch=epoch,
@@ -205,9 +205,9 @@ def refuse_infinite(figures: dict[str, float], epoch: int) -> None:
 def size_of_epoch(
     network: keras.Model, epoch: int, epochs: int, shares: list[float]
 ) -> tuple[int, ...]:
-    """Height and width of an epoch's photos: as many epochs for each share, in order.
+    """Height and width of an epoch's photos: each share has equally many epochs, in order.
 
-    The last epoch has the last share, also where epochs are fewer than shares.
+    The last epoch has the last share, even where there are fewer epochs than shares.
     """
     height_and_width = network.input_shape[1:3] if len(network.input_shape) == 4 else ()
     share = shares[max(epoch * len(shares) // epochs, len(shares) - epochs + epoch)]
@@ -225,9 +225,9 @@ def assign(variables: list, arrays: Arrays) -> None:
 
 
 class _Watch(keras.callbacks.Callback):
-    """A bar with photos a second on a terminal, and an early end when the loss is lost."""
+    """Shows a bar with photos per second on a terminal; ends training if the loss is not finite."""
 
-    EVERY = 50  # batches between two looks at the loss, each of which waits for the device
+    EVERY = 50  # batches between two checks of the loss, each of which waits for the device
 
     def __init__(self, epoch: int, batches: int, batch_rows: int):
         super().__init__()

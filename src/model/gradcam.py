@@ -13,11 +13,11 @@ from keras import layers
 
 
 class Explainer:
-    """A network that also tells where it looked.
+    """Computes a network's logits, and heat maps of where it looked.
 
     Args:
-        network: pixels to logits, ending in global average pooling, dropout or not, and a dense
-            layer, as :func:`model.backbone.build_classifier` builds it.
+        network: pixels to logits, ending in global average pooling, optional dropout, and a
+            dense layer, as :func:`model.backbone.build_classifier` builds it.
 
     Raises:
         ValueError: the network ends in something else.
@@ -43,15 +43,15 @@ class Explainer:
         return np.asarray(logits, np.float32), np.asarray(maps, np.float32)
 
     def heat(self, maps: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """How much each place of each photo speaks for a class.
+        """How much each place in each photo speaks for a class.
 
         Args:
-            maps: what :meth:`look` gives.
+            maps: the feature maps that :meth:`look` returns.
             classes: int ``(n,)``, the output to explain, one for each photo.
 
         Returns:
-            float32 ``(n, height, width)`` in [0, 1]; the strongest place of a photo is 1, and a
-            photo in which nothing speaks for the class is 0 throughout.
+            float32 ``(n, height, width)`` in [0, 1]; the strongest place of a photo has 1, and a
+            photo in which nothing speaks for the class has 0 everywhere.
 
         """
         heat = np.einsum("nrcf,fn->nrc", maps, self._kernel[:, np.asarray(classes)])
@@ -63,7 +63,7 @@ class Explainer:
 
 
 def _last_maps(network: keras.Model) -> tuple[keras.KerasTensor, np.ndarray]:
-    """The network's last feature maps, and the kernel ``(channels, classes)`` behind them."""
+    """The network's last feature maps, and the last layer's kernel ``(channels, classes)``."""
     dense = network.layers[-1]
     before = [layer for layer in network.layers[:-1] if not isinstance(layer, layers.Dropout)]
     if not (
@@ -79,7 +79,7 @@ def _last_maps(network: keras.Model) -> tuple[keras.KerasTensor, np.ndarray]:
 
 
 def _interpolation(size: int, cells: int) -> np.ndarray:
-    """The matrix ``(size, cells)`` that enlarges a row of cells bilinearly, centre on centre."""
+    """The matrix ``(size, cells)`` that enlarges a row of cells linearly, with aligned centres."""
     places = (np.arange(size) + 0.5) * cells / size - 0.5
     return np.stack(
         [np.interp(places, np.arange(cells), unit) for unit in np.eye(cells)], axis=1

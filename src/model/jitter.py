@@ -1,7 +1,7 @@
 """Random flips, crops and blends of a batch while training, on top of the offline copies.
 
-Every function takes its random numbers from the caller, so a batch is a function of what the
-caller keyed them by. Photos stay uint8, which is a quarter of the bytes to copy to a device.
+Every function gets its random numbers from the caller, so a batch can be reproduced from the
+caller's seed. Photos stay uint8: a quarter of float32's bytes to copy to a device.
 """
 
 import cv2
@@ -13,11 +13,12 @@ def flip_and_crop(
 ) -> None:
     """Fills ``out`` with one photo, perhaps mirrored, cut to a random window and resized.
 
-    All of the work is OpenCV's, which lets other threads run meanwhile.
+    OpenCV does the work and lets other threads run meanwhile.
 
     Args:
         image: uint8 ``(height, width, 3)``.
-        uniform: four random numbers in [0, 1): mirror, how much to cut off, where (y, x).
+        uniform: four random numbers in [0, 1): whether to mirror, how much to cut off, where
+            (y, x).
         flip: probability of mirroring left to right.
         crop: the largest share of each side that is cut off.
         out: uint8 ``(any height, any width, 3)``, contiguous.
@@ -58,15 +59,15 @@ def blend(images: np.ndarray, others: np.ndarray, shares: np.ndarray) -> np.ndar
 
 
 def paste(images: np.ndarray, others: np.ndarray, shares: np.ndarray, centres: np.ndarray) -> tuple:
-    """CutMix (Yun et al. 2019, arXiv:1905.04899): a box of each of ``others`` over ``images``.
+    """CutMix (Yun et al. 2019, arXiv:1905.04899): pastes a box of each other image into each image.
 
     Args:
-        images: ``(n, height, width, 3)``, as ``others``.
-        shares: ``(n,)``, the part of each image that is to stay.
-        centres: ``(n, 2)`` in [0, 1), where the box lies; what stands out of the image is cut off.
+        images: ``(n, height, width, 3)``, as are ``others``.
+        shares: ``(n,)``, the share of each image that is to stay.
+        centres: ``(n, 2)`` in [0, 1), centre (y, x) of each box, which is clipped to the image.
 
     Returns:
-        The new images and the parts that did stay, ``(n,)``.
+        The new images, and the share of each that did stay, ``(n,)``.
 
     """
     height, width = images.shape[1:3]

@@ -1,4 +1,4 @@
-"""The network that training starts from."""
+"""Builds the network that training starts from."""
 
 import keras
 
@@ -12,8 +12,8 @@ def build_network(
 ) -> keras.Model:
     """A classifier for photos of ``shape`` (height, width), pretrained where ``model`` says so.
 
-    ``precision`` is Keras's name of what layers compute in; variables, normalisation of pixels,
-    logits and loss stay float32.
+    ``precision`` is the dtype policy of Keras that layers compute in; variables, normalisation of
+    pixels, logits and loss stay float32.
     """
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)

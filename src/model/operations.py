@@ -1,4 +1,4 @@
-"""Operations of TensorFlow that cost a CPU less time than those that Keras's layers call.
+"""TensorFlow operations that are faster on a CPU than those that Keras's layers call.
 
 Nothing else changes: layers, weights and results are Keras's own, up to rounding.
 """
@@ -14,12 +14,13 @@ POSITIONS = {"float32": 16, "bfloat16": 49}
 
 @contextlib.contextmanager
 def quick(network: keras.Model) -> Iterator[None]:
-    """A scope in which a network's convolutions and normalisations are computed faster.
+    """Context in which a network's convolutions and normalisations are computed faster.
 
-    For networks of ``model.backbone``. Their 3 x 3 convolutions with small outputs become one
-    product of matrices each (``as_product``), batch statistics one operation (``normalise``). In
-    bfloat16, at 112 pixels, a ResNet-18 learns some 1.7 times as fast so on an AMX processor
-    (``benchmarks/operations.py``). Of no effect on GPUs, and with other backends than TensorFlow.
+    For networks of ``model.backbone``. Each of their 3 x 3 convolutions with a small output becomes
+    one matrix product (``as_product``), each normalisation in training one operation
+    (``normalise``). In bfloat16, at 112 pixels, a ResNet-18 then trains some 1.7 times as fast on
+    an AMX processor (``benchmarks/operations.py``). Has no effect on GPUs, nor with backends other
+    than TensorFlow.
     """
     quickened = []
     if _on_cpu():
@@ -38,10 +39,10 @@ def quick(network: keras.Model) -> Iterator[None]:
 
 
 def quicken_updates(sgd: keras.optimizers.SGD) -> None:
-    """Lets an SGD with Nesterov momentum update each weight by one operation instead of seven.
+    """Makes an SGD with Nesterov momentum update each weight by one operation instead of seven.
 
-    Its variables, their order and their values stay, up to rounding. Of no effect on GPUs, and
-    with other backends than TensorFlow.
+    Its variables and their order stay the same, and their values up to rounding. Has no effect on
+    GPUs, nor with backends other than TensorFlow.
     """
     if not _on_cpu() or not sgd.momentum or not sgd.nesterov:
         return
@@ -62,15 +63,15 @@ def quicken_updates(sgd: keras.optimizers.SGD) -> None:
 
 
 def as_product(inputs, kernel, stride: int):
-    """A convolution as one product of matrices, and so are its gradients.
+    """A convolution as one matrix product; so are its gradients (at stride 2 only the kernel's).
 
     Each output position's receptive field is laid out as a row (Chellapilla et al. 2006, "High
     performance convolutional neural networks for document processing").
 
     Args:
-        inputs: ``(n, height, width, channels)``; all but ``n`` are known.
-        kernel: ``(size, size, channels, filters)`` of the same type.
-        stride: 1 or 2, both ways; padding is ``same``.
+        inputs: ``(n, height, width, channels)``; all but ``n`` are static.
+        kernel: ``(size, size, channels, filters)`` of the same dtype.
+        stride: 1 or 2, in both directions; padding is ``same``.
 
     Returns:
         ``(n, ceil(height / stride), ceil(width / stride), filters)``.
@@ -86,7 +87,7 @@ def as_product(inputs, kernel, stride: int):
         outputs = tf.reshape(fields @ tf.reshape(kernel, (-1, filters)), (*shape, filters))
 
         def gradients(by_outputs):
-            if stride == 1:  # a convolution with the kernel turned round
+            if stride == 1:  # a convolution with the flipped kernel
                 turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
                 around, _ = _fields(by_outputs, size, 1)
                 product = around @ tf.reshape(turned, (-1, channels))
@@ -105,17 +106,17 @@ def as_product(inputs, kernel, stride: int):
 
         return outputs, gradients
 
-    return convolve(inputs, tf.convert_to_tensor(kernel))  # a value, where it is a variable
+    return convolve(inputs, tf.convert_to_tensor(kernel))  # the value, if kernel is a variable
 
 
 def _fields(inputs, size: int, stride: int):
-    """Receptive fields as rows, and the shape of the outputs without their filters."""
+    """The receptive fields as rows, and the shape of the outputs without the filters."""
     import tensorflow as tf
 
     count = tf.shape(inputs)[0]
     *sides, channels = inputs.shape[1:]
     outputs = [-(-side // stride) for side in sides]
-    # Whole steps at the end, so that what lies apart by a stride is one slice of a reshaped array.
+    # Padded to whole strides, so that positions a stride apart are one slice of a reshaped array.
     reach = [output + (size - 1) // stride for output in outputs]
     before = [
         max((output - 1) * stride + size - side, 0) // 2
@@ -140,14 +141,14 @@ def _fields(inputs, size: int, stride: int):
 
 
 def normalise(layer: keras.layers.BatchNormalization, inputs):
-    """What ``layer`` does while it learns: normalises by its batch, and remembers its statistics.
+    """What ``layer`` does in training: normalises by batch statistics and updates its averages.
 
     Args:
-        layer: over the last axis.
+        layer: normalises over the last axis.
         inputs: ``(n, height, width, channels)``.
 
     Returns:
-        An array of the same shape and type.
+        An array of the same shape and dtype.
 
     """
     import tensorflow as tf
@@ -162,7 +163,7 @@ def normalise(layer: keras.layers.BatchNormalization, inputs):
         is_training=True,
     )
     rows = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
-    variance *= (rows - 1) / rows  # of these rows, as Keras has it, not of what they are drawn from
+    variance *= (rows - 1) / rows  # the biased variance, as in Keras, not the unbiased estimate
     for average, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         average.assign(average * layer.momentum + value * (1 - layer.momentum))
     return outputs
@@ -192,7 +193,7 @@ def _normalising(layer: keras.layers.BatchNormalization):
 
 
 def _on_cpu() -> bool:
-    """Whether TensorFlow computes on processors alone."""
+    """Whether the backend is TensorFlow, and computes on CPUs alone."""
     return keras.backend.backend() == "tensorflow" and not _gpus()
 
 

@@ -1,4 +1,4 @@
-"""keras-cv's brightness and contrast, fed with our own draws instead of its global generator."""
+"""keras-cv's brightness and contrast, with given random draws instead of its global generator's."""
 
 import contextlib
 import os
@@ -11,19 +11,19 @@ import numpy as np
 from model.runtime import import_quietly, quiet
 
 BATCH = 64
-"""Images that go through at once: always as many, so that one program is compiled for a size."""
+"""Images per call, always as many, so that only one program is compiled for each image size."""
 
 _once = threading.Lock()
 
 
 def relight(images: np.ndarray, *, brightness: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """Lights up to ``BATCH`` images anew; what becomes of one does not depend on the others.
+    """Changes brightness and contrast of up to ``BATCH`` images, each independently of the others.
 
     Args:
         images: uint8 RGB ``(n, height, width, 3)``.
         brightness: what is added to each image, in fractions of the full range, -1 to 1; ``(n,)``.
-        contrast: by what each image's distance from the mean of its channel is multiplied;
-            ``(n,)``.
+        contrast: factor of each pixel's distance from the mean of its image's channel; ``(n,)``,
+            one for each image.
 
     Returns:
         uint8 ``(n, height, width, 3)``, read-only.
@@ -36,17 +36,17 @@ def relight(images: np.ndarray, *, brightness: np.ndarray, contrast: np.ndarray)
         images = np.concatenate([images, np.zeros((BATCH - count, *images.shape[1:]), np.uint8)])
     with _once:
         program = _program(images.shape)
-    # Its ``numpy`` would copy every pixel.
+    # The tensor's ``numpy`` method would copy every pixel.
     return np.asarray(program(images, *values))[:count]
 
 
 @cache
 def _program(shape: tuple[int, ...]) -> Callable:
-    """The layers as one program for batches of ``shape``; compiling prints a line by itself."""
-    # Workers are the threads here; and sums do not hang on how many cores there are.
+    """Compiles both layers to one program for batches of ``shape``; holds back what that prints."""
+    # The workers use the cores already, and sums must not depend on the number of cores.
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     tensorflow = import_quietly("tensorflow")
-    with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
+    with contextlib.suppress(RuntimeError):  # TensorFlow is in use already, in a test for example
         # A GPU gives other last digits, and each worker process would take all of its memory.
         tensorflow.config.set_visible_devices([], "GPU")
     layers = import_quietly("keras_cv").layers

@@ -1,8 +1,8 @@
-"""Section ``train``: how the network learns, with one set of defaults for each kind of start.
+"""Section ``train``: how the network learns, with defaults for random and for pretrained weights.
 
 A rate that is ``auto`` follows ``model.weights``: setting that one line switches between the
-recipe for random weights and the recipe for pretrained ones. Any number in its place wins over
-both. A precision that is ``auto`` follows the machine.
+recipe for random weights and the recipe for pretrained ones. A number in place of ``auto``
+overrides both. A precision that is ``auto`` follows the machine.
 """
 
 from typing import Annotated, Any, Literal
@@ -31,10 +31,11 @@ Epochs = Annotated[int, Field(ge=0, le=10_000)]
 
 
 def scaled(size: tuple[int, ...], share: float) -> tuple[int, ...]:
-    """Height and width at ``share`` of ``size``, rounded to whole 8 pixels.
+    """Height and width at ``share`` of ``size``, rounded to multiples of 8 pixels.
 
-    Never more than ``size``, and never less than 32 pixels: a share that would be keeps the
-    proportions at 32 instead. A head has no size: ``()``.
+    Never more than ``size``, and never less than 32 pixels: a share for which the shorter side
+    would be less is raised, which keeps the proportions. The size of a head is ``()``, at any
+    share.
     """
     if share == 1 or not size:
         return tuple(size)
@@ -85,7 +86,7 @@ class TrainParams(Section):
         return self
 
     def batches(self) -> dict[str, Any]:
-        """How training rows are fed: ``ShardFeed(folders, classes, **recipe.batches())``."""
+        """Arguments of the training feed: ``ShardFeed(folders, classes, **recipe.batches())``."""
         knobs = ("batch_size", "seed", "flip", "crop", "mixup", "cutmix", "class_balance")
         return {name: getattr(self, name) for name in knobs} | {"whole": True}
 

@@ -1,4 +1,4 @@
-"""Starts Keras: which backend, how many threads, which seed; keeps its start-up chatter quiet."""
+"""Starts Keras with a backend, a number of threads and a seed; hides its start-up messages."""
 
 import contextlib
 import importlib
@@ -16,13 +16,13 @@ from typing import BinaryIO
 from stage import StageError
 
 GPUS = Path("/proc/driver/nvidia/gpus")
-"""Where NVIDIA's driver lists them."""
+"""Where NVIDIA's driver lists the GPUs of this machine."""
 
 BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
-"""Keras's backends that are known here, and what has to be installed for them."""
+"""The supported backends of Keras, and what has to be installed for each."""
 
 PACKAGES = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
-"""The distributions of each, whose versions decide the last digits."""
+"""The distributions of each backend, on whose versions the last digits depend."""
 
 UNREADABLE = (
     OSError,
@@ -38,7 +38,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What Keras, h5py, NumPy and zipfile raise for a file that is damaged or holds something else."""
+"""Errors of Keras, h5py, NumPy and zipfile for a file that is damaged or of another kind."""
 
 NO_MEMORY = (
     "Unable to allocate",  # NumPy
@@ -47,15 +47,16 @@ NO_MEMORY = (
     "out of memory",  # PyTorch
     "Cannot allocate memory",  # Linux
 )
-"""What is said where there is too little memory; Keras repeats it in an error of its own."""
+"""Words in messages about too little memory; Keras repeats them in errors of its own."""
 
 
 @contextlib.contextmanager
 def loading(file: str, fault: str) -> Iterator[None]:
-    """A scope in which Keras loads ``file``; ``fault`` says what is wrong with one that it cannot.
+    """Context in which Keras loads ``file``; ``fault`` completes the error if it cannot.
 
     Raises:
-        StageError: it cannot, or there is too little memory, which is no fault of the file.
+        StageError: the file cannot be loaded, or there is too little memory, which is reported as
+            such, since the file is not at fault.
 
     """
     try:
@@ -108,7 +109,7 @@ def start(*, threads: int, seed: int = 0) -> None:
 
 
 def chosen_backend() -> str:
-    """``KERAS_BACKEND``, which is set to ``tensorflow`` where it is not set or empty."""
+    """The value of ``KERAS_BACKEND``, which is first set to ``tensorflow`` if unset or empty."""
     os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
     return os.environ["KERAS_BACKEND"]
 
@@ -119,11 +120,11 @@ THREADS = (
     "NPROC",  # XLA's pool in JAX
     "PJRT_NPROC",
 )
-"""Variables that numeric libraries take their number of threads from when they are loaded."""
+"""Environment variables from which numeric libraries, when loaded, take their number of threads."""
 
 
 INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-"""Names of the variable that keeps oneDNN from newer instructions; the first that is set counts."""
+"""Environment variables that limit oneDNN to older instructions; the first that is set counts."""
 
 KERNELS = (
     "TF_ENABLE_ONEDNN_OPTS",
@@ -137,32 +138,32 @@ KERNELS = (
     "JAX_DEFAULT_MATMUL_PRECISION",
     "JAX_ENABLE_X64",
 )
-"""Variables by which numeric libraries choose their kernels, and so the last digits."""
+"""Environment variables by which numeric libraries choose kernels; they change last digits."""
 
 
 def kernel_variables() -> dict[str, str]:
-    """Those of :data:`KERNELS` that are set."""
+    """The variables in :data:`KERNELS` that are set, with their values."""
     return {name: os.environ[name] for name in KERNELS if name in os.environ}
 
 
 def _prepare_tensorflow() -> None:
-    """On GPUs: memory as it is needed, and sums in one order, so that bytes repeat."""
+    """Makes GPUs take memory as it is needed, and sum in a fixed order, so that bytes repeat."""
     tensorflow = import_quietly("tensorflow")
     gpus = tensorflow.config.list_physical_devices("GPU")
     if not gpus and GPUS.is_dir() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
         hint = "docs/training.md#on-a-gpu"
         print(f"note: TensorFlow sees no GPU, but this machine has one: {hint}", file=sys.stderr)
     for gpu in gpus:
-        with contextlib.suppress(RuntimeError):  # it is in use already, in a test for example
+        with contextlib.suppress(RuntimeError):  # the GPU is in use already, in a test for example
             tensorflow.config.experimental.set_memory_growth(gpu, True)
     if gpus:
         tensorflow.config.experimental.enable_op_determinism()
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Imports a module without what it imports on the side, and without what it prints by that.
+    """Imports a module without the packages in :data:`ASIDE`, and without what importing prints.
 
-    Native code prints to standard error; an exception shows it after all.
+    What native code prints to standard error is held back; an exception shows it after all.
     """
     chosen_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -171,15 +172,15 @@ def import_quietly(name: str) -> ModuleType:
 
 
 ASIDE = {"jax", "matplotlib", "sklearn"}
-"""What TensorFlow and Keras import where it is installed, for functions that nothing here calls.
+"""Packages that TensorFlow and Keras import if installed, for functions that are not used here.
 
-It takes 40 % of the time that TensorFlow needs to start.
+Importing them takes 40 % of the time that TensorFlow needs to start.
 """
 
 
 @contextlib.contextmanager
 def _hidden(names: set[str]) -> Iterator[None]:
-    """A scope in which modules that are not imported yet seem not to be installed."""
+    """Context in which those modules that are not imported yet seem not to be installed."""
     hidden = names - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))
     try:
@@ -208,7 +209,7 @@ def quiet() -> Iterator[None]:
 
 
 def _nameless_file() -> BinaryIO:
-    """In memory where that can be: a container may have no folder to write to."""
+    """An anonymous file, in memory if possible: a container may have no folder to write to."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("chatter"), "w+b")
     return tempfile.TemporaryFile()

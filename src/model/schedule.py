@@ -7,17 +7,19 @@ from keras import ops
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Goyal et al. 2017 (arXiv:1706.02677) for the warm-up, Loshchilov & Hutter 2017
-    (arXiv:1608.03983) for the cosine.
+    """Linear warm-up (Goyal et al. 2017, arXiv:1706.02677), then a cosine decay to zero.
+
+    The cosine is that of Loshchilov & Hutter 2017 (arXiv:1608.03983).
 
     Args:
         peak: the highest learning rate.
-        steps: steps in all; the rate reaches zero after the last.
+        steps: total number of steps; the rate reaches zero after the last.
         warmup_steps: steps until the peak.
-        every: so many steps have one rate: that of the last while warming up, which so ends with
-            an update at the peak, then that of the first. Keras counts batches and, where it
-            accumulates gradients, takes the rate at the last batch of each update, which of few
-            updates would be the end of the cosine.
+        every: this many consecutive steps share one rate. During warm-up it is the rate of the
+            last of them, so that warm-up ends with an update at the peak; afterwards that of the
+            first. Needed with accumulated gradients: Keras counts batches and reads the rate at
+            the last batch of an update, which with few updates would already lie at the end of
+            the cosine.
 
     """
 

@@ -1,4 +1,4 @@
-"""What a network says of photos, at the network's own speed."""
+"""Runs a network over batches without the overhead of Keras's ``predict``."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 def batches_of_outputs(
     network: "keras.Model", batches: Iterable[np.ndarray]
 ) -> Iterator[np.ndarray]:
-    """What comes out for each batch, float32, of as many rows; none is larger than the first.
+    """Yields the outputs for each batch, float32, with as many rows as the batch.
 
-    ``predict_on_batch`` spares what ``predict`` sets up and takes down anew each time; the last
-    batch is filled up to the size of the others, since another size would be compiled anew.
+    ``predict_on_batch`` avoids what ``predict`` sets up and takes down on each call. No batch may
+    be larger than the first; a smaller one, such as the last, is padded to the size of the first,
+    since another size would be compiled anew.
     """
     size = 0
     for images in batches:

@@ -10,7 +10,7 @@ from params import Section
 from stage import StageError
 
 WEIGHTS_FOLDER = "models/pretrained"
-"""Where a weights file of one's own stands; ``dvc.yaml`` watches this folder."""
+"""The folder for weights files of your own, on which stages in ``dvc.yaml`` depend."""
 
 
 class ModelParams(Section):
@@ -37,7 +37,7 @@ class ModelParams(Section):
         return self
 
     def origin(self) -> dict[str, str]:
-        """What features are made by: backbone, weights, and the sha256 of a file of one's own.
+        """What features depend on: backbone, weights, and the sha256 of the weights file, if any.
 
         Raises:
             StageError: the file cannot be read.

@@ -1,12 +1,12 @@
-"""Which epoch to keep, and when to stop waiting for a better one; val alone decides."""
+"""Which epoch to keep, and when to stop waiting for a better one, by figures on val alone."""
 
 from model.checkpoints import History
 
 
 def best_epoch(history: History, select: str) -> int:
-    """The epoch with the lowest loss or highest accuracy on val (ties: the lower loss, the later).
+    """The epoch with the lowest loss or highest accuracy on val (ties: lower loss, then the later).
 
-    Without val photos, and for ``last``, it is the last.
+    Without val photos, and for ``last``, it is the last epoch.
     """
     if select == "last" or not history or "val_loss" not in history[0]:
         return len(history) - 1
@@ -19,5 +19,5 @@ def best_epoch(history: History, select: str) -> int:
 
 
 def is_stale(history: History, select: str, patience: int) -> bool:
-    """Whether the best epoch lies ``patience`` epochs back; 0 waits for ever."""
+    """Whether the best epoch lies at least ``patience`` epochs back; with 0, never."""
     return 0 < patience <= len(history) - 1 - best_epoch(history, select)

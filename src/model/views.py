@@ -1,4 +1,4 @@
-"""A classifier seen otherwise, made of the very same layers: its head, another size, frozen."""
+"""Variants of a classifier that share its layers: the head alone, another input size, frozen."""
 
 import keras
 
@@ -13,7 +13,7 @@ def head_of(classifier: keras.Model) -> keras.Model:
 
 
 def at_size(network: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """A network for photos of another height and width, made of the same layers."""
+    """A network for photos of another height and width that shares the layers of ``network``."""
     if network.input_shape[1:3] == tuple(size):
         return keras.Model(network.input, network.output)
     return keras.models.clone_model(
@@ -22,9 +22,9 @@ def at_size(network: keras.Model, size: tuple[int, int]) -> keras.Model:
 
 
 def freeze(network: keras.Model, *, finetune_from: str, batchnorm: str) -> None:
-    """Keeps early stages as they are, and with ``frozen`` all normalisation too.
+    """Freezes stages before ``finetune_from`` and, with ``batchnorm`` frozen, all normalisation.
 
-    A frozen normalisation uses and keeps the statistics that it came with.
+    A frozen normalisation layer uses and keeps the statistics that it came with.
     """
     first = 0 if finetune_from == "all" else STAGES.index(finetune_from)
     for layer in network.layers:

@@ -1,4 +1,4 @@
-"""Pretrained weights for a backbone: Keras's published ImageNet files, or a file of one's own."""
+"""Pretrained weights for a backbone: Keras's published ImageNet files, or a file of your own."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ PUBLISHED = {
     # An md5 sum, which is what Keras publishes: no sha256 of this file is known to us yet.
     "resnet101": "88cf7a10940856eca736dc7b7e228a21",
 }
-"""The sha256 (one: md5) of each published file, without its ImageNet head."""
+"""The sha256 (in one case md5) of each published file, the variant without an ImageNet head."""
 
 
 def load_pretrained(backbone: keras.Model, weights: str) -> None:
@@ -32,7 +32,8 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
             either.
 
     Raises:
-        StageError: the file cannot be had, fails its checksum, or fits another network.
+        StageError: the file is missing or cannot be downloaded, fails its checksum, or does not
+            fit the network.
 
     """
     if weights == "none":
@@ -60,7 +61,7 @@ def download(name: str) -> Path:
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     kind = "sha256" if len(checksum) == 64 else "md5"
     try:
-        home.mkdir(parents=True, exist_ok=True)  # Keras silently goes elsewhere without it
+        home.mkdir(parents=True, exist_ok=True)  # without it Keras silently uses another folder
         return Path(
             keras.utils.get_file(
                 file,
@@ -78,15 +79,15 @@ def download(name: str) -> Path:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether weights are of a network with our normalisation of pixels.
+    """Whether a weights file is of a network with our layer that normalises pixels.
 
-    Keras's own network without it has the same layers otherwise, so its weights would load too.
+    Keras's own networks differ only in lacking that layer, so their weights would load too.
     """
     with h5py.File(file) as content:
-        old = content.get("model_weights", content).attrs  # the first of a whole model
+        old = content.get("model_weights", content).attrs  # model_weights: in whole models
         if "layer_names" in old:
             return bool({"normalise", b"normalise"} & set(old["layer_names"]))  # bytes or text
-        return "normalization" in content.get("layers", ())  # Keras 3 writes classes for names
+        return "normalization" in content.get("layers", ())  # Keras 3 names layers by class
 
 
 def _load_applications(file: Path, backbone: keras.Model) -> None:
@@ -105,10 +106,10 @@ def _load_applications(file: Path, backbone: keras.Model) -> None:
 
 
 def _copy_applications(source: keras.Model, backbone: keras.Model) -> None:
-    """Copies from ``keras.applications``, made for blue-green-red input with means taken off.
+    """Copies weights of ``keras.applications``, whose input is BGR with the means subtracted.
 
-    Ours takes red-green-blue divided by the standard deviation as well: turning round and scaling
-    the kernels of the first convolution makes the two networks equal.
+    Ours is RGB, divided by the standard deviations as well: reversing the channels of the first
+    convolution's kernel and scaling them makes the two networks equal.
     """
     _copy_by_name(source, backbone)
     start = [layer.name for layer in source.layers].index("conv1_pad")

@@ -1,1 +1,1 @@
-"""From predictions to numbers: metrics, calibration, tables. Knows arrays only."""
+"""From predictions to numbers: metrics, calibration, tables. Works on arrays, not files."""

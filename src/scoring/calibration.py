@@ -16,9 +16,9 @@ BINS = 15
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature in [0.05, 20] with the least log loss of ``softmax(logits / t)``.
 
-    One photo's weight more is spread over all photos and all classes alike: a few that are right by
-    luck prove no certainty (so does Platt 1999, "Probabilistic outputs for support vector
-    machines", section 2.2, for two classes).
+    The weight of one additional photo is spread evenly over all photos and classes, since a few
+    photos that are right by luck do not prove certainty (Platt 1999, "Probabilistic outputs for
+    support vector machines", section 2.2, does so for two classes).
 
     Args:
         logits: float ``(n, classes)``. targets: int ``(n,)``.

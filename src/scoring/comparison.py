@@ -1,9 +1,9 @@
 """Is one experiment better than another on the same test photos, or was it luck?
 
-Photos of one listing are right or wrong together, so listings, not photos, are what chance deals
-out. If two experiments are equally good, then for each listing it is a toss-up which of the two
-got which result: the paired sign-flip test over listings. Where every listing has one photo it is
-McNemar's exact test.
+Photos of one listing tend to be right or wrong together, so the unit of chance is the listing, not
+the photo. If two experiments are equally good, it is a coin toss for each listing which of the two
+got which result. The paired sign-flip test over listings rests on this; where every listing has one
+photo, it is McNemar's exact test.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.05
-"""How often two equally good experiments may be called different."""
+"""The significance level: how often two equally good experiments may be called different."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def compare_top1(before: np.ndarray, after: np.ndarray, listings: np.ndarray) ->
 
 
 def sign_flip_p(changes: np.ndarray) -> float:
-    """Two-sided p-value of a sum whose terms may each as well have had the other sign.
+    """Two-sided p-value of a sum whose terms have either sign with equal chance.
 
-    Exact: the distribution over all sign patterns is built up term by term, not drawn from. Where
-    that would take seconds, with many changed photos in many listings, it is the normal
-    distribution that the exact one has long become.
+    Exact: the distribution over all sign patterns is built up term by term, not sampled. Where that
+    would take seconds, with many changed photos in many listings, the normal distribution is used,
+    to which the exact one is very close by then.
 
     Args:
         changes: int ``(g,)``, photos gained less photos lost in each listing.
@@ -101,22 +101,22 @@ def sign_flip_p(changes: np.ndarray) -> float:
 def sign_flip_interval(
     changes: np.ndarray, photos: np.ndarray, *, equal: bool, draws: int = 10_000
 ) -> tuple[float, float]:
-    """All differences in top-1 that the sign-flip test, at :data:`LEVEL`, does not refuse.
+    """The range of differences in top-1 that the sign-flip test does not reject at :data:`LEVEL`.
 
-    Flipping signs splits the listings in two. A difference d is as extreme in one half as in
-    the other exactly when it lies between the halves' own mean differences, so the interval's
-    ends are quantiles of those (J. A. Hartigan, "Using subsample values as typical values",
-    1969). The same halves are drawn every time.
+    Flipping signs splits the listings into two halves. For a hypothetical difference d, the flipped
+    sum is at least as extreme as the observed one exactly when d lies between the mean differences
+    of the halves, so the ends of the interval are quantiles of these (J. A. Hartigan, "Using
+    subsample values as typical values", 1969). The same halves are drawn every time.
 
     Args:
         changes: int ``(g,)``, photos gained less photos lost in each listing.
         photos: int ``(g,)``, photos of each listing, > 0.
-        equal: whether the exact test leaves 0 standing; drawn halves would not always agree.
-        draws: random halves.
+        equal: whether the exact test does not reject 0, with which drawn halves may disagree.
+        draws: number of random splits into halves.
 
     """
     random = np.random.default_rng(0)
-    lows, highs = [np.array([-1.0])], [np.array([1.0])]  # the split into all and nothing
+    lows, highs = [np.array([-1.0])], [np.array([1.0])]  # the split into all and none
     total, everything = int(changes.sum()), int(photos.sum())
     weights = np.stack([changes, photos], axis=1).astype(np.float32)  # small whole numbers: exact
     block = max(1, 2**22 // len(photos))
@@ -136,7 +136,7 @@ def sign_flip_interval(
     low, high = float(lows[rank]), float(highs[rank])
     if equal:
         return min(low, 0.0), max(high, 0.0)
-    if low <= 0 <= high:  # up to the next half beyond 0
+    if low <= 0 <= high:  # the exact test rejects 0: the end moves to the next drawn mean beyond 0
         mean = total / everything
         if total > 0:
             low = float(lows[lows > 0].min(initial=mean))

@@ -1,12 +1,12 @@
-"""What may be tagged without a person: thresholds that val proves, and the decision they make.
+"""Decides which photos may be tagged without a person, by thresholds that are proven on val.
 
-A threshold is the loosest for which the val photos prove the promised precision. Tried one after
-the other, the most confident photos first, some threshold would look good by luck; so they are
+A threshold is the loosest one for which the val photos prove the promised precision. If all were
+simply tried, the most confident photos first, some threshold would look good by luck. So they are
 tested as in Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052): in orders fixed before
-any label is looked at, each order stopping at the first threshold that is not proven.
+any label is looked at, each of which stops at the first threshold that is not proven.
 
-The proof takes network and temperature as given, but the same photos have chosen the epoch (unless
-``train.select`` is ``last``) and the temperature: the promise is broken somewhat more often than
+The proof takes network and temperature as given. But the same photos also chose the epoch (unless
+``train.select`` is ``last``) and the temperature, so the promise is broken somewhat more often than
 ``1 - CONFIDENCE`` says.
 """
 
@@ -22,19 +22,19 @@ from scoring.blocks import blocks
 from scoring.calibration import fit_temperature, to_probabilities
 
 CONFIDENCE = 0.95
-"""How sure val has to be, at least, that the promise is kept."""
+"""The confidence with which val has to prove that the promise is kept."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Calibration(Section):
-    """What stands in ``models/calibration.json``.
+    """The content of ``models/calibration.json``.
 
     ``temperature`` divides the logits. ``threshold`` and ``make_threshold`` are the lowest
     probabilities at which a model, or else a make, is tagged without a person; ``None`` where val
-    could not prove ``precision``, so that nothing is. They hold for photos whose background was
-    cut away by ``crop``, the most frequent way of val photos; ``None`` where there are none.
-    ``network`` is the sha256 of the ``model.keras`` that all of this is true of.
+    could not prove ``precision``, so that none is. They hold for photos whose background was cut
+    away in the way that ``crop`` names, the most frequent one among val photos (``None`` where
+    there are no val photos). ``network`` is the sha256 of the ``model.keras`` that they hold for.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -57,7 +57,7 @@ def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarr
     for rows in blocks(*probabilities.shape):
         same = make_of[probabilities[rows].argmax(axis=1)][:, None] == make_of
         summed[rows] = (probabilities[rows] * same).sum(axis=1)
-    return np.minimum(summed, 1.0)  # it may end a hair above 1, which no threshold may
+    return np.minimum(summed, 1.0)  # rounding may end above 1, which no threshold may be
 
 
 def decide(
@@ -68,16 +68,16 @@ def decide(
 ) -> list[str]:
     """What to do with each photo: ``auto``, ``make`` or ``review``.
 
-    ``auto``: the model may be tagged; the probability of the predicted class reaches
-    ``threshold``. ``make``: only its make may be; the summed probability of that make reaches
-    ``make_threshold``. ``review``: a person decides, as always where a photo was cropped in
-    another way than those that proved the thresholds.
+    ``auto``: the model may be tagged, since the probability of the predicted class reaches
+    ``threshold``. ``make``: only its make may be tagged, since the summed probability of that make
+    reaches ``make_threshold``. ``review``: a person decides, as always for photos that were cropped
+    in another way than those that proved the thresholds.
 
     Args:
         probabilities: calibrated, float ``(n, classes)``, rows sum to 1.
         make_of: int ``(classes,)``, the make of each class.
         calibration: temperature and thresholds.
-        crops: how the photos behind each row were cropped.
+        crops: for each row, the ways in which its photos were cropped.
 
     """
     rows = zip(probabilities, crops, strict=True)
@@ -100,19 +100,19 @@ def calibrate(
     precision: float,
     network: str,
 ) -> Calibration:
-    """Fits the temperature, then proves both thresholds; the make's on what ``auto`` leaves over.
+    """Fits the temperature, then proves both thresholds, the make's on what ``auto`` leaves over.
 
-    Photos that were not cropped in the most frequent way are left out.
+    Photos that were not cropped in the most frequent way are ignored.
 
     Args:
         logits: float ``(n, classes)`` of photos that training did not learn from; ``n`` may be 0.
         targets: int ``(n,)``. make_of: int ``(classes,)``.
         crops: how each photo was cropped, ``(n,)``.
-        precision: the promise of either threshold, in (0, 1).
+        precision: what each threshold promises, in (0, 1).
         network: the sha256 of the network's file.
 
     """
-    # Of ways that are as frequent as each other the first by name, whatever order photos come in.
+    # Of equally frequent ways the first by name, whatever the order of photos.
     crop = max(sorted(set(crops)), key=list(crops).count, default=None)
     alike = np.array([way == crop for way in crops], bool)
     logits, targets = logits[alike], targets[alike]
@@ -137,19 +137,20 @@ def calibrate(
 
 
 def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: float) -> float | None:
-    """The lowest threshold for which photos prove ``precision``, or ``None``.
+    """The lowest threshold for which the photos prove ``precision``, or ``None``.
 
-    Orders of ever looser thresholds start at the half, quarter, eighth … most confident photos, as
-    long as so few could prove it at all; they share the allowed error equally. A threshold is
-    proven when so few mistakes would come up with probability ``1 - CONFIDENCE`` at most, shared,
-    if the precision were lower (a binomial test; photos count as independent).
+    Thresholds are tested in several orders, each ever looser, that start at the most confident
+    half, quarter, eighth … of the photos, as long as so few could prove ``precision`` at all. The
+    orders share the allowed error, ``1 - CONFIDENCE``, equally. A threshold is proven when the
+    probability of so few mistakes, if the precision were lower, is at most the order's share (a
+    binomial test; photos count as independent).
 
     Args:
         confidence: float ``(n,)``. right: bool ``(n,)``.
         precision: the promise, in (0, 1).
 
     """
-    from scipy.stats import binom  # half a second, which predicting need not wait for
+    from scipy.stats import binom  # takes half a second to import, and prediction needs none of it
 
     photos = len(confidence)
     order = np.argsort(-confidence, kind="stable")
@@ -171,12 +172,12 @@ def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: flo
 
 
 def _fewest(precision: float, level: float) -> int:
-    """How many photos without a mistake prove ``precision`` at ``level``."""
+    """The fewest photos that prove ``precision`` at ``level``, if none is a mistake."""
     return math.ceil(math.log(level) / math.log(precision))
 
 
 class Point(NamedTuple):
-    """What would come of a threshold: the share of photos that reach it, and how many are right."""
+    """What a threshold gives: the share of photos that reach it, and the share of those right."""
 
     coverage: float
     precision: float
@@ -186,7 +187,7 @@ class Point(NamedTuple):
 def precision_coverage(
     confidence: np.ndarray, right: np.ndarray, *, points: int = 200
 ) -> list[Point]:
-    """The precision at every coverage, the most confident photos first; ``points`` at most."""
+    """The precision at each coverage, the most confident photos first; at most ``points`` rows."""
     order = np.argsort(-confidence, kind="stable")
     ranked, share = confidence[order], np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     ends = np.flatnonzero(np.append(ranked[:-1] > ranked[1:], True))

@@ -1,4 +1,4 @@
-"""Photos worth a look, and the sheets that show them."""
+"""Selects photos worth a look, and draws the sheets that show them."""
 
 import io
 import textwrap
@@ -10,14 +10,14 @@ import numpy as np
 
 COLUMNS = 4
 WIDTH, TEXT, GAP = 3.0, 0.7, 0.15
-"""Inches of a sheet: a picture's width, the room for its caption, the distance of columns."""
+"""Sizes on a sheet in inches: a picture's width, the room for its caption, the gap of columns."""
 HOT = np.array([255, 96, 0], np.float32)
 """RGB of the places that speak most for the prediction."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo and what was said of it; probabilities are calibrated."""
+    """A photo and the prediction for it; probabilities are calibrated."""
 
     photo_id: str
     path: str
@@ -29,7 +29,7 @@ class Seen:
 
 
 def mistakes(photos: Sequence[Seen]) -> list[Seen]:
-    """Wrongly told photos, the most confident first."""
+    """Misclassified photos, the most confident first."""
     wrong = [photo for photo in photos if photo.predicted != photo.label]
     return sorted(wrong, key=lambda photo: (-photo.confidence, photo.photo_id))
 
@@ -40,10 +40,11 @@ def least_sure(photos: Sequence[Seen]) -> list[Seen]:
 
 
 def label_suspects(photos: Sequence[Seen]) -> list[Seen]:
-    """Photos whose label the network contradicts, by how much more it believes its own.
+    """Photos whose label the network contradicts, those first where it does so most confidently.
 
-    Of photos that it learnt from, it does so although it was taught otherwise, and often the
-    label is to blame. (Northcutt et al. 2021, arXiv:1911.00068, rank held-out photos like this.)
+    They are ranked by how much more probable it finds its own class than the label. Where it
+    contradicts a label that it was trained on, the label is often wrong. (Northcutt et al. 2021,
+    arXiv:1911.00068, rank held-out photos like this.)
     """
     wrong = mistakes(photos)
     return sorted(wrong, key=lambda photo: photo.label_probability - photo.confidence)
@@ -77,7 +78,8 @@ def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
     """A PNG of captioned pictures.
 
     Args:
-        photos: what the captions tell. pictures: uint8 RGB of one height and width, one a photo.
+        photos: what the captions describe. pictures: uint8 RGB of one height and width, one for
+            each photo.
 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -96,17 +98,17 @@ def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
         axes.set_axis_off()
         axes.imshow(pictures[number], interpolation="nearest", aspect="auto")
         lines = [line for text in caption(photo) for line in textwrap.wrap(drawable(text), 48)]
-        # Labels are anybody's: a dollar sign must not start a formula.
+        # Labels may hold anything: a dollar sign must not start a formula.
         axes.set_title("\n".join(lines[:4]), fontsize=8, loc="left", parse_math=False)
     if not photos:
         figure.text(0.5, 0.5, "no such photo", ha="center", va="center")
     content = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # draws a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn
         figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
 
 
 def drawable(text: str) -> str:
-    """Text without what no font can draw: control characters and stray bytes become "?"."""
+    """The text with "?" for what no font can draw: control characters and stray bytes."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

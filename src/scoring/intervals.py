@@ -30,9 +30,9 @@ def bootstrap(
 
     Returns:
         Lowest and highest value of each figure. A figure that does not exist, or that only one
-        group has, has no interval and is left out. If each resample gives 0, or each
-        gives 1, resampling knows nothing of what it has not seen: then the exact binomial bound
-        for as many listings as have the figure stands in (Clopper and Pearson 1934).
+        group has, has no interval and is left out. If all resamples give 0, or all give 1, they
+        say nothing about cases not seen; the bound is then the exact binomial one (Clopper and
+        Pearson 1934) for the number of listings that have the figure.
 
     """
     _, number = np.unique(groups, return_inverse=True)

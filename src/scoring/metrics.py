@@ -1,7 +1,7 @@
-"""Classification metrics from probabilities; classes absent from test shift nothing.
+"""Classification metrics from probabilities; classes absent from test do not affect averages.
 
 Every headline figure is a function of sums over photos, so that one definition serves the figure
-itself and its interval (:mod:`scoring.intervals`), which only weighs the listings anew.
+itself and its interval (:mod:`scoring.intervals`), for which listings are only reweighted.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from scoring.blocks import blocks
 
 SMALLEST = np.finfo(np.float64).eps
-"""A class ruled out wrongly counts with this probability, so that the log loss stays finite."""
+"""The least probability of a photo's class that counts, so that the log loss stays finite."""
 
 SHORT_SIDES = (256, 512, 1024)
-"""Pixels of the short side that part small photos from large ones."""
+"""Limits between ranges of photo sizes, in pixels of the short side."""
 
 
 def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def top_k_right(targets: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def log_losses(told: np.ndarray) -> np.ndarray:
-    """What each photo adds to the log loss, by the probability that its class was given."""
+    """The log loss of each photo, from the probability that its own class was given."""
     return -np.log(np.clip(told, SMALLEST, 1 - SMALLEST))
 
 
@@ -48,13 +48,13 @@ def tally(
 ) -> csr_array:
     """What each photo adds to the figures, float64 ``(n, 8 + 3 * classes)``; see :func:`figures`.
 
-    Sparse: of the columns of classes hardly any has something to add.
+    Sparse, since a photo has values in hardly any of the classes' columns.
 
     Args:
         targets: int ``(n,)``. probabilities: float ``(n, classes)``, rows sum to 1.
         make_of: int ``(classes,)``, the make of each class.
-        listings: ``(n,)``, equal for photos of one listing; those of one listing and class have
-            their probabilities averaged and count together once.
+        listings: ``(n,)``, equal for photos of one listing. In the listings' figures, photos of
+            one listing and class count once, with their probabilities averaged.
 
     """
     photos, classes = probabilities.shape
@@ -82,7 +82,7 @@ def tally(
 def _listings(
     targets: np.ndarray, probabilities: np.ndarray, listings: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ones at the first photo of each listing, and those of them whose listing is told right."""
+    """1 at the first photo of each listing, and 1 there where the listing is classified right."""
     _, number = np.unique(listings, return_inverse=True)
     number = number * probabilities.shape[1] + targets
     _, first, unit, size = np.unique(
@@ -130,7 +130,7 @@ def _divide(a: np.ndarray, b: np.ndarray, *, otherwise: float = 0.0) -> np.ndarr
 
 
 def short_side(width: int, height: int) -> str:
-    """Which of the ranges between ``SHORT_SIDES`` a photo's short side is in."""
+    """The name of the range between ``SHORT_SIDES`` that a photo's short side is in."""
     side = min(width, height)
     if side < SHORT_SIDES[0]:
         return f"below_{SHORT_SIDES[0]}"
@@ -193,6 +193,6 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, names: Sequence[str]) 
 
 
 def confused_pairs(cells: Sequence[Cell]) -> list[Cell]:
-    """The mistakes of a confusion matrix, the most frequent first, then in its own order."""
+    """The mistakes of a confusion matrix, the most frequent first, equal ones in its own order."""
     wrong = [cell for cell in cells if cell.actual != cell.predicted]
     return sorted(wrong, key=lambda cell: -cell.photos)

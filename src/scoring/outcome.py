@@ -1,4 +1,4 @@
-"""What a calibrated network said of a set of photos: the arrays that all figures start from."""
+"""The predictions of a calibrated network for a set of photos, from which all figures follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ def make_numbers(makes: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Logits of ``n`` photos and what follows from them.
+    """Logits of ``n`` photos, and the arrays that follow from them.
 
     Args:
         logits: float ``(n, classes)``. targets: int ``(n,)``.

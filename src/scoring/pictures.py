@@ -24,7 +24,7 @@ HEADERS = {name: kind._fields for name, kind in KINDS.items()}
 
 
 def plot_tables(outcome: Outcome, *, pairs: int) -> dict[str, Sequence[NamedTuple]]:
-    """The rows of each table by name; ``pairs`` is how many confusions are listed at most."""
+    """The rows of each table by name; at most ``pairs`` confused pairs are listed."""
     cells = metrics.confusion(outcome.targets, outcome.predicted, outcome.names)
     makes = (outcome.make_of[outcome.targets], outcome.make_of[outcome.predicted])
     return {

@@ -7,7 +7,7 @@ from scoring.outcome import Outcome
 
 
 class Prediction(NamedTuple):
-    """What was said of a photo.
+    """The prediction for one photo.
 
     ``confidence`` is the calibrated probability of ``predicted``, ``label_probability`` that of
     the true ``label``; ``decision`` is ``auto``, ``make`` or ``review``.

@@ -1,4 +1,4 @@
-"""The figures of ``metrics/evaluate.json``, each by name: flat, finite, with intervals."""
+"""The figures of ``metrics/evaluate.json`` by name: one flat dict, all finite, with intervals."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,7 +13,7 @@ Figures = dict[str, float]
 
 
 def summarise(outcome: Outcome) -> Figures:
-    """Everything that needs no more than what was said; what does not exist is left out."""
+    """All figures that need no more than the outcome; those that do not exist are left out."""
     rows = tally(outcome.targets, outcome.probabilities, outcome.make_of, outcome.listings)
     calibration = outcome.calibration
     thresholds = {
@@ -42,9 +42,9 @@ def calibration_errors(outcome: Outcome) -> Figures:
 
 
 def decisions(outcome: Outcome) -> Figures:
-    """How many photos each decision takes, and how often the tagged ones are right.
+    """The share of photos that each decision tags, and the share of those that are right.
 
-    Without a threshold it takes none, whatever the photos: that is no figure of theirs.
+    Without a threshold a decision takes none, whatever the photos, so its rate has no interval.
     """
     found: Figures = {}
     auto, make = outcome.calibration.threshold, outcome.calibration.make_threshold
@@ -66,11 +66,11 @@ def decisions(outcome: Outcome) -> Figures:
 
 
 def on_val(logits: np.ndarray, targets: np.ndarray, temperature: float) -> Figures:
-    """By what experiments may be chosen, since test photos decide nothing.
+    """The figures by which experiments may be chosen, since test photos decide nothing.
 
     Args:
         logits: float ``(n, classes)``. targets: int ``(n,)``.
-        temperature: of the calibration.
+        temperature: that of the calibration.
 
     """
     found: Figures = {"val_photos": len(targets)}
