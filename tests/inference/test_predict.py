@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,25 @@ def test_a_folder_becomes_a_row_for_each_photo(ask, tmp_path: Path):
     assert rows[0]["top"][0]["label"] == LABELS[0].label
     assert len(rows[0]["top"]) == 3
     assert "3 photos, 0 unreadable; passed over by their names: 1 .txt\n" in err
+
+
+def test_the_code_on_the_page_about_use_says_what_the_script_says(
+    ask, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    put(tmp_path, a_jpg=3, b_jpg=0, c_jpg=b"no photo")
+    page = (SRC.parent / "docs/use.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "load_classifier" in block)
+    for usual, here in (("models/vehicle", bundle), ("data/demo/photos", tmp_path)):
+        assert f'"{usual}"' in code
+        code = code.replace(f'"{usual}"', repr(str(here)))
+    exec(code, {})  # noqa: S102 (it is ours)
+    lines = capsys.readouterr().out.splitlines()
+    _, rows, _ = ask(tmp_path)
+    for line, row in zip(lines[1:], rows[:2], strict=True):
+        said = row["photo"], row["label"], row["make"], f"{row['confidence']:.3f}", row["decision"]
+        assert line == " ".join(said)
+    assert lines[0].startswith("c.jpg unknown-format")
 
 
 def test_photos_from_a_phone_are_counted_or_named(ask, tmp_path: Path):
