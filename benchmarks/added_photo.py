@@ -1,7 +1,8 @@
 """What one added photo costs the split stage among 1,000 and among 10,000: CPU time, side by side.
 
-Made-up 160 x 120 photos in a temporary folder; the whole script is run as DVC runs it, first on
-all photos, then, in turns, after each further photo. About three minutes on two cores.
+Uses generated photos of 160 x 120 pixels in a temporary folder. The whole script runs as DVC runs
+it: first on all photos, then after each of five added ones, the two sizes taking turns. About three
+minutes on two cores.
 
     python benchmarks/added_photo.py
 """
@@ -50,7 +51,7 @@ class Project:
         self.count += 1
 
     def split(self) -> float:
-        """CPU seconds of the stage."""
+        """Runs the stage and returns its CPU seconds."""
         with (self.root / "labels.csv").open("w", newline="") as handle:
             rows = [(f"{at}.jpg", f"Make {at % 20}") for at in range(self.count)]
             csv.writer(handle).writerows([("path", "label"), *rows])

@@ -1,9 +1,9 @@
 """Does the audit find wrong labels? Plants some among the demo's listings and looks at the top.
 
-One listing in twenty declares another class than it shows, drawn anew 20 times; of the listings
-that the audit ranks first, as many as were planted, what share is planted? Once over all listings
-of the graph's photos, most of which training saw (rightly labelled), once over test listings alone.
-Needs a trained graph (dvc repro). About half a minute.
+In each of 20 draws, one listing in twenty declares another class than it shows. Of the listings
+that the audit ranks first, as many as were planted, the share that was planted is reported: once
+over all listings of the graph's photos, most of which training saw (rightly labelled), once over
+test listings alone. Needs a trained graph (dvc repro). About half a minute.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def precision(classifier, rows: list[Seen], draw: int) -> tuple[float, int]:
-    """The share of planted listings among as many at the top, and how many were planted."""
+    """Plants wrong labels; returns their share among as many top ranks, and their number."""
     random = np.random.default_rng(draw)
     listings = sorted({row.item.listing for row in rows})
     count = max(1, round(SHARE * len(listings)))

@@ -1,10 +1,10 @@
 """Are our copies made faster than by keras-cv's layers under tf.data, and than by albumentations?
 
-The shipped policy, at 224 and at 112 pixels. keras-cv runs its layers on batches under ``tf.data``,
-TensorFlow having a thread for every core; ours on a thread for every core. Against albumentations,
-where it is installed (it is no requirement: ``pip install albumentations``), both use one thread,
-TensorFlow included: each comparison has a process of its own. All end in uint8 arrays in memory.
-Three minutes on 2 cores.
+Uses the shipped policy, at 224 and at 112 pixels. keras-cv runs its layers on batches under
+``tf.data``, with a TensorFlow thread for every core; ours has a thread for every core, too. With
+albumentations, where that is installed (it is no requirement: ``pip install albumentations``), both
+sides use one thread, TensorFlow included, so each comparison has a process of its own. All results
+are uint8 arrays in memory. Three minutes on 2 cores.
 """
 
 import importlib.metadata
@@ -55,19 +55,19 @@ def main() -> None:
 
 
 def apart(compare: Callable[[int], dict], size: int, *, threads: int) -> dict[str, list[float]]:
-    """What ``compare`` says of photos of ``size`` in a process where TensorFlow has ``threads``."""
+    """Runs ``compare`` on photos of ``size`` in a process where TensorFlow has ``threads``."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, set_threads, (threads,)) as process:
         return process.submit(compare, size).result()
 
 
 def set_threads(count: int) -> None:
-    """TensorFlow's in this process; it asks when it begins to compute."""
+    """Sets TensorFlow's threads in this process; it reads this when it begins to compute."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(count)
 
 
 def beside_keras_cv(size: int) -> dict[str, list[float]]:
-    """Seconds of ours and of keras-cv's layers, on every core."""
+    """Seconds that our copies and keras-cv's layers take, on every core."""
     photos, policy = prepare(size)
     cases = {
         "ours": partial(ours, photos, policy, joblib.cpu_count()),
@@ -77,7 +77,7 @@ def beside_keras_cv(size: int) -> dict[str, list[float]]:
 
 
 def beside_albumentations(size: int) -> dict[str, list[float]]:
-    """Seconds of ours and of albumentations, on one thread."""
+    """Seconds that our copies and albumentations take, on one thread."""
     photos, policy = prepare(size)
     cases = {
         "ours": partial(ours, photos, policy, 1),
@@ -93,7 +93,7 @@ def prepare(size: int) -> tuple[np.ndarray, Policy]:
 
 
 def ours(photos: np.ndarray, policy: Policy, workers: int) -> None:
-    """One copy of each photo, a part of them on each thread."""
+    """Makes one copy of each photo, a part of them on each thread."""
 
     def some(rows: np.ndarray) -> None:
         pairs = [(photos[row], Sample(f"{row:016x}", 1, "a", "")) for row in rows]
@@ -126,7 +126,7 @@ def keras_cv_layers() -> list[Callable]:
 
 
 def keras_cv(photos: np.ndarray):
-    """A dataset of batches through the layers, as keras-cv's guides do it; traced here, once."""
+    """A dataset of batches sent through the layers, as in keras-cv's guides; traced here, once."""
     tensorflow, layers = import_quietly("tensorflow"), keras_cv_layers()
 
     def augment(images):

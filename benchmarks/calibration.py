@@ -1,9 +1,9 @@
 """Do calibration and the promise of the threshold hold over several seeds of the demo?
 
-For each seed the graph's stages run in a project of their own, with another split, other
-augmentation and another start; the demo's photos stay. Reported for each seed: the calibration
+For each seed the graph's stages run in a project of their own, with another split, other copies and
+another training seed; the demo's photos stay the same. Reported for each seed: the calibration
 error (bar: at most 0.05 after scaling), and whether the promised precision lies within or below
-the interval of what test shows. About 3 minutes a seed on 2 cores; needs rendered demo photos:
+the interval of the precision on test. About 3 minutes a seed on 2 cores; needs the demo's photos:
 
     python benchmarks/calibration.py [0 1 2 3 4]
 """
@@ -31,13 +31,13 @@ def main() -> None:
             low, high = found["auto_precision_low"], found["auto_precision_high"]
             kept += high >= promised
             figures[f"auto_precision interval, seed {seed}"] = f"{low:.3f} to {high:.3f}"
-        else:  # nothing tagged, or photos of one listing
+        else:  # nothing was tagged, or only photos of one listing
             figures[f"auto_precision interval, seed {seed}"] = "none"
         keep(figures, kept=kept, count=count)
 
 
 def keep(figures: dict[str, float | str], *, kept: int, count: int) -> None:
-    """Records the seeds that are done: whoever stops the others has these."""
+    """Records the seeds done so far, so that stopping the script loses only the others."""
     largest = max(value for name, value in figures.items() if name.startswith("ece,"))
     summary = {
         "largest ece": largest,

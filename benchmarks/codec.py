@@ -1,8 +1,9 @@
-"""Would coded shards earn their place: how much smaller, how much slower to read, how changed?
+"""Would compressed shards pay off: how much smaller, how much slower to read, how much is lost?
 
-Prepares photos as preprocess does and codes each row as JPEG (quality 90 and 95), PNG and lossless
-WebP: size against raw uint8, rows that one thread decodes in a second against rows copied out of a
-raw shard in random order, and the PSNR of what is lost. A minute on 2 cores.
+Prepares photos as preprocess does and compresses each row as JPEG (quality 90 and 95), PNG and
+lossless WebP. Reports the size as a share of raw uint8, the rows that one thread reads in a second,
+in random order, by decoding or by copying from a raw shard, and for JPEG the PSNR. A minute on 2
+cores.
 
     python benchmarks/codec.py [PHOTOS]        a folder; without one, the demo's photos
 """

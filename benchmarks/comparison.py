@@ -2,11 +2,11 @@
 
     python benchmarks/comparison.py [PAIRS]
 
-Each photo has a difficulty of which a part belongs to its listing, a part to the photo, and a part
-to one experiment's own luck with that listing and that photo; an experiment is right where the sum
-stays below a threshold. Equal thresholds: how often are equally good experiments called different
-(the promise: 5% at most)? Thresholds 5 points of top-1 apart: how often is that found, and how
-often does the 95% interval hold the planted difference? About two minutes for 2,000 pairs.
+A photo's difficulty is a sum of random parts: one of its listing, one of the photo, and two of each
+experiment's own luck, with that listing and with that photo. An experiment is right where the sum
+stays below its threshold. With equal thresholds: how often are equally good experiments called
+different (the promise: 5% at most)? With thresholds 5 points of top-1 apart: how often is the
+difference found, and how often does the 95% interval hold it? About two minutes for 2,000 pairs.
 """
 
 import sys
@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from scoring.comparison import LEVEL, compare_top1
 
 SHARES = {"listing": 0.3, "photo": 0.3, "luck with the listing": 0.2, "luck with the photo": 0.2}
-"""Of the variance of difficulty; the first two are the same for both experiments."""
+"""Shares of the variance of difficulty; the first two parts are the same for both experiments."""
 
 SIZES = {166: 58, 500: 170, 1305: 450}
-"""Test photos, and the listings that they are of."""
+"""Numbers of test photos and, for each, of the listings that they belong to."""
 
 
 def pair(random: np.random.Generator, *, photos: int, listings: int, before: float, after: float):
-    """Right or wrong of two experiments whose expected top-1 is ``before`` and ``after``.
+    """Simulates which photos two experiments of expected top-1 ``before`` and ``after`` get right.
 
     Returns:
         Two bool ``(photos,)`` and the photos' listings, int ``(photos,)``.
@@ -47,8 +47,9 @@ def pair(random: np.random.Generator, *, photos: int, listings: int, before: flo
 def rates(
     pairs: int, *, photos: int, listings: int, before: float, after: float
 ) -> tuple[float, float, float]:
-    """Shares of simulated pairs called different, called better, and with ``after - before`` in
-    the interval.
+    """Shares of simulated pairs called different, called better, with the truth in the interval.
+
+    The truth is ``after - before``.
     """
     random = np.random.default_rng([photos, round(1000 * before), round(1000 * after)])
     counts = np.zeros(3)

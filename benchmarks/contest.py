@@ -1,7 +1,7 @@
-"""What recipes share that compete at equal time: photos, processes, the clock and the scorer.
+"""Shared by recipes that compete in equal time: photos, processes, the clock and the scoring.
 
-All learn from the train rows of one manifest, made by our split stage, may watch its val rows, and
-are scored on the same test rows, once, when their time is up.
+All recipes learn from the train rows of one manifest, made by our split stage, and may watch its
+val rows. When their time is up, they are scored once, on the same test rows.
 """
 
 import argparse
@@ -38,21 +38,22 @@ DEMO = ROOT / "data/demo"
 SIDE = 112
 PREPARATION = {
     "preprocess.size": SIDE,
-    # The photos of the set as we have it are cut to the car already.
+    # In our copy of the data set the photos are already cropped to the car.
     "preprocess.crop.method": "none",
     "preprocess.crop.fallback": [],
     "preprocess.fit": "stretch",  # nearly all are wider than high
 }
-"""How photos become pixels, where a recipe does not say otherwise."""
+"""How photos become pixels, unless a recipe says otherwise."""
 
 Values = Mapping[str, Any]
 """Changes to the shipped params: ``{"train.lr": 0.1}``."""
 
 
 class Trained(NamedTuple):
-    """What a recipe hands back: predicted label of each photo by id, and how it got there.
+    """What a recipe returns.
 
-    ``seconds`` is what its training took, ``looks`` are pairs of minutes and val top-1.
+    ``predicted`` has the predicted label of each photo by id, ``seconds`` is what the training
+    took, ``looks`` are pairs of minutes and val top-1, ``notes`` are further figures.
     """
 
     predicted: dict[str, str]
@@ -84,7 +85,7 @@ def arguments(description: str, *, minutes: float) -> argparse.ArgumentParser:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """``train.lr=0.1`` as a key and a value, the latter as YAML has it."""
+    """Parses ``train.lr=0.1`` into a key and a value, read as YAML."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {text!r}")
@@ -92,7 +93,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 
 def read_source(source: Path) -> list[stanford_cars.Row]:
-    """The rows of the set, or one line that says what is missing."""
+    """The rows of the data set; ends with one line that says what is missing."""
     if not (source / stanford_cars.LABELS).is_file():
         sys.exit(f"error: no {source / stanford_cars.LABELS}; name its folder with --source")
     return stanford_cars.read_rows(source)
@@ -113,7 +114,7 @@ def params_with(changes: Values) -> dict:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this processor computes in bfloat16 by itself (AVX512-BF16); others emulate it."""
+    """Whether this processor has bfloat16 instructions (AVX512-BF16); others emulate it."""
     info = Path("/proc/cpuinfo")
     return info.is_file() and "avx512_bf16" in info.read_text().split()
 
@@ -126,14 +127,14 @@ def make_cars(
     values: Values,
     keep: Callable[[Photo], bool] | None = None,
 ) -> None:
-    """A project of rows of Stanford Cars; see :func:`make_project`."""
+    """Makes a project from rows of Stanford Cars; see :func:`make_project`."""
     root.mkdir(exist_ok=True)
     stanford_cars.write_rows(root / "labels.csv", rows)
     make_project(root, photos=source / stanford_cars.PHOTOS, values=values, keep=keep)
 
 
 def make_demo(root: Path, changes: Values) -> None:
-    """A project of the demo's photos with the shipped params but for some; see make_project()."""
+    """Makes a project of the demo's photos with some params changed; see :func:`make_project`."""
     if not (DEMO / "photos").is_dir():
         sys.exit("error: no photos; render them first: dvc repro data/demo/dvc.yaml")
     shutil.copyfile(DEMO / "labels.csv", root / "labels.csv")
@@ -143,7 +144,7 @@ def make_demo(root: Path, changes: Values) -> None:
 
 
 def demo_figures(changes: Values) -> dict[str, float]:
-    """What evaluate measures of the demo, learnt by all stages with some params changed."""
+    """Runs all stages on the demo with some params changed; returns what evaluate measures."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_demo(root, changes)
@@ -162,14 +163,14 @@ def value_of(document: dict, key: str) -> object:
 def make_project(
     root: Path, *, photos: Path, values: Values, keep: Callable[[Photo], bool] | None = None
 ) -> None:
-    """Photos split and prepared in ``root``, which has ``labels.csv``: stages can run there.
+    """Splits and prepares photos in ``root``, which has ``labels.csv``: then stages can run there.
 
-    What the split stage chose and ``keep`` refuses is never prepared.
+    Photos that the split stage chose but ``keep`` refuses are never prepared.
     """
     shutil.copytree(ROOT / "models/pretrained", root / "models/pretrained")
     author = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
-        subprocess.run(["git", *author, *command], cwd=root, check=True)  # DVCLive wants a commit
+        subprocess.run(["git", *author, *command], cwd=root, check=True)  # DVCLive needs a commit
     place = {"data.photos": str(photos.resolve()), "data.labels": "labels.csv"}
     set_params(root, {**place, **values})
     run_stage(root, "split")
@@ -182,7 +183,7 @@ def make_project(
 
 
 def set_params(root: Path, changes: Values) -> None:
-    """Writes params for the project; the photos that it has already stay where they are."""
+    """Writes the project's params; keeps the section ``data`` if the project has one."""
     file = root / "params.yaml"
     data = yaml.safe_load(file.read_text())["data"] if file.is_file() else {}
     kept = {f"data.{key}": value for key, value in data.items()}
@@ -190,14 +191,14 @@ def set_params(root: Path, changes: Values) -> None:
 
 
 class Run(NamedTuple):
-    """A finished stage: how long its process lived, and its lines with the seconds they came at."""
+    """A finished stage: how long its process ran, and its output lines, each with its seconds."""
 
     seconds: float
     lines: list[tuple[float, str]]
 
 
 def run_stage(root: Path, name: str) -> Run:
-    """Runs a stage in a project, to its end; its own error line is shown where it fails."""
+    """Runs a stage of a project to its end; if it fails, exits after the stage's own error line."""
     start = time.monotonic()
     command = [sys.executable, str(ROOT / f"src/{name}.py")]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
@@ -225,7 +226,7 @@ class Clock:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """For trials that tell how long a run will take; ours are not counted either."""
+        """Stops the clock for trials that tell how long a run takes; ours do not count either."""
         before = time.time()
         yield
         self.started += time.time() - before
@@ -236,27 +237,28 @@ class Clock:
         return min(1.0, self.spent / self.seconds)
 
     def over(self) -> bool:
-        """Whether one more step could be late: as long as the longest, or thrice the one before.
+        """Whether one more step might end too late.
 
-        A step is the time since the last call; what came before the first call was none.
+        It is expected to take as long as the longest, or three times as long as the last one. A
+        step is the time between two calls; the time before the first call does not count.
         """
         step = 0.0 if self._last is None else self.spent - self._last
         self._last, self._longest = self.spent, max(self._longest, step)
         return self.spent + max(3 * step, self._longest) > self.seconds
 
     def look(self, top1: Callable[[], float], *, times: int = 20) -> None:
-        """Notes val top-1 about ``times`` times while the time passes."""
+        """Records val top-1 about ``times`` times over the whole time."""
         before = self.spent
         if before >= self.seconds or self._looked == int(self.share * times):
             return
         self._looked = int(self.share * times)
         self.looks.append((round(before / 60, 2), round(top1(), 4)))
         if self._last is not None:
-            self._last += self.spent - before  # a look is no step
+            self._last += self.spent - before  # a look does not count as a step
 
 
 def apart(recipe: Callable[..., Any], *positional, **named):
-    """The result of a recipe (a function of a module) in a process of its own."""
+    """Runs a recipe (a function of a module) in a process of its own and returns its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(recipe, *positional, **named).result()
@@ -272,7 +274,7 @@ def arrays(root: Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def shuffled(photos: int, batch: int, random: np.random.Generator) -> Iterator[list[int]]:
-    """Numbers of photos without end, ``batch`` at once; what an epoch has left over is left out."""
+    """Endless batches of shuffled photo numbers; an epoch's incomplete batch is left out."""
     while True:
         order = random.permutation(photos).tolist()
         for start in range(0, max(1, photos - batch + 1), batch):
@@ -292,7 +294,7 @@ def photos_of(root: Path, split: str) -> list[Photo]:
 def make_folders(
     root: Path, *, place: Callable[[Photo, Path], None], splits: Sequence[str]
 ) -> None:
-    """``folders/SPLIT/NUMBER OF CLASS/PHOTO ID.jpg``, each put there by ``place``."""
+    """Fills ``folders/SPLIT/NUMBER OF CLASS/PHOTO ID.jpg``; ``place`` puts each photo there."""
     names = label_names(root)
     for split in splits:
         for number in range(len(names)):
@@ -303,7 +305,7 @@ def make_folders(
 
 
 def make_pixel_files(root: Path, splits: Sequence[str]) -> None:
-    """``pixels/SPLIT/NUMBER OF CLASS/PHOTO ID.png``: what :func:`arrays` has, without loss."""
+    """Writes ``pixels/SPLIT/NUMBER OF CLASS/PHOTO ID.png`` with the pixels of :func:`arrays`."""
     for split in splits:
         for number in range(len(label_names(root))):
             (root / f"pixels/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
@@ -318,14 +320,14 @@ def pixel_files(root: Path, split: str) -> dict[str, Path]:
 
 
 def link_from(source: Path) -> Callable[[Photo, Path], None]:
-    """Links to the JPEG files of Stanford Cars as they came."""
+    """A ``place`` for :func:`make_folders`: links to the original JPEG files of Stanford Cars."""
     return lambda photo, file: file.symlink_to(
         (source / stanford_cars.PHOTOS / photo.path).resolve()
     )
 
 
 def named(root: Path, ids: Sequence[str], scores: np.ndarray) -> dict[str, str]:
-    """The label with the highest score ``(n, classes)`` for each photo."""
+    """The label with the highest of the ``scores``, ``(n, classes)``, for each photo id."""
     names = label_names(root)
     return {photo: names[at] for photo, at in zip(ids, scores.argmax(axis=1), strict=True)}
 
@@ -350,13 +352,13 @@ def read_folder(
 def fit_until(
     network, dataset, clock: Clock, *, share: float = 1.0, look: Callable[[], float] | None = None
 ) -> int:
-    """Lets Keras ``fit`` until a share of the time has gone; returns the steps it took.
+    """Lets Keras ``fit`` until a share of the time is over; returns the number of steps.
 
-    ``dataset`` is a ``tf.data`` pipeline, which does not tune itself here: see untuned().
+    ``dataset`` is a ``tf.data`` pipeline; its self-tuning is switched off, see ``untuned``.
     """
     import keras
 
-    steps, clock._last = 0, None  # what a fit begins with is no step
+    steps, clock._last = 0, None  # the start of a fit does not count as a step
 
     class Until(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002
@@ -372,7 +374,7 @@ def fit_until(
 
 
 def bundle_predictions(root: Path, split: str, threads: int) -> dict[str, str]:
-    """What the project's bundle says of a split."""
+    """The labels that the project's bundle predicts for the photos of a split."""
     from model.runtime import start
 
     start(threads=threads)
@@ -384,20 +386,20 @@ def bundle_predictions(root: Path, split: str, threads: int) -> dict[str, str]:
 
 
 def evaluated_predictions(root: Path) -> dict[str, str]:
-    """What our evaluate stage has written of the test photos."""
+    """The labels that our evaluate stage has predicted for the test photos."""
     with (root / "metrics/predictions.csv").open(newline="", encoding="utf-8") as handle:
         return {row["photo_id"]: row["predicted"] for row in csv.DictReader(handle)}
 
 
 def minutes_until(looks: Sequence[tuple[float, float]], top1: float) -> float | str:
-    """When a curve of val top-1 first reached a value."""
+    """The minutes at which a curve of val top-1 first reached a value, or ``never``."""
     return next((at for at, seen in looks if seen >= top1), "never")
 
 
 def figures_of(
     name: str, trained: Trained, *, root: Path, split: str, seconds: float
 ) -> dict[str, float | str]:
-    """The figures of a finished recipe; one that took longer than it had gets no score."""
+    """The figures of a finished recipe; one that took longer than ``seconds`` gets no score."""
     photos = photos_of(root, split)
     if trained.predicted.keys() != {photo.photo_id for photo in photos}:
         sys.exit(f"error: {name} did not predict exactly the {len(photos)} {split} photos")

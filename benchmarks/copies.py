@@ -1,11 +1,11 @@
 """Makes copies of real photos, and counts which of them the search for near-duplicates finds.
 
-Before that it prints the pairs of PHOTOS themselves that it looked at, with their difference by the
-photos and by the fingerprints: judge those by eye. Some two minutes on two cores for 6,576 photos.
+Before that it prints the pairs of PHOTOS themselves that it compared, with their difference by
+pixels and by fingerprints, to be judged by eye. Some two minutes on two cores for 6,576 photos.
 
     python benchmarks/copies.py PHOTOS [--copies 200] [--name NAME]
 
-``--copies 0`` looks at PHOTOS alone.
+``--copies 0`` makes no copies and only compares PHOTOS.
 """
 
 import argparse
@@ -120,7 +120,7 @@ class Look(NamedTuple):
 def pairs_of(
     root: Path, items: list[Inspected], *, difference: float, **limits: object
 ) -> tuple[list[tuple[Inspected, Inspected]], list[Look]]:
-    """The pairs that count as one picture, and all that were looked at to find them."""
+    """The pairs that count as one picture, and all comparisons made to find them."""
     looks: list[Look] = []
 
     def compare(pairs: list[tuple[Inspected, Inspected]]) -> list:

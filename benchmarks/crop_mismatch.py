@@ -1,10 +1,10 @@
-"""What it costs when photos to be recognised are cropped in another way than those learnt from.
+"""What accuracy it costs if new photos are cropped in another way than the training photos.
 
     dvc repro && python benchmarks/crop_mismatch.py
 
-Takes the bundle as it is, cuts the test photos out by the labels' boxes, by GrabCut and not at
-all, and counts how often the network is right, and how often so where its confidence reaches the
-threshold that val has proven. A minute; nothing is trained.
+Takes the bundle as it is and crops the test photos by the labels' boxes, by GrabCut and not at all.
+Counts how often the network is right, and how often it is right where its confidence reaches the
+threshold proven on val. A minute; nothing is trained.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-import photos.decode  # noqa: E402, F401, I001  # before anything imports cv2: it sets its limits
+import photos.decode  # noqa: E402, F401, I001  # before any import of cv2: sets OpenCV's limits
 import numpy as np  # noqa: E402
 
 import params  # noqa: E402

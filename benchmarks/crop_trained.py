@@ -1,11 +1,11 @@
-"""What the demo reaches when it learns from photos, and is asked about photos, all cropped one way.
+"""What the demo reaches if all photos, in training and in test, are cropped in the same way.
 
     python benchmarks/crop_trained.py [--seeds 0 1 2]
 
-``box`` needs a labelled box for every new photo, too; the others need none. The stages run in a
-project of their own with the params as shipped but for ``preprocess.crop.method``. A seed is that
-of copies and start; split and photos stay. Needs the demo's photos. Two minutes on 2 cores for each
-method and seed.
+``box`` needs a labelled box for every new photo as well; the other methods need none. The stages
+run in a project of their own, with the shipped params except for ``preprocess.crop.method``. A seed
+changes the copies and the training; split and photos stay the same. Needs the demo's photos. Two
+minutes on 2 cores for each method and seed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
             named |= {"top1 interval": interval, "photos": found["test_photos"]}
             figures |= {f"{method}, seed {seed}: {name}": value for name, value in named.items()}
         figures[f"{method}: mean top1"] = round(float(np.mean([run["top1"] for run in runs])), 4)
-        record("crop_trained", figures=figures)  # whoever stops the others has these
+        record("crop_trained", figures=figures)  # now: stopping the script loses only the others
 
 
 if __name__ == "__main__":

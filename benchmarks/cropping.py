@@ -2,12 +2,12 @@
 
     python benchmarks/cropping.py [--every 1]
 
-Compared: the whole photo, the box that the demo's vehicles fill on average, plain GrabCut (as
-OpenCV's example uses it: a rectangle 5 % inside the frame, five rounds, long side 96 pixels), and
-``photos.grabcut``. For each: mean intersection over union with the true box, the share of photos
-where it is at least 0.7, CPU milliseconds a photo; then the mean on the kinds of background, those
-first on which ``photos.grabcut`` does worst. ``photos.grabcut`` once more with other settings says
-what each is worth. Two minutes on two cores; needs the demo's photos.
+Compared: the whole photo, the box that the demo's vehicles fill on average, plain GrabCut (as in
+OpenCV's example: a rectangle 5 % inside the frame, five rounds, long side 96 pixels), and
+``photos.grabcut``. For each: mean intersection over union (IoU) with the true box, the share of
+photos where it is at least 0.7, CPU milliseconds a photo, and the mean IoU for each kind of
+background, the one where ``photos.grabcut`` does worst first. Then ``photos.grabcut`` runs with
+other settings, to show what each is worth. Two minutes on two cores; needs the demo's photos.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from scenes import KINDS  # noqa: E402
 
 DEMO = ROOT / "data/demo"
 KIND_SHARES = [0.28, 0.26, 0.18, 0.16, 0.12]
-"""Of ``KINDS``, as ``data/demo/listings.py`` draws them."""
+"""Probabilities of ``KINDS``, as in ``data/demo/listings.py``."""
 
 VARIANTS = {
     "no sure middle": {"MIDDLE": (0.5, 0.5, 0.5, 0.5)},
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def scene_kinds() -> dict[str, str]:
-    """The background of each listing: the first thing that its generator draws for its photos."""
+    """The background of each listing: the first value that its generator draws for its photos."""
     demo = yaml.safe_load((DEMO / "params.yaml").read_text())["demo"]
     kinds = {}
     for listing in plan_listings(demo["seed"], demo["photos_per_model"]):
@@ -116,7 +116,7 @@ def whole(image: np.ndarray) -> Box:
 
 
 def centre(images: list[np.ndarray], true: list[Box]) -> Method:
-    """The median true box, as shares of the photo: what knowing the demo's framing is worth."""
+    """A method that knows only the demo's framing: the median true box, as shares of the photo."""
     shares = [
         np.array(box) / (image.shape[1::-1] * 2) for image, box in zip(images, true, strict=True)
     ]

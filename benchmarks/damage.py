@@ -1,13 +1,13 @@
-"""Which damage of a file the reader notices, and what the slowest file may cost it.
+"""Which damage to a file the reader notices, and how long the slowest file may take it.
 
     python benchmarks/damage.py [FOLDER]
 
-Of 200 JPEG photos of FOLDER (without one, the demo's) copies are damaged in the compressed picture,
-behind all headers: a bit flipped, 16 or 512 bytes overwritten at random, the end cut off and a new
-end marker put there. A damaged copy that still decodes without complaint is a valid JPEG of another
-picture, and nobody can tell. Then a plain picture is saved as a progressive JPEG, its last scan
-repeated as often as the walk through the file allows, and decoded by processor time (to no avail:
-libjpeg complains in the end). A minute.
+Copies of 200 JPEG photos of FOLDER (by default the demo's) are damaged in the compressed data,
+behind all headers: a bit flipped, 16 or 512 bytes overwritten at random, or the end cut off and a
+new end marker put there. A damaged copy that still decodes without complaint is a valid JPEG of
+another picture, which nobody can tell. Then a plain picture is saved as a progressive JPEG, its
+last scan repeated as often as the walk through the file allows; the processor time of decoding it
+is measured (libjpeg refuses it in the end). A minute.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SCAN = b"\xff\xda"
 END = b"\xff\xd9"
 
 Damage = Callable[[bytes, int, np.random.Generator], bytes]
-"""Gets a file, where its compressed picture begins, and random numbers."""
+"""Takes a file, the offset of its compressed data, and random numbers; returns the damaged file."""
 
 
 def flipped(data: bytes, start: int, random: np.random.Generator) -> bytes:
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("data/demo/photos"))
     folder = parser.parse_args().folder
     files = [file.read_bytes() for file in sorted(folder.rglob("*.jpg"))]
-    # Long enough for the longest damage, and a single scan, so that what follows it is picture.
+    # Long enough for the longest damage, and with one scan, so that only picture data follows it.
     usable = [data for data in files if data.count(SCAN) == 1 and picture_of(data) > 2000]
     chosen = usable[:: max(1, len(usable) // PHOTOS)][:PHOTOS]
     if not chosen:
@@ -98,8 +98,8 @@ def fault_of(data: bytes) -> str:
 
 
 def slowest() -> tuple[bytes, int]:
-    """A progressive JPEG with the most scans that are decoded at all, and how many these are."""
-    # Plain, so that even a photo of the most pixels stays below the most bytes.
+    """A progressive JPEG with the most scans that ``read_header`` accepts, and their number."""
+    # Plain, so that even a photo with the most pixels allowed stays below the most bytes allowed.
     colours = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
     image = Image.fromarray(colours).resize(SIZE[::-1], Image.Resampling.BICUBIC)
     buffer = io.BytesIO()

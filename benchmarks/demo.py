@@ -2,9 +2,9 @@
 
     python benchmarks/demo.py
 
-Ours are the stages augment, embed and train with the params as they stand, whose copies and epochs
-say how long it takes; the reference is that of from_scratch.py, which gets as long. Both see the
-vehicle cut out by its labelled box, at the same size: ours from shards, the reference from JPEG
+Ours are the stages augment, embed and train with the shipped params, whose copies and epochs
+determine how long that takes; the reference, that of from_scratch.py, gets the same time. Both see
+the vehicle cut out by its labelled box, at the same size: ours from shards, the reference from JPEG
 files of quality 95 in a folder for each class. Both are scored once on the same test photos. Needs
 the demo's photos. Nine minutes on 2 cores.
 """
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def save_vehicle(photo: Photo, file: Path, *, margin: float) -> None:
-    """What is in the photo's box, as a JPEG file."""
+    """Saves what is in the photo's box as a JPEG file."""
     image = decode((DEMO / "photos" / photo.path).read_bytes())
     vehicle = cut(image, photo.box, margin=margin)
     cv2.imwrite(str(file), vehicle[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])

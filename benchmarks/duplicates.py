@@ -1,9 +1,10 @@
 """Groups 1,000,000 made-up hashes with 50,000 planted copies: seconds, memory, copies found.
 
-Copies are mirrored or not and differ in 0 to 8 bits. Each hash has the six views of a real photo
-(three cuts, mirrored or not); the four that are no plain mirror are random here, which costs as
-much. What only chance brought near is refused in the real stage by a look at the pictures.
-About two minutes on one core; ``--photos 100000`` for a small try.
+Copies are mirrored or not and differ in 0 to 8 bits. Each hash has six views, as a real photo has
+(three cuts, mirrored or not); those four that are neither the hash nor its mirror image are random
+here, which costs as much. Pairs that are near only by chance are counted, too; the real stage
+refuses them by comparing the pictures. About two minutes on one core; ``--photos 100000`` for a
+small try.
 
     python benchmarks/duplicates.py
 """

@@ -1,11 +1,12 @@
-"""What does it cost to end an epoch in Keras, by how its batches are read?
+"""What does it cost Keras to end an epoch, depending on how its batches are read?
 
-Trains a small network on ready-made batches, an epoch a call, as the train stage does, in epochs of
-several lengths: batches of a ``PyDataset`` read by two threads, as ours are, or by one, which Keras
-leaves to ``tf.data`` and its tuning; and of a ``tf.data`` pipeline as Keras's guides build it,
-tuning and not. ``tf.data`` tunes itself in a thread that sleeps twice as long each time, up to a
-minute, and TensorFlow 2.20 now and then waits until it wakes when an epoch ends. Epochs are timed
-whole, and from the last batch on. Seven minutes on 2 cores.
+Trains a small network on ready-made batches, one call of ``fit`` per epoch as in the train stage,
+in epochs of several lengths. Batches come from a ``PyDataset`` read by two threads, as ours is, or
+by one, which Keras leaves to ``tf.data`` and its tuning; or from a ``tf.data`` pipeline built as in
+Keras's guides, with tuning and without. ``tf.data`` tunes itself in a thread that sleeps twice as
+long each time, up to a minute, and at the end of an epoch TensorFlow 2.20 sometimes waits until
+that thread wakes. Whole epochs are timed, and what follows their last batch. Seven minutes on 2
+cores.
 """
 
 import statistics
@@ -24,7 +25,7 @@ from model.runtime import import_quietly, start
 
 THREADS, BATCH, SIDE = 2, 32, 96
 LENGTHS = (8, 12, 16, 20, 24, 28)
-"""Batches of an epoch."""
+"""Batches in an epoch."""
 NOTE = "Keras takes 0.1 s to end an epoch that threads read"
 
 

@@ -1,4 +1,4 @@
-"""How much of the bare network's rate is left to the whole evaluate stage?
+"""What share of the bare network's rate does the whole evaluate stage reach?
 
 Ours: ``main`` of src/evaluate.py, from loading the bundle to writing the last table, intervals
 included. Theirs: the loaded network, warmed up, on the same photos in memory, in batches of the
@@ -61,7 +61,10 @@ def main() -> None:
 
 
 def write_project(backbone: str, photos: int) -> np.ndarray:
-    """Bundle and shards in the current folder; returns all pixels, uint8 ``(n, 224, 224, 3)``."""
+    """Writes the bundle and shards to the current folder.
+
+    Returns all pixels, uint8 ``(n, 224, 224, 3)``.
+    """
     from model.backbone import build_backbone, build_classifier
     from model.bundle import save_bundle
 
@@ -87,7 +90,7 @@ def write_project(backbone: str, photos: int) -> np.ndarray:
 
 
 def bare_network(images: np.ndarray, batch_size: int) -> Callable[[], None]:
-    """Inference and nothing else."""
+    """Returns a function that runs inference and nothing else."""
     from model.bundle import load_bundle
 
     network, _ = load_bundle(Path("models/vehicle"))

@@ -2,9 +2,9 @@
 
     python benchmarks/feed.py [--steps 20]
 
-Uses what data/ and params.yaml hold. Both cases run the same compiled step on the same number of
-batches; only where batches come from differs. Twelve times 20 steps: 2 minutes on 2 cores for the
-demo.
+Uses the photos in data/ and the settings in params.yaml. Both cases run the same compiled step on
+the same number of batches; they differ only in where batches come from. Twelve times 20 steps: 2
+minutes on 2 cores for the demo.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     feed = ShardFeed(PHOTOS, classes, **train.batches(), workers=reading_threads(model.threads))
 
     class ReadyMade(keras.utils.PyDataset):
-        """One batch, over and over; read by threads as ours, see epoch_end.py."""
+        """One batch, over and over; read by threads as our feed is, see epoch_end.py."""
 
         batch = feed[0]
 

@@ -1,11 +1,12 @@
-"""Thirty classes of real cars from random weights, in the same minutes: ours and two others.
+"""Thirty classes of real cars from random weights, in equal time: our recipe and two others.
 
     python benchmarks/from_scratch.py [--source FOLDER] [--minutes 13] [--seeds 0 1 2]
-    python benchmarks/from_scratch.py --only ours --seeds 1 2 --add    # to what is recorded
+    python benchmarks/from_scratch.py --only ours --seeds 1 2 --add    # adds to what is recorded
     python benchmarks/from_scratch.py --first 3 --only ours --seeds 0 --set train.lr=0.2
 
-Every sixth of the sorted class names of Stanford Cars, the first 30, split as the set's own
-``subset`` column says; some of train is val. All learn from the same train rows at 112 pixels:
+Takes every sixth of the sorted class names of Stanford Cars, the first 30 of these, split as the
+data set's own ``subset`` column says; part of train becomes val. All recipes learn from the same
+train rows at 112 pixels:
 
 ours        the stages of this repository with the params in ``RECIPE``
 plain       ResNet-18, SGD 0.1 with warm-up and cosine, one random warp a photo and epoch
@@ -13,13 +14,14 @@ reference   Keras's ResNet-50 as the reference system trains it: Adam 5e-5, drop
             ways, rotation and zoom as layers of the network, JPEG files decoded every epoch
 
 The clock of a recipe starts with its processes, imports included, and stops after its last step;
-splitting and preparing photos is done before and costs nobody. ``RECIPE`` is chosen on val or on
-other classes: ``--val`` reports val top-1 and never makes pixels of test photos, ``--first 3``
-starts at the fourth class name; neither is recorded. Otherwise the test rows are looked at once,
-when a run is over. A run that took longer than it had has no score. The two others run with the
-first seed alone.
+splitting and preparing photos is done before and does not count. ``RECIPE`` was chosen on val or on
+other classes: ``--val`` reports val top-1 and never prepares test photos, ``--first 3`` starts at
+the fourth class name; neither is recorded. Otherwise the test rows are scored once, when a run is
+over. A run that takes longer than its minutes gets no score. The two other recipes run with the
+first seed only.
 
-An hour and a quarter on 2 cores as it stands: short trials of our stages come before the first run.
+An hour and a quarter on 2 cores with the defaults, short trials of our stages before the first run
+included.
 """
 
 import re
@@ -55,7 +57,7 @@ from timed_stages import train_for
 RECIPE = {
     "train.lr": 0.1,
     "train.batch_size": 32,
-    "train.weight_decay": 0.03,  # some 2,000 steps are too few for less to matter
+    "train.weight_decay": 0.03,  # in only some 2,000 steps, less would hardly matter
     "train.label_smoothing": 0.1,
     "train.finetune_epochs": 3,  # with as many copies as the minutes allow
     "train.sizes": [0.6, 0.8, 1.0],
@@ -70,13 +72,13 @@ RECIPE = {
     "augment.brightness": 0.15,
     "augment.contrast": 0.3,
     "augment.hue": 0.1,
-    "split.val": 0.03,  # draws curves and chooses nothing, so most photos teach
+    "split.val": 0.03,  # only draws curves and chooses nothing, so most photos are for training
 }
-"""What of the shipped params is otherwise for so little data and time.
+"""Changes to the shipped params for so little data and time.
 
-Put together from what won on the 150 other classes (those of ``--first 1`` to ``5``), in a PyTorch
-copy of this training; never chosen on the test rows that are recorded. ``--set`` changes each, and
-every other knob of ``params.yaml``.
+Combines what won on the 150 other classes (those of ``--first 1`` to ``5``), in a PyTorch copy of
+this training; nothing was chosen on the test rows that are recorded. ``--set`` changes each of
+them, and any other value of ``params.yaml``.
 """
 
 BATCH = 32
@@ -139,7 +141,7 @@ def main() -> None:
                 figures |= found
                 looks[name] = trained.looks
         learnt = looks.get("reference") and looks["reference"][-1][1] > 2 / len(names)
-        if "ours" in looks and learnt:  # at chance there is nothing to reach
+        if "ours" in looks and learnt:  # a reference at chance level is no mark to reach
             title = f"ours, seed {seed}: minutes to the reference's last val top-1"
             figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
         if not (options.val or options.first):
@@ -147,7 +149,7 @@ def main() -> None:
 
 
 def keep(name: str, figures: dict[str, float | str], *, added: bool) -> None:
-    """Records the seeds that are done: whoever stops the others has these."""
+    """Records the seeds done so far, so that stopping the script loses only the others."""
     tops = [value for key, value in figures.items() if re.match(r"ours, seed \d+: \w+ top-1", key)]
     if tops and all(isinstance(value, float) for value in tops):
         figures = {**figures, "ours: mean top-1": round(np.mean(tops), 4), "ours: seeds": len(tops)}
@@ -155,12 +157,12 @@ def keep(name: str, figures: dict[str, float | str], *, added: bool) -> None:
 
 
 def compete(recipe, root: Path, seconds: float, **given) -> Trained:
-    """A recipe in a process of its own, whose start its clock counts."""
+    """Runs a recipe in a process of its own; its clock counts the start of that process."""
     return apart(recipe, root, Clock(seconds), **given)
 
 
 def plain(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> Trained:
-    """What one would write down first: SGD over the given time, in float32."""
+    """The recipe that comes to mind first: SGD over the given time, in float32."""
     from model.runtime import start
 
     start(threads=threads, seed=seed)
@@ -193,12 +195,12 @@ def plain(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> T
 
 
 def warmup_and_cosine(share: float, *, warmup: float = 0.05) -> float:
-    """The part of the peak rate after a share of the time."""
+    """The rate after a share of the time, as a part of the peak rate."""
     return share / warmup if share < warmup else 0.5 + 0.5 * np.cos(np.pi * share)
 
 
 def warped(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One random shift, scale, rotation and flip."""
+    """Applies one random shift, scale, rotation and flip."""
     from photos.warp import affine, warp
 
     degrees, scale, across, down = random.uniform([-8, 0.85, -0.08, -0.08], [8, 1.2, 0.08, 0.08])
@@ -215,7 +217,7 @@ def warped(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def top1(network, images: np.ndarray, targets: np.ndarray) -> float:
-    """The share of right answers, all photos at once: another size would be compiled anew."""
+    """Top-1 of all photos in one batch: another batch size would be compiled anew."""
     return float((network.predict_on_batch(images).argmax(axis=1) == targets).mean())
 
 
@@ -228,7 +230,7 @@ def reference(
     split: str,
     size: tuple[int, int] = (SIDE, SIDE),
 ) -> Trained:
-    """The reference system's training, written anew from its description, until time is up."""
+    """The reference system's training, rewritten from its description, until time is up."""
     from model.runtime import start
 
     start(threads=threads, seed=seed)

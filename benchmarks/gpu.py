@@ -3,13 +3,13 @@
     KERAS_BACKEND=jax python benchmarks/gpu.py [--source FOLDER] [--minutes 20]
     KERAS_BACKEND=jax python benchmarks/gpu.py --minutes 4 --set train.finetune_epochs=9
 
-Split as the set's own ``subset`` column says; some of train is val. The stages of this repository
-run with the params in ``RECIPE``; ``--set`` changes each. Short trials tell how many epochs fit,
-where none are set. The clock runs over augment, embed and train, from the start of each process to
-its end, compilation included. The test rows are looked at once. ``--root`` keeps the project, and
-one that is there is not split and prepared again.
+Photos are split as the data set's own ``subset`` column says; part of train becomes val. The stages
+of this repository run with the params in ``RECIPE``; ``--set`` changes each. Where no epochs are
+set, short trials tell how many fit. The clock runs over augment, embed and train, from the start of
+each process to its end, compilation included. The test rows are scored once. ``--root`` names a
+folder that keeps the project; one that is there already is not split and prepared again.
 
-Where TensorFlow is missing the copies keep their light: brightness and contrast need it.
+Without TensorFlow the copies keep their light, since changing brightness and contrast needs it.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ RECIPE = {
     "train.lr": 0.2,
     "train.weight_decay": 0.01,
     "train.label_smoothing": 0.1,
-    "train.sizes": [1.0],  # a smaller one first would be compiled as well
+    "train.sizes": [1.0],  # a smaller size first would have to be compiled as well
     "train.precision": "mixed_bfloat16",
     "train.flip": 0.5,
     "train.crop": 0.15,
@@ -45,10 +45,10 @@ RECIPE = {
     "augment.hue": 0.1,
     "split.val": 0.03,
 }
-"""What of the shipped params is otherwise."""
+"""Changes to the shipped params."""
 
 UNLIT = {"augment.brightness": 0, "augment.contrast": 0}
-"""Where TensorFlow is missing, through which keras-cv relights copies."""
+"""Used without TensorFlow, which keras-cv needs to change the light of copies."""
 
 
 def main() -> None:

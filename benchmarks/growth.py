@@ -2,26 +2,27 @@
 
     python benchmarks/growth.py [--sizes 1000 3000 10000 30000]
 
-Runs split, preprocess, augment and embed, each as a process of its own, from nothing, on made-up
-photos of 320 x 240 pixels with labelled boxes: 64 x 112 in the shards, three copies, ResNet-18 of
-random weights. Photos are small so that this ends soon: decoding larger ones and larger inputs cost
-more for each photo (benchmarks/preprocess.py), and other backbones cost other times.
+Runs split, preprocess, augment and embed from scratch, each in a process of its own, on generated
+photos of 320 x 240 pixels with labelled boxes, with 64 x 112 pixels in the shards, three copies and
+a ResNet-18 of random weights. Photos are small so that this ends soon: larger photos and larger
+inputs cost more for each photo (benchmarks/preprocess.py), and other backbones take other times.
 
-The exponent of a stage is the slope of log seconds over log photos, by least squares, once a run on
-100 photos, its start, is taken off both: 1 is proportional to the photos. A size at which
-less than a tenth of its start is left is not fitted. The projection goes on from the largest size
-with the exponent, which counts as 1 where it is less:
+The exponent of a stage is the slope of log seconds over log photos, by least squares, after a run
+on 100 photos, its start, has been subtracted from both; 1 means proportional to the photos. A size
+is not fitted if what is left of its seconds is less than a tenth of the start. The projection
+extends the largest size by the exponent, or by 1 if that is more, with seconds and photos again
+without the start, which is added in the end:
 
     seconds(n) = seconds(largest) * (n / largest) ** max(1, exponent)
 
-Over three powers of ten an exponent that is wrong by 0.1 doubles the hours, so those of exponent 1
-stand beside them: "2 to 5". It assumes that photos come from the disk as fast as here, from the
-page cache, that nothing swaps, and that nothing else begins to dominate: what grows only beyond the
-largest size is not seen (benchmarks/duplicates.py measures the search for near-duplicates at a
-million). Of ten machines only preprocess and augment make use (``compute.executor`` dask or ray),
-the others run on one. Memory and disk are projected along a line through the smallest and the
-largest size; memory is that of a stage's largest process, pages of mapped files included. Disk is
-without DVC's cache.
+Over three powers of ten, an exponent that is wrong by 0.1 doubles the hours, so the hours with
+exponent 1 are given as well: "2 to 5". The projection assumes that photos are read as fast as here,
+from the page cache, that nothing swaps, and that no other cost begins to dominate: what grows only
+beyond the largest size is not seen (benchmarks/duplicates.py measures the search for
+near-duplicates at a million). Only preprocess and augment make use of ten machines
+(``compute.executor`` dask or ray); the other stages run on one. Memory and disk are projected along
+a line through the smallest and the largest size; memory is that of a stage's largest process, pages
+of mapped files included. Disk is without DVC's cache.
 
 Six minutes on 2 cores.
 """
@@ -50,13 +51,13 @@ from stages import (
 HEIGHT, WIDTH = 240, 320
 SHAPE = (64, 112)
 START = 100
-"""Photos of a run that shows what starting costs."""
+"""Photos of the run that shows what starting costs."""
 
 ROUNDS = {START: 2, 1000: 2}
 """Short runs are repeated, and the shortest counts."""
 
 LOST = 0.1
-"""Shares of its start; what a stage takes beyond it has to be more, or the noise hides it."""
+"""Share of its start that a stage must take beyond the start, or the noise hides it."""
 
 NOTE = "single runs, and their start hides most of what the smaller size takes"
 
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def measure(size: int) -> dict[str, Cost]:
-    """What each stage costs on the first ``size`` photos, from nothing."""
+    """What each stage costs on the first ``size`` photos, from scratch."""
     listings = write_labels(Path("labels.csv"), size, height=HEIGHT, width=WIDTH)
     rounds: list[dict[str, Cost]] = []
     for _ in range(ROUNDS.get(size, 1)):
@@ -173,7 +174,7 @@ def growth(
 
 
 def projected_disk(sizes: list[int], disk: dict[int, dict[str, int]]) -> dict[str, float]:
-    """GB that each out takes, and will take."""
+    """GB that each out takes, measured and projected."""
     least, most = sizes[0], sizes[-1]
     figures: dict[str, float] = {}
     for name in DISK:
@@ -197,7 +198,7 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 
 def hours(lower: float, upper: float) -> str:
-    """Seconds from ``lower`` to ``upper``, in hours of two digits."""
+    """Seconds from ``lower`` to ``upper``, formatted as hours of two digits."""
     low, high = f"{lower / 3600:.2g}", f"{upper / 3600:.2g}"
     return low if low == high else f"{low} to {high}"
 

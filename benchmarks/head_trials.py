@@ -1,10 +1,10 @@
-"""What cached features save: a head for 20 epochs on them, or on photos through a frozen backbone.
+"""What cached features save: 20 epochs of a head on them, or on photos through a frozen backbone.
 
     python benchmarks/head_trials.py [--epochs 20]
 
-Uses the photos in data/ and a backbone of params.yaml with the weights of the bundle in models/
-(real photographs and pretrained weights work the same way, slower). Both start from the same
-head. About 9 minutes on 2 cores for the demo.
+Uses the photos in data/ and the network of the bundle in models/, whose backbone is frozen (real
+photographs and pretrained weights work the same way, slower). Both cases start from the same head.
+About 9 minutes on 2 cores for the demo.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
         return compile_trainee(trained, trained.input_shape[1:3], optimizer, train)
 
     def embed() -> None:
-        """What the embed stage does, once for any number of heads."""
+        """Computes the features as the embed stage does, once for any number of heads."""
         made = [(backbone.predict_on_batch(x), y) for x, y in (photos[i] for i in range(steps))]
         kept[:] = (np.concatenate(part) for part in zip(*made, strict=True))
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def accuracy(network, val) -> float:
-    """Top-1 on a feed in its own order."""
+    """Top-1 on a feed that keeps its order."""
     return float((network.predict(val, verbose=0).argmax(axis=1) == val.targets).mean())
 
 

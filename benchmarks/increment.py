@@ -1,16 +1,17 @@
 """What does one added photo cost among 1,000 and among 10,000?
 
-Two DVC projects of photos of 160 x 120 pixels, as the README says (``dvc add photos``): 32 x 32 in
-the shards, two copies, ResNet-18's features. Small, because what is measured is everything around
-the one new row: start, manifest, records, shards and DVC's own looking and hashing. Then, in turns,
-each gets one more training photo; first the stages' own scripts up to ``embed`` are run, five
-times, then ``dvc repro embed`` as it is and as plain DVC would run it, five times each: without
-``persist``, so that DVC removes the outs before a stage runs, and with nothing remembered.
-Compares their times and their peak memory, and counts the arrays that were written anew: one in
-each folder, or all of them.
+Sets up two DVC projects with photos of 160 x 120 pixels, as the README says (``dvc add photos``):
+32 x 32 pixels in the shards, two copies, ResNet-18's features. All is small, because what is
+measured is everything around the one new row: start, manifest, records, shards, and DVC's own
+checking and hashing. Then the projects take turns, each with one more training photo every time:
+five times with the scripts of the stages up to ``embed``, then five times with ``dvc repro embed``
+as it is and five times as plain DVC would run it: without ``persist``, so that DVC removes the outs
+before a stage runs, and with nothing remembered. Compares times and peak memory, and counts the
+arrays that were written anew: one in each folder, or all of them.
 
-A shard is one of 16 at both sizes, so ten times as many rows are copied, and embedded anew, for one
-that is new (``embed`` makes a shard whole or not at all). A quarter of an hour on 2 cores.
+There are 16 shards at both sizes, so in the larger project ten times as many rows are copied, and
+embedded anew, for one new row (``embed`` makes a whole shard or none of it). A quarter of an hour
+on 2 cores.
 """
 
 import shutil
@@ -55,7 +56,7 @@ FOLDERS = (
     "data/features/train",
     "data/features/augmented",
 )
-"""What a training photo is in; its split's other folders stay as they are."""
+"""The folders whose arrays change for a training photo; those of val and test stay as they are."""
 TIME_NOTES = {
     "split": "it looks at one photo, but reads and writes every row again",
     "dvc repro": "DVC itself asks after every photo of the folder",
@@ -113,7 +114,7 @@ def main() -> None:
 
 
 class Project:
-    """A DVC project in ``root`` with ``count`` photos, which its graph has seen up to ``embed``."""
+    """A DVC project in ``root`` with ``count`` photos, whose graph has run up to ``embed``."""
 
     def __init__(self, root: Path, count: int):
         self.root, self.count = root, count
@@ -150,7 +151,7 @@ class Project:
         )
 
     def add(self) -> None:
-        """One more photo, in a listing of its own that falls to train."""
+        """Adds one photo, in a listing of its own that falls to train."""
         number, self.count = self.count, self.count + 1
         write_windows(Path("photos"), [number], height=HEIGHT, width=WIDTH)
         names = (f"added {number} {attempt}" for attempt in range(1000))
@@ -203,7 +204,7 @@ def dvc(*arguments: str) -> list[str]:
 
 
 def arrays() -> dict[Path, int]:
-    """When each array was written."""
+    """The time at which each array was last written, in nanoseconds."""
     return {file: file.stat().st_mtime_ns for file in Path("data").rglob("shard-*.npy")}
 
 

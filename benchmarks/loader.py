@@ -2,16 +2,17 @@
 
     python benchmarks/loader.py [--photos 2000]
 
-The same made-up photos three times, at the network's size already: raw in shards (ours,
-``model.feed``), as JPEG of quality 95 in TFRecord files through ``tf.data`` (shuffled whole,
-decoded on every core, prefetched), and as the very same JPEG in a folder for each class through
-``keras.utils.image_dataset_from_directory``. All three go through ``fit`` of a model that takes
-shuffled float batches of 32 and does nothing with them: what is timed is what training waits for.
-Every round checks that each photo of each class came once. Before that, all photos are compared:
-ours have to be the very pixels, JPEG's (colours at half the size, as is usual) at least 25 dB.
+The same generated photos, already of the network's size, are stored in three ways: raw in shards
+(ours, ``model.feed``), as JPEG of quality 95 in TFRecord files read through ``tf.data`` (shuffled
+whole, decoded on every core, prefetched), and as the same JPEG files in a folder for each class,
+read through ``keras.utils.image_dataset_from_directory``. All three go through ``fit`` of a model
+that takes shuffled float batches of 32 and does nothing with them, so what is timed is what
+training would wait for. Every round checks how many photos of each class came. Before that, every
+photo is compared with the original: ours must have the very pixels, JPEG (colours at half the size,
+as is usual) a mean PSNR of at least 25 dB.
 
-All bytes come from the page cache. Raw shards are several times larger, as the figures say, and
-from a slow disk they would lose. Two minutes on 2 cores.
+All bytes come from the page cache. Raw shards are several times larger, as the figures say, so from
+a slow disk they would lose. Two minutes on 2 cores.
 """
 
 import argparse
@@ -46,7 +47,7 @@ tensorflow = import_quietly("tensorflow")
 SIZES = ((64, 112), (224, 224))
 CLASSES = [f"model {number}" for number in range(10)]
 FILES, BATCH, QUALITY, LEAST_PSNR = 8, 32, 95, 25.0
-"""Shards and TFRecord files, rows a batch, JPEG's quality, dB (any other photo has less)."""
+"""Shards and TFRecord files, rows a batch, JPEG's quality, least dB (any other photo has less)."""
 
 NOTE = "Keras takes 0.1 s to end an epoch that threads read, half of what these photos take"
 
@@ -106,7 +107,7 @@ def write(photos: np.ndarray) -> None:
         shards[shard_of(photo_id, FILES)].append((photo_id, number))
     for shard, members in shards.items():
         numbers = [number for _, number in sorted(members)]
-        # The listing says which photo it is: the comparison needs that.
+        # The listing holds the number of the photo: the comparison needs that.
         samples = [
             Sample(name, 0, class_of(number), str(number)) for name, number in sorted(members)
         ]
@@ -142,7 +143,7 @@ def example(coded: bytes, target: int) -> bytes:
 
 
 def ours(_: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[int]]:
-    """The feed that training uses, and in which order it delivers photos while not shuffled."""
+    """The feed that training uses, and the order in which it delivers photos if not shuffled."""
     classes = {name: at for at, name in enumerate(CLASSES)}
     workers, seed = joblib.cpu_count(), 0 if shuffled else None
     feed = ShardFeed([OURS], classes, batch_size=BATCH, seed=seed, workers=workers)
@@ -150,7 +151,7 @@ def ours(_: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[int]]:
 
 
 def tfrecord(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[int]]:
-    """JPEG in TFRecord files, as TensorFlow's guides read them."""
+    """JPEG in TFRecord files, read as in TensorFlow's guides."""
     data, io = tensorflow.data, tensorflow.io
     files = sorted(map(str, RECORDS.glob("*.tfrecord")))
     fields = {
@@ -173,7 +174,7 @@ def tfrecord(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[
 
 
 def class_folders(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, list[int]]:
-    """The way of Keras's guides."""
+    """JPEG files in class folders, read as in Keras's guides."""
     batches = keras.utils.image_dataset_from_directory(
         str(FOLDERS),
         label_mode="categorical",
@@ -190,9 +191,10 @@ def class_folders(shape: tuple[int, int], *, shuffled: bool) -> tuple[Iterable, 
 def compare(
     photos: np.ndarray, batches: Iterable, order: list[int], *, worst: float
 ) -> float | str:
-    """The mean PSNR in dB of what comes in ``order``: every photo, in its class, is to come.
+    """Compares batches with the photos; returns the mean PSNR in dB.
 
-    ``worst`` is the least mean; infinite: the very pixels.
+    Every photo must come, in its class and in ``order``. ``worst`` is the least mean allowed; if
+    infinite, the pixels must be the very same.
     """
     psnr = []
     if isinstance(batches, ShardFeed):
@@ -213,7 +215,7 @@ def compare(
 
 
 def one_epoch(batches: Iterable, count: int) -> None:
-    """Delivers every photo once."""
+    """Runs an epoch and checks that each class had its number of photos."""
     sink = Sink()
     sink.compile(run_eagerly=True)
     sink.fit(batches, shuffle=False, verbose=0)

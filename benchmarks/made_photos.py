@@ -1,4 +1,4 @@
-"""Photos for measurements, each another, with the edges and grain that JPEG has to code."""
+"""Generates distinct photos for measurements, with the edges and grain that JPEG has to encode."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def make_photo(seed: int, *, height: int, width: int) -> np.ndarray:
-    """Shapes before a smooth background, under sensor noise: uint8 BGR ``(height, width, 3)``."""
+    """Shapes on a smooth background, with sensor noise: uint8 BGR ``(height, width, 3)``."""
     random = np.random.default_rng(seed)
     image = cv2.resize(random.integers(40, 216, (5, 7, 3), np.uint8), (width, height))
     for _ in range(40):
@@ -35,7 +35,7 @@ def write_photos(
 ) -> list[str]:
     """Writes JPEG files of quality 90 and returns their names.
 
-    With fewer ``pictures`` than files, some show the same one; no two have the same bytes.
+    With fewer ``pictures`` than files, several files show the same one, but all differ in bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{number:06d}.jpg" for number in range(count)]
@@ -51,15 +51,15 @@ def write_photos(
 
 
 def with_comment(jpeg: bytes, comment: bytes) -> bytes:
-    """Another file of the same pixels."""
+    """Another file with the same pixels."""
     segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
     return jpeg[:2] + segment + jpeg[2:]
 
 
 def make_project(folder: Path, names: list[str], **sections: dict) -> None:
-    """Lets stages run in ``folder``: the shipped params with some values changed, and a manifest.
+    """Writes params and a manifest to ``folder``, so that stages can run there.
 
-    All photos train.
+    The params are the shipped ones with some values changed; all photos are in train.
     """
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["data"] |= {"photos": "photos", "labels": "labels.csv"}
@@ -80,7 +80,7 @@ def make_project(folder: Path, names: list[str], **sections: dict) -> None:
 
 @contextlib.contextmanager
 def work_folder() -> Iterator[None]:
-    """A folder that is the current one, and gone in the end."""
+    """Changes into a temporary folder, which is removed in the end."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

@@ -1,7 +1,7 @@
-"""Times things side by side in one run, and records what came out.
+"""Times cases side by side in one run, and records the results.
 
-Machines are shared and noisy, so only ratios are compared: the cases of a benchmark take turns,
-in five rounds (fewer where they are long) after one to warm up, and the median of rounds counts.
+Machines are shared and noisy, so only ratios are compared: the cases of a benchmark take turns, in
+five rounds (fewer if they are long) after a warm-up round, and the median over rounds counts.
 """
 
 import datetime
@@ -22,9 +22,9 @@ from typing import NamedTuple
 RESULTS_VARIABLE = "BENCHMARK_RESULTS"
 BACKEND_VARIABLE, DEFAULT_BACKEND = "KERAS_BACKEND", "tensorflow"
 BACKEND = os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
-"""As the script was started: part of the command that is recorded."""
+"""The backend with which the script was started: part of the command that is recorded."""
 AND = "; "
-"""Stands between the commands that together gave what is recorded."""
+"""Joins the commands that together gave what is recorded."""
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
 LIBRARIES = {
     "autogluon.multimodal": "autogluon",
@@ -45,7 +45,7 @@ LIBRARIES = {
 
 
 def commit() -> str:
-    """Of the code that is measured, with ``+`` where it was changed since; empty without Git."""
+    """The commit of the measured code, with ``+`` if that was changed since; empty without Git."""
     here = {"cwd": Path(__file__).parents[1], "capture_output": True, "text": True}
     paths = ["src", "data/demo", "benchmarks/*.py", "params.yaml", "dvc.yaml"]
     try:
@@ -57,14 +57,14 @@ def commit() -> str:
 
 
 COMMIT = commit()
-"""As the script started: another may be made while it measures."""
+"""The commit when the script started: another may be made while it measures."""
 
 
 class Ratio(NamedTuple):
     """How many times better than what it is measured against; below 1 is a loss.
 
     ``spread`` is the lowest and highest ratio of the rounds, ``bar`` what we mean to reach, and
-    ``note`` says why where it was not reached.
+    ``note`` says why it was not reached, or why the ratio is a loss.
     """
 
     value: float
@@ -81,7 +81,7 @@ def alternate(
 ) -> dict[str, list]:
     """Seconds of each case in each of ``rounds`` rounds, after one round that does not count.
 
-    ``before`` is called before each of them, and not counted.
+    ``before`` is called before each case, and is not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
@@ -97,8 +97,8 @@ def alternate(
 def untuned(dataset):
     """A ``tf.data`` pipeline that uses every core from the start, and does not tune itself.
 
-    TensorFlow 2.20 may wait for its tuning at the end of an epoch for as long as the epoch took
-    (epoch_end.py), which would be held against who uses it.
+    At the end of an epoch TensorFlow 2.20 may wait for its tuning for as long as the epoch took
+    (epoch_end.py), which would count against those who use it.
     """
     options = type(dataset.options())()
     options.autotune.enabled = False
@@ -128,8 +128,8 @@ def record(
     """Prints what was measured and writes it to ``benchmarks/results/NAME.json``.
 
     ``ratios`` may be compared between machines, ``figures`` (times, sizes, accuracies) say what
-    was seen on this one. With ``added``, the figures hold earlier ones (:func:`earlier_figures`),
-    whose command stays beside the new one.
+    was seen on this one. With ``added``, ``figures`` include earlier ones
+    (:func:`earlier_figures`), whose command is kept beside the new one.
     """
     ratios, figures = ratios or {}, figures or {}
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
@@ -164,9 +164,9 @@ def record(
 
 
 def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, float | str]:
-    """What :func:`record` has written under a name, for a run that adds to it; nothing if never.
+    """The figures that :func:`record` wrote under a name, for a run that adds to them, or none.
 
-    Ends with one line where a figure that both runs should share is another one there.
+    Ends with one line if one of ``conditions``, which both runs share, has another value there.
     """
     file = RESULTS / f"{name}.json"
     figures = json.loads(file.read_text())["figures"] if file.is_file() else {}
@@ -187,7 +187,7 @@ def machine() -> dict[str, str | int]:
 
 
 def device_name() -> str:
-    """What Keras computes on: the first GPU, where there is one. Starts Keras."""
+    """What Keras computes on: the first GPU if there is one, else the CPU. Starts Keras."""
     from model.environment import describe
 
     found = describe(threads=0)

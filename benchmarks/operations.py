@@ -1,10 +1,10 @@
-"""How much faster a ResNet learns by our operations for CPUs than by those of Keras's layers.
+"""How much faster a ResNet trains with our operations for CPUs than with those of Keras's layers.
 
     python benchmarks/operations.py [--batches 8] [--name operations]
 
-Both take as many steps of SGD on the same random photos, on the threads of params.yaml, and ours in
-bfloat16 as many as in float32. The first round, which traces, does not count. Three minutes on 2
-cores.
+Both take the same number of SGD steps on the same random photos, with the threads of params.yaml.
+Then ours in bfloat16 is compared with ours in float32. The first round, which traces, does not
+count. Three minutes on 2 cores.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def learner(shape: tuple[int, int], precision: str, batches: int, *, ours: bool):
-    """A function that takes some steps."""
+    """Returns a function that takes ``batches`` training steps."""
     import keras
 
     from model.network import build_network

@@ -1,6 +1,6 @@
-"""How each of the peers of peers.py learns, as its own documents say, until its time is up.
+"""The training recipe of each peer of peers.py, as its own documents say, until its time is up.
 
-Each is a function of a prepared project and a clock, run in a process of its own.
+Each recipe is a function of a prepared project and a clock, run in a process of its own.
 """
 
 import json
@@ -47,7 +47,7 @@ def keras_tutorial(
     load_pretrained(base, str(backbone or "none"))
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.RandomRotation(0.1)(layers.RandomFlip("horizontal")(inputs))
-    # The guide keeps the statistics of normalisation; random weights come without any.
+    # The guide keeps the batch-normalisation statistics; with random weights there are none yet.
     x = layers.Dropout(0.2)(base(x, training=False if backbone else None))
     network = keras.Model(inputs, layers.Dense(len(train.class_names))(x))
     phases = [(False, 1e-3, 1 / 3), (True, 1e-5, 1.0)] if backbone else [(True, 1e-3, 1.0)]
@@ -64,7 +64,7 @@ def keras_tutorial(
 def sklearn_head(
     root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
 ) -> Trained:
-    """Features of the frozen backbone once, then scikit-learn."""
+    """Computes the frozen backbone's features once, then trains scikit-learn on them."""
     from model.runtime import start
 
     start(threads=threads, seed=seed)
@@ -118,7 +118,7 @@ def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
 
     torch.manual_seed(seed)
     network = timm.create_model("resnet18", pretrained=False, num_classes=len(label_names(root)))
-    how = {"input_size": SIDE, "use_prefetcher": True}  # stays uint8
+    how = {"input_size": SIDE, "use_prefetcher": True}  # photos stay uint8
     training = create_transform(**how, is_training=True)
     scoring = create_transform(**how, is_training=False, crop_pct=1.0)
 
@@ -139,7 +139,10 @@ def torch_loop(
     seed: int,
     threads: int,
 ) -> Trained:
-    """SGD over the given time; ``changed`` and ``unchanged`` prepare a photo, uint8 to uint8."""
+    """SGD over the given time; ``changed`` prepares training photos, ``unchanged`` those to score.
+
+    Both take and return uint8.
+    """
     torch.set_num_threads(threads)
     images, targets, _ = arrays(root, "train")
     network = network.to(memory_format=torch.channels_last)
@@ -186,7 +189,7 @@ def torch_loop(
 
 
 def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """The first lesson of fastai; its one-cycle schedule needs epochs, which one epoch tells."""
+    """The first lesson of fastai; its one-cycle schedule needs epochs, so one is timed first."""
     import torch
     from fastai.vision.all import (
         ImageDataLoaders,
@@ -204,7 +207,7 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
         valid="val",
         batch_tfms=aug_transforms(),
         bs=BATCH,
-        num_workers=0,  # its own choice, one for each core, got through half as many epochs on two
+        num_workers=0,  # its default, one for each core, managed half as many epochs on two cores
     )
     learner = vision_learner(loaders, resnet18, pretrained=False)
     with learner.no_bar(), learner.no_logging():
@@ -222,24 +225,24 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
 
 
 def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """``yolo classify train`` with its ResNet-18 and a limit of time, which it plans for itself."""
-    os.environ["YOLO_CONFIG_DIR"] = str(root)  # its settings, which name folders of the user
+    """``yolo classify train`` with its ResNet-18 and a time limit, by which it plans its epochs."""
+    os.environ["YOLO_CONFIG_DIR"] = str(root)  # for its settings, which name folders of the user
     import torch
     import ultralytics
     from ultralytics import YOLO, settings
 
     torch.set_num_threads(threads)
-    settings.update({name: False for name, on in settings.items() if on is True})  # it logs to all
+    settings.update({name: False for name, on in settings.items() if on is True})  # log nowhere
     shipped = Path(ultralytics.__file__).parent / "cfg/models/11/yolo11-cls-resnet18.yaml"
-    random = root / "resnet18-cls.yaml"  # the shipped one begins with published weights
+    random = root / "resnet18-cls.yaml"  # the shipped file begins with published weights
     random.write_text(shipped.read_text().replace("DEFAULT", "null"))
     model = YOLO(random, task="classify", verbose=False)
     saved, epochs = [], []
-    # It leaves one core to what reads photos; all others have two threads for the network.
+    # By itself it leaves one core to reading photos; the others all give the network two threads.
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
     model.add_callback("on_train_epoch_end", lambda trainer: epochs.append(trainer.epoch))
     model.add_callback("on_model_save", lambda trainer: saved.append((clock.spent, trainer.last)))
-    # It looks at the time after each step, and validates and saves once more after the last.
+    # It checks the time after each step, and after the last it validates and saves once more.
     hours = (clock.seconds - clock.spent - 15) / 3600
     model.train(
         data=str(root / "pixels"),
@@ -247,7 +250,7 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
         batch=BATCH,
         time=hours,
         seed=seed,
-        amp=False,  # its bfloat16 wants CUDA
+        amp=False,  # its bfloat16 needs CUDA
         pretrained=False,
         plots=False,
         verbose=False,
@@ -257,18 +260,18 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     seconds, last = saved[-1]
     images, _, ids = arrays(root, "test")
     network = YOLO(last).model.float().eval()
-    with torch.no_grad():  # as it looks at a photo, but without another size
+    with torch.no_grad():  # as its own prediction does, but without resizing
         told = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     scores = (told[0] if isinstance(told, tuple) else told).numpy()
     return Trained(named(root, ids, scores), seconds, [], {"epochs": len(epochs)})
 
 
 def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """AutoGluon's predictor with timm's ResNet-18; runs of four and eight epochs, which its clock
-    does not count, tell how many fit.
+    """AutoGluon's predictor with timm's ResNet-18.
 
-    Its rate is for fine-tuning, and falls from layer to layer: with random weights there is 1e-3
-    for all. Of its checkpoints it averages those that val likes, as it always does.
+    Runs of four and eight epochs, which the clock does not count, tell how many epochs fit. Its
+    default rate is for fine-tuning and falls from layer to layer; with random weights all layers
+    get 1e-3. As always, it averages those of its checkpoints that are best on val.
     """
     import pandas as pd
     import timm
@@ -277,7 +280,7 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    # By name it would take published weights, whatever ``pretrained`` says; not from a folder.
+    # Given a name, it would take published weights, whatever ``pretrained`` says; not so a folder.
     random, start = timm.create_model("resnet18", num_classes=0), root / "resnet18"
     start.mkdir()
     torch.save(random.state_dict(), start / "pytorch_model.bin")

@@ -3,10 +3,10 @@
     python benchmarks/peers.py [--source FOLDER] [--minutes 13] [--only keras torch]
     python benchmarks/peers.py --backbone FILE        # of transfer.py --keep
 
-Without ``--backbone`` all start from random weights, since no published weights are used here, on
-the thirty classes of from_scratch.py. With it, those that can take its weights do, on the twenty
-classes of transfer.py, which that backbone has not seen; the others cannot be compared and stay
-out. All networks are ResNet-18 on photos of 112 pixels.
+Without ``--backbone`` all start from random weights (no published weights are used here), on the
+thirty classes of from_scratch.py. With it, the peers that can load its weights start from them, on
+the twenty classes of transfer.py, which that backbone has not seen; the others could not be
+compared and are left out. All networks are ResNet-18 on photos of 112 pixels.
 
 ours         the stages of this repository, with the recipe of from_scratch.py or transfer.py
 keras        the fine-tuning tutorial: image_dataset_from_directory, augmentation as layers, the
@@ -20,10 +20,10 @@ ultralytics  yolo classify train: its ResNet-18, its usual augmentation and opti
 autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3
 
 Keras's guide decodes JPEG files; all others get the very pixels of our preprocess stage, the last
-three as PNG files. The clock starts with a process and stops after its last step; trials that tell
-how much fits, ours and AutoGluon's, are not counted. Test rows are scored once. Where a package is
-missing, one line says how to install it. A quarter of an hour each on 2 cores; ``--add`` keeps what
-is recorded of peers that this call does not run.
+three as PNG files. The clock starts with a peer's process and stops after its last step; trials
+that tell how much fits, ours and AutoGluon's, do not count. Test rows are scored once. If a package
+is missing, one line says how to install it. A quarter of an hour each on 2 cores; ``--add`` keeps
+what is recorded of peers that are not run this time.
 """
 
 import importlib.util
@@ -109,13 +109,13 @@ def main() -> None:
                 trained = apart(peer.train, root, Clock(seconds), **given)
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             figures = {k: v for k, v in figures.items() if not k.startswith(f"{name}: ")} | found
-            record(result, figures=figures, added=options.add)  # whoever stops the others has these
+            record(result, figures=figures, added=options.add)  # now: a stop loses only the others
 
 
 class Peer(NamedTuple):
     """A function that trains, what it needs installed, and whether it takes a backbone.
 
-    ``True``: needs one, ``False``: cannot take one, ``None``: both ways.
+    ``pretrained`` is ``True`` if it needs one, ``False`` if it cannot take one, else ``None``.
     """
 
     train: Callable[..., Trained] | None
@@ -133,11 +133,11 @@ PEERS = {
     "ultralytics": Peer(ultralytics_classify, {"ultralytics": "ultralytics"}, False),
     "autogluon": Peer(autogluon_predictor, {"autogluon": "autogluon.multimodal"}, False),
 }
-"""``packages``: importable name and what to tell pip."""
+"""``packages`` maps importable names to what pip calls them."""
 
 
 def why_not(peer: Peer, backbone: Path | None) -> str:
-    """Why a peer cannot run here, or nothing."""
+    """Why a peer cannot run here; empty if it can."""
     if peer.pretrained is not None and peer.pretrained != bool(backbone):
         return "it needs --backbone" if peer.pretrained else "it cannot take --backbone"
     missing = [pip for name, pip in peer.packages.items() if not importlib.util.find_spec(name)]

@@ -1,8 +1,9 @@
 """From photo to label: does the stream lose time, does memory grow, how long is the start?
 
-Compares predict's stream with decoding the same photos on the same threads plus the bare network
-on the decoded pictures, taking turns. Then runs the script on 1,000 and on 20,000 links to the
-demo's photos and compares peak memory. Needs a trained graph. About five minutes on two cores.
+Compares predict's stream with decoding the same photos on the same threads plus running the bare
+network on the decoded pictures, in turns. Then runs the script on 1,000 and on 20,000 links to the
+demo's photos and compares peak memory, and times a first label. Needs a trained graph. About five
+minutes on two cores.
 """
 
 import argparse
@@ -33,7 +34,7 @@ status = subprocess.run(sys.argv[1:], **quiet).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
 """
-"""Runs a command and prints the KiB that it took at most."""
+"""Runs a command and prints the most KiB that it took."""
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def memory(photos: Path, count: int) -> float:
         for number in range(count):
             os.link(files[number % len(files)], Path(folder) / f"{number:06d}.jpg")
         command = [sys.executable, str(SRC / "predict.py"), folder, "--format", "csv"]
-        # From a small process: Linux counts the pages of a parent for its child.
+        # Through a small process: Linux counts the pages of a parent for its child.
         small = [sys.executable, "-c", MEASURED, *command]
         result = subprocess.run(small, stdout=subprocess.PIPE, text=True)
     if result.returncode:

@@ -1,11 +1,12 @@
 """Does preparing photos beat the plain loop, and how near is it to mere decoding?
 
-Ours is the stage's work, shards written: photos 500 and 4,000 pixels wide, to 224 x 224, and small
-ones to 112 x 112 too. The plain loop is ``cv2.imread``, an INTER_AREA resize and ``cv2.imwrite``,
-as everybody writes it first, on one thread, and then on all; it codes JPEG, ours writes raw rows.
-Decoding is reading and decoding on as many threads and no more, once whole, once at the reduced
-size that the stage chooses, and once with the stage's resize of that. Also, how far a reduced-size
-decode is from a full one that Lanczos filters (PSNR). Six minutes on 2 cores.
+Ours is the work of the whole stage, writing shards included: photos 500 and 4,000 pixels wide to
+224 x 224, and the small ones to 112 x 112, too. The plain loop is what everybody writes first:
+``cv2.imread``, an INTER_AREA resize and ``cv2.imwrite``, on one thread, then on all; it encodes
+JPEG where ours writes raw rows. Decoding is only reading and decoding, on as many threads: whole,
+at the reduced size that the stage chooses, and at that size with the stage's resize after it. Also
+measured is how far a reduced-size decode is from a full one with a Lanczos filter (PSNR). Six
+minutes on 2 cores.
 """
 
 import contextlib
@@ -49,7 +50,7 @@ SETS = {
     "500 px to 112": (1500, 1500, 375, 500, 112, 2.0),
     "12 Mpx": (20, 200, 3000, 4000, 224, 5.0),
 }
-"""Pictures, photos (files of their own, some of one picture), height, width, side of the result,
+"""Pictures, photos (different files, some of the same picture), height, width, side of the result,
 and the bar against the plain loop."""
 NOTES = {"500 px": "no smaller decode is large enough, and a resize costs a third of a decode"}
 COMPARED = 224
@@ -92,21 +93,21 @@ def main() -> None:
 
 
 def clear() -> None:
-    """Takes away what the stage has made, so that it finds nothing to keep."""
+    """Deletes what the stage has made, so that it finds nothing to keep."""
     for made in ("data/processed", "data/records", "data/.seen"):
         shutil.rmtree(made, ignore_errors=True)
 
 
 def ours(_: list[str]) -> None:
-    """The stage."""
+    """Runs the stage."""
     with contextlib.redirect_stdout(io.StringIO()):
         preprocess.main()
 
 
 def plain(names: list[str], size: int, *, workers: int = 1) -> None:
-    """What everybody writes first; or the same by as many threads as there are cores (0)."""
+    """The loop that everybody writes first, on one thread or, with ``workers`` 0, on every core."""
     Path("plain").mkdir(exist_ok=True)
-    cv2.setNumThreads(-1 if workers == 1 else 1)  # -1: as OpenCV comes
+    cv2.setNumThreads(-1 if workers == 1 else 1)  # -1: OpenCV's default
 
     def shrink(name: str) -> None:
         image = cv2.imread(f"photos/{name}")
@@ -119,7 +120,7 @@ def plain(names: list[str], size: int, *, workers: int = 1) -> None:
 
 
 def decode_only(names: list[str], reduction: int = 1, size: int | None = None) -> None:
-    """Reads and decodes and no more, nothing checked; with ``size`` it also resizes."""
+    """Only reads and decodes photos, without checks; with ``size`` it also resizes them."""
 
     def read(name: str) -> None:
         data = np.fromfile(f"photos/{name}", np.uint8)
@@ -132,7 +133,7 @@ def decode_only(names: list[str], reduction: int = 1, size: int | None = None) -
 
 
 def fidelity() -> dict[str, float]:
-    """Mean PSNR, in dB, of ways to get to 224 x 224, against a full decode that Lanczos filters."""
+    """Mean PSNR, in dB, of ways to get to 224 x 224, against a full decode and a Lanczos filter."""
     psnr: dict[str, list[float]] = defaultdict(list)
     for seed in range(10):
         for height, width in ((375, 500), (750, 1000), (1500, 2000)):

@@ -6,9 +6,9 @@
 Both train the same residual network with SGD (Nesterov momentum 0.9) on the same random uint8
 photos, on the same number of threads or on the first GPU, where there is one; normalisation is
 part of the step. PyTorch gets channels_last memory, bfloat16 through autocast in a second case, and
-on a GPU torch.compile and TF32, but neither cudnn.benchmark nor pinned memory; there Keras compiles
-its step too.
-The first round, which compiles, does not count. Two minutes on 2 cores or a GPU.
+on a GPU torch.compile and TF32, but neither cudnn.benchmark nor pinned memory; on a GPU Keras
+compiles its step, too. The first round, which compiles, does not count. Two minutes on 2 cores or a
+GPU.
 
 Needs PyTorch, which the graph does not: pip install torch
 """
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def keras_backend() -> str:
-    """What Keras, once started, computes with."""
+    """The backend of Keras, which must have been started."""
     import keras
 
     return keras.backend.backend()
@@ -166,7 +166,7 @@ def resnet18(torch):
 
 
 def resnet50(torch):
-    """The deep one: strides on the first 1 x 1 convolution, biases in the convolutions."""
+    """ResNet-50: strides on the first 1 x 1 convolution, biases in the convolutions."""
 
     def body(before: int, filters: int, strides: int) -> tuple[list, int]:
         relu = torch.nn.ReLU()

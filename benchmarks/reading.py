@@ -1,11 +1,13 @@
 """What the checks cost: our reader against the same decoding without them, in one process.
 
-With checks: open part by part without following links, size and kind, the container's walk, strict
-decoding. Without: the file's bytes straight into OpenCV. Both as ``split`` looks at a photo (JPEG
-at an eighth of its size) and whole, as ``preprocess`` may need it, by processor time, on clean
-photos: a folder's own (at most 300), and photos of 500 x 375 and 2,000 x 1,500 pixels made of
-blobs and noise. ``python benchmarks/reading.py FOLDER`` takes half a minute; without FOLDER, the
-demo's photos are read.
+With checks, a path is opened part by part without following links, size and kind of the file are
+checked, the container is walked, and decoding is strict. Without, the file's bytes go straight into
+OpenCV. Both decode as ``split`` does (JPEG at an eighth of its size) and whole, as ``preprocess``
+may need it. Processor time is measured on undamaged photos: a folder's own (at most 300), and
+photos of 500 x 375 and 2,000 x 1,500 pixels made of blobs and noise. Without FOLDER, the demo's
+photos are read. Half a minute:
+
+    python benchmarks/reading.py [FOLDER]
 """
 
 import argparse
@@ -57,8 +59,8 @@ def main() -> None:
 def measure(root: Path, paths: list[str], reduction: int) -> dict[str, list[float]]:
     """Processor seconds of each way in each round, the ways taking turns at every photo.
 
-    Another program's turn on the processor then slows both alike. Which goes first, and so finds
-    the photo in no cache of the processor, changes from photo to photo and from round to round.
+    So another program on the processor slows both alike. Which goes first, and so finds the photo
+    in no cache of the processor, changes from photo to photo and from round to round.
     """
 
     def checked(path: str) -> None:

@@ -2,9 +2,9 @@
 
     python benchmarks/repro.py [--seeds 0 1 2]
 
-Clones the last commit of this repository and runs ``dvc repro`` there, rendering included;
-installing is not. Then copies and training once more with each further seed, on the same split, for
-how much a single run says. A quarter of an hour on 2 cores.
+Clones the last commit of this repository and runs ``dvc repro`` there; the time includes rendering,
+but not installing. Then makes copies and trains once more with each further seed, on the same
+split, to show how much a single run varies. A quarter of an hour on 2 cores.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What a change costs: a forced run of the whole graph, of nothing, and of one changed param.
+"""What a rerun costs: of the whole graph by force, with nothing changed, with one changed param.
 
 Clones this repository, renders a quarter of the demo's photos there and trains for one epoch, so
-that what is measured is what DVC and the stages do around the network. Seven minutes on 2 cores.
+that mainly the work of DVC and the stages around the network is measured. Seven minutes on 2 cores.
 """
 
 import os

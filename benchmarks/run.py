@@ -1,15 +1,16 @@
-"""Runs benchmarks one after another, and writes what was recorded as a table.
+"""Runs benchmarks one after another, and writes all recorded results as a table.
 
-    python benchmarks/run.py                     all scripts, but none twice for its variants
-    python benchmarks/run.py reading workers     some, by script or by the name of what is recorded
-    python benchmarks/run.py --check reading     again, and which ratio fell by more than a fifth?
+    python benchmarks/run.py                     all scripts, each once, without its variants
+    python benchmarks/run.py reading workers     some, by script or by the name of a recorded result
+    python benchmarks/run.py --check reading     measures again and names the ratios that fell
 
-What is recorded is measured again by its recorded command, so that figures stay those of the same
-photos and options; what was put together from several runs (``--add``) by the script's own options,
-and what a GPU gave by hand, on one (docs/training.md): without names, both are left out. Ratios
-travel between machines of one kind, seconds do not: only ratios are compared, and a check records
-nothing. One has fallen that is lower by a fifth, or below the bar that it had reached, and whose
-best round is below the worst recorded. How long each takes stands at its head.
+A recorded result is measured again by its recorded command, so that its figures stay those of the
+same photos and options. Two kinds are left out unless they are named: what was put together from
+several runs (``--add``), which then is measured with the script's default options, and what was
+measured on a GPU, which has to be run by hand on one (docs/training.md). Ratios carry over between
+machines of one kind, seconds do not, so only ratios are compared; a check records nothing. A ratio
+has fallen if it is lower by more than a fifth, or below the bar that it had reached, and if its
+best round is also below the worst recorded one. How long a benchmark takes is said at its head.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def benchmarks() -> list[str]:
 
 
 def unattended(results: Path) -> list[str]:
-    """Scripts whose results are no worse for being replaced by those of this machine, alone."""
+    """Scripts whose recorded results lose nothing if one run on this machine replaces them."""
     kept = {file.stem for file in results.glob("*.json") if is_by_hand(read(file))}
     return [name for name in benchmarks() if name not in kept]
 
@@ -81,8 +82,8 @@ def commands(results: Path) -> dict[str, list[str]]:
             continue
         program, script, *options = shlex.split(result["command"])
         script = Path(script).stem
-        # Other variants would be recorded as what they are variants of; with a backend's variable
-        # before it, a command is not for the one that is set here.
+        # A variant that does not name itself would be recorded under its script's name; a command
+        # that sets a backend (so it begins with a variable) is not for the one that is set here.
         named = file.stem == script or file.stem in options
         if script in found and named and program == "python":
             found[file.stem] = [script, *options]
@@ -101,7 +102,7 @@ def run(chosen: dict[str, list[str]], results: Path) -> list[str]:
 
 
 def compare(new: Path, recorded: Path) -> list[str]:
-    """A line for each ``recorded`` ratio of what is in ``new`` that fell, or is not there."""
+    """A line for each ratio in ``recorded`` that in ``new`` has fallen or was not measured."""
     fallen = []
     for file in sorted(new.glob("*.json")):
         before, now = read(recorded / file.name).get("ratios", {}), read(file)["ratios"]
@@ -158,7 +159,7 @@ def table(results: Path) -> str:
 
 
 def purpose(benchmark: str) -> str:
-    """What a benchmark, or one that is a variant of it, is for: its script's first line."""
+    """What a benchmark or a variant of one is for: the first line of its script."""
     script = HERE / f"{benchmark.partition('-')[0]}.py"
     return ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))).splitlines()[0]
 
@@ -169,7 +170,7 @@ def when(result: dict) -> str:
 
 
 def ratio_row(key: str, ratio: dict) -> str:
-    """A line of the table, with what was wanted, whether it was reached, and why a loss is one."""
+    """A row of the table: a ratio, its bar, whether it was reached, and why a loss is one."""
     low, high = ratio["spread"]
     wanted = verdict = ""
     if ratio["bar"] is not None:

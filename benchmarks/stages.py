@@ -1,7 +1,7 @@
-"""Many made-up photos in little time, and the graph's stages run on them as processes of their own.
+"""Makes many photos in little time, and runs the graph's stages on them, each in its own process.
 
-Photos are windows of larger pictures (``made_photos``): 25 of each, a quarter of a photo apart and
-each of another brightness, so that no two of them are near-duplicates.
+Photos are windows of larger pictures (``made_photos``): 25 of each picture, a quarter of a photo
+apart and each of another brightness, so that no two of them are near-duplicates.
 """
 
 import csv
@@ -22,7 +22,7 @@ from made_photos import ROOT, make_photo
 STAGES = ("split", "preprocess", "augment", "embed")
 WEIGHTS = "models/pretrained/random.keras"
 WINDOWS = 5
-"""Photos across and photos down a picture."""
+"""Photos in a row, and in a column, of a picture."""
 
 PER_LISTING = 5
 MODELS = 4
@@ -44,7 +44,7 @@ _, status, usage = os.wait4(process.pid, 0)
 print(time.perf_counter() - start, usage.ru_maxrss)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-"""Runs a command and prints its seconds and the KiB that its largest process took at most."""
+"""Runs a command and prints its seconds and the most KiB that its largest process took."""
 
 
 class Cost(NamedTuple):
@@ -55,7 +55,7 @@ class Cost(NamedTuple):
 
 
 def make_window(number: int, *, height: int, width: int) -> np.ndarray:
-    """A photo that no other number gives: uint8 BGR ``(height, width, 3)``."""
+    """The photo of a number, which no other number gives: uint8 BGR ``(height, width, 3)``."""
     picture = _picture(number // WINDOWS**2, 2 * height, 2 * width)
     down, across = divmod(number % WINDOWS**2, WINDOWS)
     top, left = down * height // (WINDOWS - 1), across * width // (WINDOWS - 1)
@@ -64,7 +64,7 @@ def make_window(number: int, *, height: int, width: int) -> np.ndarray:
 
 
 def write_windows(folder: Path, numbers: Iterable[int], *, height: int, width: int) -> None:
-    """Writes JPEG files of quality 90, named by :func:`photo_name`, each another photo."""
+    """Writes a JPEG file of quality 90 for each number, named by :func:`photo_name`."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         photo = make_window(number, height=height, width=width)
@@ -84,9 +84,9 @@ def photo_name(number: int) -> str:
 def write_labels(
     file: Path, count: int, *, height: int, width: int, listings: dict[int, str] | None = None
 ) -> int:
-    """Labels for the first ``count`` photos: model, listing and a box; returns how many listings.
+    """Writes labels for the first ``count`` photos: model, listing, box; returns how many listings.
 
-    ``listings`` puts some photos, by number, into listings of another name.
+    ``listings`` puts some photos, by their numbers, into listings of other names.
     """
     box = (width // 10, height // 10, width - width // 10, height - height // 10)
     rows = []
@@ -100,7 +100,7 @@ def write_labels(
 
 
 def write_params(file: Path, **sections: dict) -> None:
-    """The shipped params with some values changed, for photos in ``photos``."""
+    """Writes the shipped params with some values changed, for photos in ``photos``."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["data"] |= {"photos": "photos", "labels": "labels.csv"}
     values["model"]["weights"] = WEIGHTS
@@ -110,7 +110,7 @@ def write_params(file: Path, **sections: dict) -> None:
 
 
 def write_backbone(folder: Path, *, height: int, width: int) -> None:
-    """A ResNet-18 of random weights, which sees nothing but costs what a trained one costs."""
+    """Writes a ResNet-18 of random weights: useless, but it costs what a trained one costs."""
     file = folder / WEIGHTS
     file.parent.mkdir(parents=True, exist_ok=True)
     arguments = [str(ROOT / "src"), str(height), str(width), str(file)]
@@ -125,7 +125,7 @@ def run_stage(stage: str) -> Cost:
 def run_measured(command: list[str]) -> Cost:
     """Runs a command, which has to succeed; DVC finds this Python as ``python``."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # From a small process: Linux counts the pages of a parent for its child.
+    # Through a small process: Linux counts the pages of a parent for its child.
     small = [sys.executable, "-S", "-c", MEASURED, *command]
     result = subprocess.run(
         small, stdout=subprocess.PIPE, text=True, env={**os.environ, "PATH": path}

@@ -1,7 +1,7 @@
 """Copies some classes of Stanford Cars, in the reference layout, to where the graph can read them.
 
-SOURCE holds ``car_ims/`` and ``car_dataset_labels.csv`` (``img_file,class,subset``). Of the sorted
-class names every sixth is taken, the first 30 of those, unless told otherwise:
+SOURCE holds ``car_ims/`` and ``car_dataset_labels.csv`` (``img_file,class,subset``). By default it
+takes every sixth of the sorted class names, and of these the first 30:
 
     python benchmarks/stanford_cars.py SOURCE data/cars
     dvc exp run -S data.photos=data/cars/car_ims -S data.labels=data/cars/labels.csv …

@@ -1,8 +1,8 @@
 """How long each script takes to start: what it imports at once, against importing TensorFlow.
 
-What a script imports only when it needs it (Keras, in most) is not in its own time.
-Stages that need no network must not pay for importing one, and the others not for what TensorFlow
-imports on the side. A minute on 2 cores.
+What a script imports only later, when it needs it (Keras, in most), does not count. Stages that
+need no network must not pay for importing one, and the others not for what TensorFlow imports on
+the side. A minute on 2 cores.
 """
 
 import statistics

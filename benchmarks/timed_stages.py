@@ -1,7 +1,7 @@
-"""Our stages, given so many minutes: how many epochs and copies fit, and a run with just those.
+"""Trains with our stages in a given time: finds how many epochs and copies fit, and runs these.
 
-Stages count epochs, not minutes. So two short runs, with one and with some copies of each photo,
-tell what an epoch and a row cost at each size; the number of copies (or of epochs, where copies are
+Stages count epochs, not minutes. So two short runs, with few and with more copies of each photo,
+tell what an epoch and a row cost at each size; the number of copies (or of epochs, if copies are
 set) follows. The clock runs over augment, embed and train, from the start of each process to its
 end.
 """
@@ -31,20 +31,20 @@ from contest import (
 )
 
 TOLD = {"augment.copies", "train.finetune_epochs"}
-"""Params that say how long training takes: where a person chose both, there is nothing to fit."""
+"""Params that determine how long training takes: if both are set, there is nothing to fit."""
 
 COUNTED = ("augment", "embed", "train")
 SAFETY = 0.9
-"""The share of the time that is planned for; rates of shared machines vary."""
+"""The share of the time that is planned for, since the rates of shared machines vary."""
 MOST_COPIES, MOST_EPOCHS = 100, 200
 TRIAL_ROWS = 3000
-"""Of the longer trial's epochs, about: enough that they outweigh what each epoch costs anyway."""
+"""Rows in an epoch of the longer trial, about: enough to outweigh an epoch's fixed costs."""
 ATTEMPTS = 3
 EPOCH = re.compile(r"(head|network) \d+/\d+  ")
 
 
 class Epoch(NamedTuple):
-    """Seconds of an epoch: whatever its length (val, the checkpoint), and for each of its rows."""
+    """Seconds of an epoch: ``fixed`` whatever its length (val, checkpoint), ``row`` per row."""
 
     fixed: float
     row: float
@@ -54,8 +54,11 @@ class Epoch(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Seconds of augment and embed without and for each copy, of train apart from its epochs, and
-    of an epoch of the head and of the network at each of its sizes.
+    """Seconds of a recipe's parts.
+
+    ``before`` is augment and embed without copies, ``each_copy`` what each copy adds to them;
+    ``fixed`` is train without its epochs; ``head`` is an epoch of the head, ``network`` one of the
+    network at each of its sizes.
     """
 
     before: float
@@ -67,14 +70,14 @@ class Cost(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a recipe costs, and how its last run compared: seconds it took over those foreseen."""
+    """A recipe's cost, and ``pace``: the seconds of its last run over those foreseen."""
 
     cost: Cost
     pace: float = 1.0
 
 
 _plans: dict[str, Plan] = {}
-"""By params without seeds."""
+"""By params without seeds, and number of photos."""
 
 
 def train_for(
@@ -82,8 +85,8 @@ def train_for(
 ) -> Trained:
     """Trains in a prepared project within ``seconds`` and predicts the photos of ``split``.
 
-    ``chosen`` are keys that a person set: their values stay, the others may give way. A run that
-    was late is thrown away unseen, and a shorter one made.
+    ``chosen`` are keys that a person set: their values stay, the others may be changed. A run that
+    took too long is thrown away before it is scored, and a shorter one made.
     """
     if not has_fast_bfloat16() and "train.precision" not in chosen:
         changes = {**changes, "train.precision": "float32"}
@@ -91,7 +94,7 @@ def train_for(
     photos = len(photos_of(root, "train"))
     copies, epochs = values["augment"]["copies"], values["train"]["finetune_epochs"]
     notes: dict[str, float | str] = {}
-    # A head on kept features takes what it takes.
+    # Without fine-tuning, training a head on cached features takes the time that it takes.
     plan = known_plan(root, changes, photos) if epochs and TOLD - chosen else None
     for attempt in range(ATTEMPTS):
         if plan:
@@ -125,7 +128,7 @@ def train_for(
 
 
 def known_plan(root: Path, changes: Values, photos: int) -> Plan:
-    """What :func:`measure` finds; another seed costs the same, so it is measured once."""
+    """The plan of :func:`measure`; another seed costs the same, so it is measured only once."""
     same = {key: value for key, value in changes.items() if not key.endswith(".seed")}
     key = json.dumps([same, photos])
     if key not in _plans:
@@ -134,7 +137,7 @@ def known_plan(root: Path, changes: Values, photos: int) -> Plan:
 
 
 def measure(root: Path, changes: Values, photos: int) -> Cost:
-    """Two short runs of two epochs of each size; the second counts, since the first compiles."""
+    """Two short runs, two epochs of each size: the second of these counts, the first compiles."""
     values = params_with(changes)["train"]
     before, trained, rows, gaps = [], [], [], []
     many = min(MOST_COPIES, max(1, round(TRIAL_ROWS / photos) - 1))
@@ -170,7 +173,7 @@ def gaps_of(found: list[tuple[float, str, float | None]]) -> dict[str, list[floa
 
 
 def between(rows: Sequence[int], seconds: Sequence[float]) -> Epoch:
-    """The line through a short and a long epoch."""
+    """The fixed and the row's seconds of an epoch, by the line through a short and a long one."""
     row = max(0.0, seconds[1] - seconds[0]) / (rows[1] - rows[0])
     return Epoch(max(0.0, seconds[0] - rows[0] * row), row)
 
@@ -178,7 +181,7 @@ def between(rows: Sequence[int], seconds: Sequence[float]) -> Epoch:
 def fit_into(
     seconds: float, values: dict, cost: Cost, photos: int, chosen: frozenset[str]
 ) -> tuple[int, int]:
-    """The most copies for the epochs that are wanted, or the most epochs for chosen copies."""
+    """The most copies for the wanted epochs; if copies are chosen or none fit, the most epochs."""
     copies, epochs = values["augment"]["copies"], values["train"]["finetune_epochs"]
 
     def fits(copies: int, epochs: int) -> bool:
@@ -222,7 +225,7 @@ def epochs_of(lines: list[tuple[float, str]]) -> list[tuple[float, str, float | 
 
 
 def clear(root: Path) -> None:
-    """Takes away what earlier runs made of the photos, which stages would keep."""
+    """Deletes what earlier runs made of the photos, which stages would keep."""
     for name in ("data/augmented", "data/features", "data/records/augment", "data/records/embed"):
         shutil.rmtree(root / name, ignore_errors=True)
     shutil.rmtree(root / "models/vehicle", ignore_errors=True)

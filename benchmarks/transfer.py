@@ -1,19 +1,19 @@
-"""What a backbone that has seen other cars is worth: head alone, fine-tuned, or from nothing.
+"""What a backbone that has seen other cars is worth: head alone, fine-tuned, or from scratch.
 
     python benchmarks/transfer.py [--source FOLDER] [--pretrain-minutes 25] [--minutes 5]
     python benchmarks/transfer.py --backbone FILE     # one that an earlier run kept with --keep
 
-The even half of the sorted class names of Stanford Cars trains a backbone through our stages, all
-its photos but those that are near-duplicates of photos to be scored. Twenty classes of the odd
-half, split as the set's ``subset`` column says, are then learnt three ways, each once and scored
-once on the same test rows:
+A backbone is trained by our stages on the even half of the sorted class names of Stanford Cars, on
+all their photos but those that are near-duplicates of photos to be scored. Twenty classes of the
+odd half, split as the data set's ``subset`` column says, are then learnt in three ways, each once,
+and scored once on the same test rows:
 
-head        ``finetune_epochs: 0``, on the features that ``embed`` keeps; it takes what it takes
+head        ``finetune_epochs: 0``, on the features that ``embed`` keeps; takes the time it needs
 fine-tuned  the whole network too, in ``--minutes``
 scratch     ``model.weights: none``, in the same minutes, with the recipe of from_scratch.py
 
-The bundle's ``model.keras`` is a file that ``model.weights`` takes: its layers are copied by name.
-The backbone's own minutes are not those of the three. An hour on 2 cores, short trials included.
+``model.weights`` accepts the bundle's ``model.keras``, whose layers are copied by name. The time to
+train the backbone does not count. An hour on 2 cores, short trials included.
 """
 
 import shutil
@@ -51,7 +51,7 @@ FINE_TUNED = {
     "train.flip": RECIPE["train.flip"],
     "train.select": "last",
 }
-"""Rates stay what ``auto`` stands for with pretrained weights."""
+"""Learning rates stay what ``auto`` stands for with pretrained weights."""
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def pretrain(
 ) -> dict[str, float | str]:
     """Trains on the classes ``names`` and writes the network to ``file``; returns figures.
 
-    The split stage sees the other half as well, so that it sets aside what is near a test photo.
+    The split stage sees the target classes, too, so that it sets aside what is near a test photo.
     """
     other = set(target_names(rows))
     together = [{**row, "subset": "train"} for row in rows if row["class"] in names]

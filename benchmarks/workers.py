@@ -1,11 +1,11 @@
-"""Do n workers work n times as fast as one, and with the same bytes?
+"""Are n workers n times as fast as one, and do they write the same bytes?
 
 Prepares 6,400 photos of 1,000 x 750 pixels and makes two copies of each, in 32 shards, with one
-thread, with one for every core, and with as many processes. A worker takes a shard at a time, so
-with few and uneven ones some would wait in the end. Starting processes and their imports, which
-cost seconds however long the work, do not count, and neither does deleting what is made anew. What
-these cores can do at best is told by OpenCV decoding the same photos, in as many threads, with
-nothing of ours around it. Seventeen minutes on 2 cores.
+thread, with a thread for every core, and with as many processes. A worker takes a shard at a time,
+so with few, uneven shards some would wait in the end. Starting processes and their imports, which
+costs seconds however long the work, does not count, and neither does deleting earlier results. To
+tell what these cores can do at best, OpenCV decodes the same photos in as many threads, with none
+of our code around it. Seventeen minutes on 2 cores.
 """
 
 import contextlib
@@ -85,13 +85,13 @@ def decode(files: list[str], workers: int) -> None:
 
 
 def clear(stage: str) -> None:
-    """Takes away what a stage has made."""
+    """Deletes what a stage has made."""
     for made in (OUTS[stage], f"data/records/{stage}", "data/.seen"):
         shutil.rmtree(made, ignore_errors=True)
 
 
 def make(stage: str, executor: str, workers: int) -> None:
-    """Makes everything that a stage makes."""
+    """Runs a stage, with other settings in the section ``compute``."""
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["compute"] = {"executor": executor, "workers": workers, "address": "local"}
     Path("params.yaml").write_text(yaml.safe_dump(values))
@@ -100,7 +100,7 @@ def make(stage: str, executor: str, workers: int) -> None:
 
 
 def digest(out: str, executor: str, workers: int, stage: str) -> str:
-    """One digest of everything that a stage makes."""
+    """Runs a stage from scratch and returns one digest of everything that it makes."""
     clear(stage)
     make(stage, executor, workers)
     total = hashlib.sha256()

@@ -3,8 +3,8 @@
     python src/compare.py main                  # main against the workspace
     python src/compare.py main my-experiment    # revisions, DVC experiments, or two CSV files
 
-A paired sign-flip test over listings at a level of 5%: two equally good experiments are called
-different once in twenty comparisons at most.
+Uses a paired sign-flip test over listings at the 5% level: two equally good experiments are called
+different in at most one of twenty comparisons.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """models/vehicle -> a folder with the network as SavedModel, ONNX or TensorFlow Lite.
 
-The export is compared with Keras before it is written: on test photos where the graph has left
-some, on drawn pictures otherwise.
+Before the export is written, it is compared with Keras: on test photos if a run of the graph has
+left any, otherwise on generated pictures.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from photos.shards import list_shards
 from stage import StageError, run
 
 MOST = 512
-"""Photos that are compared, at most."""
+"""The most photos that are compared."""
 
 TEST = Path("data/processed/test")
 
@@ -45,22 +45,22 @@ def main() -> None:
 
 
 def pictures(classifier: Classifier) -> tuple[np.ndarray, str]:
-    """What to compare on, uint8 ``(n, height, width, 3)`` with n of 2 or more, and what it is."""
+    """Pictures to compare on, uint8 ``(n, height, width, 3)`` with n >= 2, and what they are."""
     shape = (*classifier.preparation.shape, 3)
     photos = (photo for file in list_shards(TEST) for photo in photos_of(file, shape))
     found = list(islice(photos, MOST))
     if len(found) >= 2:
         return np.stack(found), "test photos"
-    # Plain colours under noise: pictures on which a network is of more than one mind.
+    # Plain colours under noise: the network does not answer the same for each of them.
     random = np.random.default_rng(0)
     noise = random.normal(0, 30, (16, *shape)) + random.uniform(0, 255, (16, 1, 1, 3))
     return np.clip(noise, 0, 255).astype(np.uint8), "drawn pictures"
 
 
 def photos_of(file: Path, shape: tuple[int, ...]) -> Sequence[np.ndarray]:
-    """The rows of a shard; none where they have another shape, or a stage broke off writing them.
+    """The rows of a shard; none if they have another shape, or a stage was stopped while writing.
 
-    Pixels alone are compared, so the CSV beside them may be missing.
+    Only pixels are compared, so the CSV beside the array may be missing.
     """
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -3,8 +3,8 @@
     python src/pr_report.py main                # main against the workspace
     python src/pr_report.py main my-branch      # any two revisions or DVC experiments
 
-The verdict comes first: whether top-1 really changed on the same test photos. Nothing of it needs
-photos, a model or the DVC cache: a clone with both commits is enough.
+The verdict comes first: whether top-1 really changed on the same test photos. The report needs no
+photos, no model and no DVC cache: a clone with both commits is enough.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from review.verdict import NOT_COMPARABLE, predictions_of, verdict
 from stage import StageError, run
 
 MARKER = "<!-- vehicle pull-request report -->"
-"""First line, by which the workflow finds its earlier comment again."""
+"""The first line of the comment, by which the workflow finds its earlier comment."""
 
 SIGNS = {"better": "✅", "worse": "❌", "no difference shown": "⚪", NOT_COMPARABLE: "⚠️"}
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def report(base: Snapshot, head: Snapshot, *, plots_url: str = "", commit: str = "") -> str:
-    """The comment, at most 65,536 bytes; ``commit`` is the hash that a reader knows ``head`` by."""
+    """Builds the comment, at most 65,536 bytes; ``commit`` is the hash shown for ``head``."""
     if base.read("dvc.yaml") is None and head.read("dvc.yaml") is None:
         raise StageError(
             f"dvc.yaml: not in {base.name} nor in {head.name}; run from the project's top folder"
@@ -67,7 +67,7 @@ def report(base: Snapshot, head: Snapshot, *, plots_url: str = "", commit: str =
 
 
 def verdict_part(before: dict[str, Prediction] | None, after: dict[str, Prediction] | None) -> str:
-    """The verdict; where test photos differ, that and what the common ones show."""
+    """The verdict; if the test photos differ, that and the verdict on the common ones."""
     if before is None or after is None:
         side = "the base" if before is None else "this side"
         return f"## ⚠️ Not comparable\n\nNo `{PREDICTIONS}` on {side}.\n"
@@ -101,7 +101,7 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
                 "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
                 "they are.\n"
             )
-    if base.commit is not None and not is_experiment(base.commit):  # those are never merged
+    if base.commit is not None and not is_experiment(base.commit):  # experiments are never merged
         newest = head.commit or "HEAD"
         behind = git("rev-list", "--count", f"{newest}..{base.commit}").decode().strip()
         shallow = git("rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -129,12 +129,12 @@ def figures_part(base: Snapshot, head: Snapshot) -> str:
     if not shown and not rows:
         return f"No figures in `{path}` on either side.\n"
     text = table(header, shown) if shown else ""
-    others = table(header, rows.values(), most=200)  # each size of photo, each crop has some
+    others = table(header, rows.values(), most=200)  # some for each photo size and each crop
     return text + (f"\n{folded('All other figures', others)}" if rows else "")
 
 
 def params_part(base: Snapshot, head: Snapshot) -> str:
-    """What ``dvc params diff`` finds, without the second that it takes."""
+    """What ``dvc params diff`` shows, without the second that DVC takes."""
     old, new = (flat(read_yaml(version, "params.yaml")) for version in (base, head))
     rows = [
         (code(key), code(old.get(key, "-")), code(new.get(key, "-")))
@@ -145,7 +145,7 @@ def params_part(base: Snapshot, head: Snapshot) -> str:
 
 
 def environment_part(base: Snapshot, head: Snapshot) -> str:
-    """On what each was trained: another precision or processor makes another network."""
+    """How the training environments differ: another precision or processor changes the network."""
     path = "metrics/train/environment.json"
     old, new = read_json(base, path), read_json(head, path)
     rows = [
@@ -157,20 +157,20 @@ def environment_part(base: Snapshot, head: Snapshot) -> str:
 
 
 def _apart(old: object, new: object) -> tuple[object, object]:
-    """Both values; of lists, such as a processor's features, what the other one lacks."""
+    """Both values; of two lists, such as processor features, only what the other one lacks."""
     if isinstance(old, list) and isinstance(new, list):
         sides = (
             [item for item in old if item not in new],
             [item for item in new if item not in old],
         )
-        if not any(sides):  # the same, but more of them
+        if not any(sides):  # the same items, in another order or number
             sides = old, new
         old, new = (", ".join(map(str, side)) or None for side in sides)
     return "-" if old is None else old, "-" if new is None else new
 
 
 def stages_part(base: Snapshot, head: Snapshot) -> str:
-    """Which stages ran on something else, and whether they wrote something else."""
+    """Which stages had different inputs, and whether their results differ."""
     rows = []
     for name, kinds in changed(stages(base), stages(head)).items():
         why = "; ".join(
@@ -189,7 +189,7 @@ def stages_part(base: Snapshot, head: Snapshot) -> str:
 def classes_part(
     before: dict[str, Prediction] | None, after: dict[str, Prediction] | None, *, most: int = 5
 ) -> str:
-    """The classes that gained and lost most, in test photos told right."""
+    """The classes that gained and lost most, by the share of test photos predicted correctly."""
     if not before or not after:
         return ""
     old, new = _right(before), _right(after)
@@ -214,7 +214,7 @@ def classes_part(
 
 
 def _right(side: dict[str, Prediction]) -> dict[str, list[bool]]:
-    """For each class, whether its test photos were told right."""
+    """For each class, whether each of its test photos was predicted correctly."""
     found: dict[str, list[bool]] = {}
     for photo in side.values():
         found.setdefault(photo.label, []).append(photo.right)
@@ -226,14 +226,14 @@ def _of(right: list[bool]) -> str:
 
 
 def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
-    """Learning curves as strokes of text, and the names of all plots and pictures that changed."""
+    """Learning curves drawn as text, and the names of all plots and pictures that changed."""
     files = changed_files(base, head)
     if not files:
         return ""
     rows = [(code(name), code(old), code(new)) for name, old, new in curves(base, head)]
     text = table(("curve", "before", "after"), rows) if rows else ""
     where = f"[Open them]({url}), or run" if url else "See them with"
-    # Without a second revision DVC takes the workspace.
+    # Without a second revision DVC compares with the workspace.
     sides = [base.name] if head.commit is None else [base.name, head.name]
     command = shlex.join(["dvc", "plots", "diff", *sides])
     text += f"\n{where} {code(command, limit=300)}:\n\n"
@@ -246,7 +246,7 @@ def data_part(base: Snapshot, head: Snapshot) -> str:
     rows = []
     for path in ("metrics/split.json", "metrics/preprocess.json"):
         old, new = numbers(base, path), numbers(head, path)
-        # A reason that is not listed has no photo, but no file says nothing.
+        # In a file, a reason that is not listed counts 0 photos; without a file nothing is known.
         before, after = (0 if side else None for side in (old, new))
         rows += [
             (code(name), *row(name, old.get(name, before), new.get(name, after)))

@@ -1,7 +1,8 @@
 """Photos -> make, model, confidence and decision, on standard output.
 
-Exit status: 0 every photo was read, 3 some could not be (each is a row with its reason), 1 nothing
-could be done, 2 wrong options, 141 the reader of the output left.
+Exit status: 0 if every photo was read, 3 if some could not be (each of them is a row with its
+reason), 1 if nothing could be done, 2 for wrong options, 141 if the program that reads the output,
+such as ``head``, has closed it.
 """
 
 import argparse
@@ -99,17 +100,15 @@ def parse_options() -> argparse.Namespace:
 
 
 def watch(items: Iterable["Item"]) -> Iterator["Item"]:
-    """Shows how far the reading has come: a bar on a terminal, unless rows appear there or it is a
-    log.
-    """
+    """Shows a progress bar if standard error is a terminal and no rows appear on one."""
     from tqdm import tqdm
 
-    off = sys.stdout.isatty() or None  # None: by whether standard error is a terminal
+    off = sys.stdout.isatty() or None  # None: off unless standard error is a terminal
     return iter(tqdm(items, desc="predict", unit=" photos", disable=off, dynamic_ncols=True))
 
 
 class Watched:
-    """Passes photos on and counts them, and those that could not be used."""
+    """Passes photos on, counting all of them and those that could not be used."""
 
     def __init__(self, seen: Iterable["Seen"]):
         self._seen, self.photos, self.faults = seen, 0, 0
@@ -124,7 +123,7 @@ class Watched:
 def rows_of(
     classifier: "Classifier", seen: Iterable["Seen"], options: argparse.Namespace
 ) -> Iterator[dict]:
-    """A row for each photo and, where asked for, one for each listing after its photos."""
+    """Yields a row for each photo and, if asked for, one for each listing after its photos."""
     from inference.listings import average
 
     def verdict(probabilities: "np.ndarray", crops: Collection[str]) -> "Verdict":
@@ -164,7 +163,7 @@ def cells(verdict: "Verdict") -> dict:
 def audit_rows(
     classifier: "Classifier", seen: Iterable["Seen"], _options: argparse.Namespace
 ) -> Iterator[dict]:
-    """Contradictions, the surest first, then listings that cannot be judged, unreadable photos."""
+    """Yields contradictions, most certain first, then unjudgeable listings, unreadable photos."""
     from inference.listings import Contradiction, audit, ranked
 
     faults, found, unknown, agree = [], [], [], Counter()

@@ -1,9 +1,9 @@
-"""metrics/, params.yaml -> report.html: one page with everything in it, for a phone or a mail.
+"""metrics/, params.yaml -> report.html: one self-contained page, for a phone or an e-mail.
 
     python src/report.py [FILE] [--base REV]
 
-Needs no network to be read, and the same bytes come out of the same files. With ``--base`` it says
-too what changed since a Git revision or a DVC experiment.
+The page can be read offline, and the same files always give the same bytes. With ``--base`` it also
+shows what has changed since a Git revision or a DVC experiment.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def compare_with(base: str) -> dict[str, object]:
-    """The figures of another revision, and whether the change of top-1 since is real."""
+    """The figures of another revision, and whether top-1 has really changed since."""
     before = snapshot(base)
     figures, told = read_json(before, "metrics/evaluate.json"), predictions_of(before)
     if not figures or told is None:
@@ -62,7 +62,7 @@ def render(
     stale: dict[str, list[str]] | None = None,
     comparison: dict[str, object] | None = None,
 ) -> str:
-    """The page of the project in ``root``; ``stale``: stages that are out of date, and why."""
+    """Renders the page of the project in ``root``; ``stale`` names stages out of date, and why."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

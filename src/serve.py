@@ -36,7 +36,7 @@ def main() -> None:
     from inference.classifier import load_classifier
 
     classifier = load_classifier(options.bundle, threads=cpu_count())
-    classifier.preparation.open()  # a detector that is not there is told now, not to a visitor
+    classifier.preparation.open()  # a missing detector is reported now, not to a visitor
     import uvicorn
 
     from inference.web import create_app
@@ -50,26 +50,26 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    with contextlib.suppress(KeyboardInterrupt):  # by which uvicorn says that it ended well
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises after a clean shutdown
         uvicorn.Server(config).run(sockets=[listening])
 
 
 def as_sent(name: str) -> str | None:
-    """A host name as browsers send it, letters beyond ASCII as ``xn--``; ``None`` if it is none."""
+    """Returns a host name as browsers send it, non-ASCII as ``xn--``; ``None`` if it is invalid."""
     if not re.fullmatch(r"(\*\.)?[\w.-]+|\[[0-9A-Fa-f:.]+\]", name):
         return None
     if name.isascii():
         return name
     try:
         sent, name = name.lower().encode("idna").decode(), name.lower()
-        # Python goes by the rules of 2003, which take ß for ss; browsers do so no more.
+        # Python follows IDNA 2003, which maps ß to ss; browsers no longer do.
         return sent if sent.encode().decode("idna") == name else None
     except UnicodeError:
         return None
 
 
 def address_of(listening: socket.socket) -> tuple[str, int]:
-    """The name by which a browser reaches a socket from this machine, and its port."""
+    """The host name by which a browser on this machine reaches a socket, and the port."""
     address, port = listening.getsockname()[:2]
     name = f"[{address}]" if ":" in address else address
     everywhere = address in ("0.0.0.0", "::")  # noqa: S104 (compares)
@@ -77,14 +77,14 @@ def address_of(listening: socket.socket) -> tuple[str, int]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound before the slow start, so that a port in use is told at once."""
+    """Binds the socket before the slow start, so that a port in use is reported at once."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen()  # else a second server could bind it too, as long as this one starts
-    except (OSError, OverflowError, UnicodeError, TypeError) as error:  # of names that are none
+        listening.listen()  # else a second server could bind the port while this one starts
+    except (OSError, OverflowError, UnicodeError, TypeError) as error:  # of invalid hosts and ports
         reason = getattr(error, "strerror", None) or error
         raise StageError(
             f"port {port} of {host} cannot be used ({reason}); give another --port or --host"

@@ -1,7 +1,7 @@
 """A bundle ready for use: from a photo's bytes to calibrated probabilities and a decision.
 
-Reads photos with the class that preprocess uses, so a photo gives here the very pixels that
-training would have seen.
+Photos are prepared by the same class as in the preprocess stage, so a photo gives here the very
+pixels that training would have seen.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 SIZES = (1, 8, BATCH_SIZE)
-"""Photos that the network takes at once; each further size would be compiled anew."""
+"""Batch sizes that the network is run with; each further size would be compiled anew."""
 FORMATS = ("jpeg", "png", "webp")
-"""What photos may be, by content: as data.formats is shipped."""
+"""Accepted photo formats, recognised by content: the shipped value of ``data.formats``."""
 
 
 class Candidate(NamedTuple):
@@ -43,12 +43,12 @@ class Candidate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is said of a photo or a listing.
+    """The result for a photo or a listing.
 
-    ``candidates`` are the likeliest classes, the best first; ``make_confidence`` is the summed
-    probability of the best one's make; ``decision`` is ``auto`` (model and make may be tagged
-    without a person), ``make`` (only the make may) or ``review``. The thresholds are proven on
-    photos cropped in val's most frequent way, so any other crop is ``review``.
+    ``candidates`` are the most probable classes, the best first; ``make_confidence`` is the summed
+    probability of all classes of the best one's make; ``decision`` is ``auto`` (model and make may
+    be tagged without a person), ``make`` (only the make may) or ``review``. The thresholds are
+    proven on photos cropped by the method most frequent in val, so any other crop is ``review``.
     """
 
     candidates: list[Candidate]
@@ -58,7 +58,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The network of a bundle with all that stands around it."""
+    """The network of a bundle with its labels, photo preparation and calibration."""
 
     network: "keras.Model"
     labels: Sequence[Label]
@@ -73,7 +73,9 @@ class Classifier:
     def read(
         self, data: bytes, box: Sequence[float] | None = None, *, pixels: int = MAX_PIXELS
     ) -> Prepared:
-        """Bytes of a photo of at most ``pixels`` to the network's input, and how it was cropped.
+        """Prepares a photo's bytes for the network; the result also says how it was cropped.
+
+        ``pixels`` is the largest number of pixels accepted.
 
         Raises:
             PhotoError: the photo cannot be used.
@@ -86,16 +88,16 @@ class Classifier:
         return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated, float64 ``(n, classes)``, for up to ``BATCH_SIZE`` photos."""
+        """Calibrated probabilities, float64 ``(n, classes)``, of up to ``BATCH_SIZE`` photos."""
         logits = np.asarray(self.network.predict_on_batch(self.filled(images)), np.float32)
         return self.calibrated(logits[: len(images)])
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities, float64 ``(n, classes)``, of logits of the same shape."""
+        """Calibrated probabilities, float64 ``(n, classes)``, from logits of the same shape."""
         return to_probabilities(logits, self.calibration.temperature)
 
     def filled(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """The photos, and zeros up to the next of ``SIZES``."""
+        """A uint8 batch of the photos, filled up with zeros to the next of ``SIZES``."""
         if len(images) > BATCH_SIZE:
             raise ValueError(f"{len(images)} photos, at most {BATCH_SIZE} at once")
         size = next(size for size in SIZES if size >= len(images))
@@ -106,9 +108,9 @@ class Classifier:
     def verdicts(
         self, probabilities: np.ndarray, *, top: int, crops: Sequence[Collection[str]]
     ) -> list[Verdict]:
-        """What rows of probabilities, float ``(n, classes)``, amount to; ``top`` candidates.
+        """Verdicts for rows of probabilities, float ``(n, classes)``, with ``top`` candidates each.
 
-        ``crops`` names, row by row, how the photos behind it were cropped.
+        ``crops`` names, for each row, the methods by which the photos behind it were cropped.
         """
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         makes = make_probability(probabilities, self.make_of)
@@ -155,6 +157,6 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
 
 
 def calibration_file(folder: Path) -> Path:
-    """Where the calibration of a bundle is: in its folder if it was put there, else beside it."""
+    """The path of a bundle's calibration: in its folder if there is one, else beside the folder."""
     inside = folder / "calibration.json"
     return inside if inside.exists() else folder.resolve().parent / "calibration.json"

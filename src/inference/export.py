@@ -1,7 +1,7 @@
 """The network in forms that other programs run: SavedModel, ONNX, TensorFlow Lite.
 
-What is exported takes RGB pixels in [0, 255], float32 ``(n, height, width, 3)`` for any ``n``, and
-gives calibrated probabilities, float32 ``(n, classes)``: the temperature is in it.
+An exported model takes RGB pixels in [0, 255], float32 ``(n, height, width, 3)`` for any ``n``, and
+gives calibrated probabilities, float32 ``(n, classes)``; the temperature is built in.
 """
 
 import contextlib
@@ -23,15 +23,17 @@ from photos.detector_files import brings_detector, copy_preparation
 from stage import StageError
 
 CONTRACT = "export.json"
-"""What an export is and which files belong to it."""
+"""The file that describes an export and lists the files that belong to it."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class Form(NamedTuple):
-    """A form of export: what people call it, its file or folder, how far probabilities may be off.
+    """A form of export.
 
-    ``write`` takes the network and where to put it, ``read`` opens what was written.
+    ``kind`` is what people call it, ``name`` its file or folder, ``tolerance`` how far its
+    probabilities may be from those of Keras. ``write`` takes the network and where to put it,
+    ``read`` opens what was written.
     """
 
     kind: str
@@ -44,17 +46,18 @@ class Form(NamedTuple):
 def export(
     classifier: Classifier, bundle: Path, target: Path, *, kind: str, images: np.ndarray
 ) -> float:
-    """Writes a folder with the network in another form and all that its reader needs.
+    """Writes a folder with the network in another form and everything that its users need.
 
-    The result is compared with Keras on ``images``, uint8 ``(n, height, width, 3)``, one photo at
-    a time and all together, before it is moved to ``target``; so ``target`` is whole or not there.
+    The result is compared with Keras on ``images``, uint8 ``(n, height, width, 3)`` with n >= 2, in
+    batches of ``BATCH_SIZE`` and for two photos also singly, before it is moved to ``target``; so
+    ``target`` is complete or not there.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
-        StageError: ``target`` is something else than an earlier export in this form, or cannot be
-            written, or the export differs.
+        StageError: ``target`` exists and is no earlier export in this form, or cannot be written,
+            or the bundle's detector is missing, or the export differs from Keras.
 
     """
     form, target = FORMS[kind], target.resolve()
@@ -104,7 +107,7 @@ def check_is_ours(target: Path, form: Form) -> None:
         found, ours = earlier["format"], {CONTRACT, *earlier["files"]}
         others = sorted({file.name for file in target.iterdir()} - ours)
     except (OSError, ValueError, LookupError, TypeError):
-        found, others = "nothing", []  # or of a version that noted no files
+        found, others = "nothing", []  # or an export by a version that listed no files
     if found != form.kind:
         what = f"is no export to {form.kind} that can be replaced"
     elif others:
@@ -115,7 +118,7 @@ def check_is_ours(target: Path, form: Form) -> None:
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:
-    """The network with the temperature and softmax behind it, and names that readers rely on."""
+    """The network followed by temperature and softmax, with names that readers rely on."""
     for layer in classifier.network.layers:
         # As tensors they would become inputs of an ONNX graph; as arrays they are constants in it.
         if isinstance(layer, keras.layers.Normalization):
@@ -130,10 +133,10 @@ def compare(network: keras.Model, predict: Predict, images: np.ndarray, form: Fo
     """The largest difference of a probability between Keras and the export.
 
     Raises:
-        StageError: it is above the form's tolerance, or a photo's first class is another one.
+        StageError: it is above the form's tolerance, or a photo's best class is another one.
 
     """
-    if keras.backend.backend() == "tensorflow":  # whose GPUs would round products to 10 bits
+    if keras.backend.backend() == "tensorflow":  # whose GPUs round products to 10 bits in TF32
         config = import_quietly("tensorflow").config.experimental
         config.enable_tensor_float_32_execution(False)
     batches = [
@@ -158,7 +161,7 @@ def compare(network: keras.Model, predict: Predict, images: np.ndarray, form: Fo
 
 @contextlib.contextmanager
 def quiet():
-    """Holds back what the converters print and log; their exceptions come through."""
+    """Suppresses what the converters print and log, but not their exceptions."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -173,12 +176,12 @@ def _write_saved_model(network: keras.Model, path: Path) -> None:
 
 def _read_saved_model(path: Path) -> Predict:
     tensorflow = import_quietly("tensorflow")
-    loaded = tensorflow.saved_model.load(str(path))  # its function does not keep it alive
+    loaded = tensorflow.saved_model.load(str(path))  # kept: its function does not keep it alive
     return lambda pixels: loaded.serve(tensorflow.constant(pixels)).numpy()
 
 
 def _write_onnx(network: keras.Model, path: Path) -> None:
-    network(np.zeros((1, *network.input_shape[1:])))  # Keras exports only what was called once
+    network(np.zeros((1, *network.input_shape[1:])))  # Keras exports only what has been called
     network.export(path, format="onnx", verbose=False)
 
 

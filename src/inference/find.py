@@ -14,8 +14,8 @@ from stage import StageError
 class Item(NamedTuple):
     """A photo to look at: a file below ``root``, and what is known of it.
 
-    ``fault`` is why it cannot be used, where that is known before it is opened. ``below`` is what
-    tells it from photos of the same path below another root.
+    ``fault`` says why it cannot be used, if that is known before it is opened. ``below`` is put
+    before the path in :attr:`name`, to tell it from photos of the same path below another root.
     """
 
     root: Path
@@ -34,13 +34,14 @@ class Item(NamedTuple):
 
 
 def find_photos(arguments: Sequence[Path], passed_over: Counter | None = None) -> Iterator[Item]:
-    """Photos among files and folders, in the order given; a folder's by name, its own files first.
+    """Finds the photos among files and folders, in the order in which these are given.
 
-    A photo's listing is the folder that it lies in; files of one folder come one after another,
-    wherever they are named, and what a walk comes by comes there alone. Of
-    several arguments all names begin with the argument's own. Only the names of one folder are held
-    at a time. Links, hidden files and those of other endings are passed over, the last of these
-    counted by ending in ``passed_over``; what is named outright always counts, once.
+    In a folder its own files come first, by name, then its subfolders. A photo's listing is the
+    folder that it lies in. Files of one folder follow one another, wherever among the arguments
+    they are named, and an argument that the walk of another one reaches comes only there. With
+    several arguments, each name begins with its argument. Only the names of one folder are held at
+    a time. A walk passes over links, hidden files and files with other endings, and counts the last
+    of these by ending in ``passed_over``; what is itself an argument is always used, and only once.
 
     Raises:
         StageError: an argument is not there (before any photo is yielded).
@@ -49,7 +50,7 @@ def find_photos(arguments: Sequence[Path], passed_over: Counter | None = None) -
     for argument in arguments:
         if not os.path.lexists(argument):
             raise StageError(f"{argument}: no such photo or folder")
-    # Without .. and ., but with links as they are named.
+    # Made absolute without .. and ., but with links left as they are.
     places: dict[Path, Path] = {}
     for argument in arguments:
         places.setdefault(Path(os.path.abspath(argument)), argument)  # noqa: PTH100 (no link)
@@ -59,21 +60,21 @@ def find_photos(arguments: Sequence[Path], passed_over: Counter | None = None) -
         if not any(_is_met(place, above) for above in walked.intersection(place.parents)):
             folder = place if argument.is_dir() else place.parent
             folders.setdefault(folder, []).append(argument)
-    # What is named of a folder comes before the rest of it, so that its photos stay together.
+    # Named files of a folder come before its walk, so that its photos stay together.
     named = (sorted(of_one, key=Path.is_dir) for of_one in folders.values())
     passed_over = Counter() if passed_over is None else passed_over
     return _find([argument for of_one in named for argument in of_one], passed_over)
 
 
 def _is_met(place: Path, above: Path) -> bool:
-    """Whether walking a folder comes by a file or a folder below it."""
+    """Whether a walk of ``above`` reaches ``place``, a file or folder below it."""
     way = [place, *(folder for folder in place.parents if above in folder.parents)]
     hidden = any(step.name.startswith(".") or step.is_symlink() for step in way)
     return not hidden and (place.is_dir() or _is_photo(place.name))
 
 
 def _is_photo(name: str) -> bool:
-    # Bitmaps cannot be used, but are no other files: each is a row that says so.
+    # Includes bitmaps: they cannot be used, but each becomes a row that says so.
     return name.lower().endswith(ENDINGS)
 
 
@@ -111,7 +112,7 @@ def _walk(root: Path, passed_over: Counter, *, below: str) -> Iterator[Item]:
             fault = PhotoError("unreadable", error.strerror or str(error))
             yield Item(root, inner or ".", listing=listing, fault=fault, below=below)
             continue
-        if listing == own in folders and not inner:  # a listing of that name is still to come
+        if listing == own in folders and not inner:  # a subfolder will be the listing of that name
             listing = "."
         inside = f"{inner}/" if inner else ""
         for name in sorted(files):
@@ -120,9 +121,9 @@ def _walk(root: Path, passed_over: Counter, *, below: str) -> Iterator[Item]:
 
 
 def read_table(folder: Path, table: Path, *, claims: bool) -> list[Item]:
-    """The photos that a label CSV names, with boxes, by listing, label and path.
+    """The photos that a label CSV names, with their boxes, sorted by listing, label and path.
 
-    A listing has each photo once; where its rows are ``claims``, once for each label.
+    A listing has each photo once; if the rows are ``claims`` to be checked, once for each label.
 
     Raises:
         StageError: the folder or the CSV cannot be used.

@@ -1,4 +1,4 @@
-"""From photos to listings: one verdict for all photos of a listing, and which ones contradict."""
+"""From photos to listings: one verdict per listing, and listings that contradict their photos."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -13,8 +13,8 @@ from inference.stream import Seen
 class Listing(NamedTuple):
     """The usable photos of a listing: how many, how cropped, and the mean of their probabilities.
 
-    The mean stays calibrated where photos of a listing tend to be right or wrong together, as
-    views of one car are; a product would claim more than they know.
+    The mean stays calibrated if photos of a listing tend to be right or wrong together, as views of
+    one car do; a product of probabilities would claim more than the photos show.
     """
 
     listing: str
@@ -24,7 +24,7 @@ class Listing(NamedTuple):
 
 
 def average(seen: Iterable[Seen]) -> Listing | None:
-    """Takes the photos of one listing together; ``None`` if none of them can be used."""
+    """Combines the photos of one listing; ``None`` if none of them can be used."""
     rows = [row for row in seen if row.probabilities is not None]
     if not rows:
         return None
@@ -33,10 +33,10 @@ def average(seen: Iterable[Seen]) -> Listing | None:
 
 
 class Contradiction(NamedTuple):
-    """A listing and how sure its photos are that what it declares is wrong.
+    """A listing, judged: how certain its photos make it that the declared class is wrong.
 
     ``wrong`` is the calibrated probability that the photos show another class than the declared
-    one (another make, where the network knows only the declared make).
+    one (or another make, if the network knows only the declared make).
     """
 
     listing: str
@@ -50,7 +50,7 @@ class Contradiction(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A listing that declares a class and a make of which the network knows neither."""
+    """A listing of which the network knows neither the declared class nor the declared make."""
 
     listing: str
     photos: int
@@ -59,10 +59,10 @@ class Unknown(NamedTuple):
 
 
 def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradiction | Unknown]:
-    """Judges each listing's declared class by its photos; listings must come one after another.
+    """Judges each listing's declared class by its photos, which must follow one another.
 
-    In a :class:`Contradiction` ``contradicts`` is ``make``, ``model`` or, where the photos agree,
-    empty. Photos of one listing that declare different classes are judged apart.
+    In a :class:`Contradiction` ``contradicts`` is ``make``, ``model`` or, if the photos agree,
+    empty. Photos of one listing that declare different classes are judged separately.
     """
     names = [label.label for label in classifier.labels]
     makes = np.array([label.make for label in classifier.labels])
@@ -98,5 +98,5 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
 
 
 def ranked(found: Iterable[Contradiction]) -> list[Contradiction]:
-    """The most certain contradictions first."""
+    """Sorts contradictions, the most certain first."""
     return sorted(found, key=lambda row: (-row.wrong, row.listing, row.declared))

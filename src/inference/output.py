@@ -17,7 +17,7 @@ class Writer(Protocol):
 
 
 def writer(kind: str, columns: Sequence[str], stream: TextIO) -> Writer:
-    """A function that writes a row, one of ``FORMATS``; ``columns`` come in this order."""
+    """Returns a function that writes a row in one of ``FORMATS``; ``columns`` give the order."""
     return FORMATS[kind](columns, stream)
 
 
@@ -45,7 +45,7 @@ def _csv(columns: Sequence[str], stream: TextIO) -> Writer:
 
     def write(row: Mapping[str, object]) -> None:
         cells = [_cell(row.get(column)) for column in columns]
-        if stream.isatty():  # which would obey what a photo's name holds
+        if stream.isatty():  # which would obey control characters in a photo's name
             cells = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
         table.writerow(cells)
 

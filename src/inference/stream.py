@@ -15,11 +15,11 @@ from photos.files import FolderError
 from photos.prepare import Prepared
 
 AHEAD = 3
-"""Batches that are read ahead; what bounds the memory."""
+"""Batches that are read ahead; this bounds the memory used."""
 
 
 class Seen(NamedTuple):
-    """A photo and what came of it: probabilities, float64 ``(classes,)``, or why there are none.
+    """A photo and its result: probabilities, float64 ``(classes,)``, or why there are none.
 
     ``crop`` is the method that found the vehicle, ``none`` for the whole photo.
     """
@@ -31,9 +31,9 @@ class Seen(NamedTuple):
 
 
 def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iterator[Seen]:
-    """Yields every item in order; a photo that cannot be used yields its fault.
+    """Yields a result for every item, in order; a photo that cannot be used yields its fault.
 
-    Takes ``items`` as it goes, ``AHEAD`` batches before what it yields, so memory does not grow.
+    Takes from ``items`` as it goes, ``AHEAD`` batches before what it yields, so memory is bounded.
     """
 
     def read(item: Item) -> Prepared | PhotoError:
@@ -43,7 +43,7 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
             return classifier.read(read_bytes(item.root, item.path), item.box)
         except PhotoError as error:
             return error
-        except FolderError as error:  # of one argument: others may lie elsewhere
+        except FolderError as error:  # concerns one argument: others may lie elsewhere
             return PhotoError("unreadable", str(error))
 
     waiting = iter(items)

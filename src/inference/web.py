@@ -1,8 +1,8 @@
 """A small web page and JSON API around a classifier.
 
-Every upload is untrusted: its size is counted while it arrives, photos are read by the code that
-reads training photos, and whatever is wrong with one is a 4xx answer with a reason code. Want of
-room here is 503 or 507.
+Every upload is untrusted: its size is counted while it arrives, photos are read by the same code as
+training photos, and any fault in one is a 4xx answer with a reason code. If the server is busy it
+answers 503, if it has no room for an upload 507.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ MAX_BODY_BYTES = 64 * 2**20
 MAX_NAME = 255
 TOP = 5
 MAX_PHOTO_PIXELS = 50_000_000
-"""A large phone's; what bounds the time and memory that decoding may take."""
+"""Pixels of a large phone's photo; bounds the time and memory that decoding may take."""
 UPLOAD_SECONDS = 120.0
-"""What a request's body may take to arrive."""
+"""The longest that a request's body may take to arrive."""
 MAX_UPLOADS = 64
-"""Requests with photos at the same time, which bounds what they take of memory."""
+"""The most requests with photos at the same time; bounds their memory."""
 READERS = 4
-"""Photos that are decoded at the same time, which bounds what they take of memory."""
+"""The most photos decoded at the same time; bounds their memory."""
 SEND_FILES = "send files: curl -F photo=@one.jpg"
 
 HEADERS = {
@@ -58,14 +58,14 @@ HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What the network says of a photo, and where it looked: float32 ``(height, width)``."""
+    """The verdict on a photo, and where the network looked: float32 ``(height, width)``."""
 
     verdict: Verdict
     heat: np.ndarray
 
 
 class Batcher:
-    """Collects photos of all requests that wait, and asks the network for them together."""
+    """Collects the photos of all waiting requests and runs the network on them together."""
 
     def __init__(self, classifier: Classifier):
         self._classifier, self._explainer = classifier, Explainer(classifier.network)
@@ -73,13 +73,13 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1)
 
     async def ask(self, photo: Prepared) -> Answer:
-        """The answer for a prepared photo."""
+        """Returns the answer for a prepared photo, once its batch is done."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((photo, future))
         return await future
 
     async def run(self) -> None:
-        """Works until it is cancelled; a fault of the network goes to those who asked."""
+        """Works until cancelled; an exception of the network goes to the requests of that batch."""
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self._waiting.get()]
@@ -91,7 +91,7 @@ class Batcher:
             except Exception as error:
                 answers = [error] * len(batch)
             for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():  # who asked is gone
+                if future.done():  # the request is gone
                     continue
                 if isinstance(answer, Exception):
                     future.set_exception(answer)
@@ -153,9 +153,9 @@ def refusal(status: int, reason: str, detail: str) -> HTTPException:
 
 
 def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
-    """The application; it answers only requests that name one of ``hosts`` as their host.
+    """Builds the application, which answers only requests whose ``Host`` is one of ``hosts``.
 
-    A page of another site that rebinds its name to this machine's address is refused so.
+    This refuses pages of other sites that rebind their name to this machine's address.
     """
     batcher = Batcher(classifier)
     readers = ThreadPoolExecutor(READERS)
@@ -165,7 +165,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         height, width = classifier.preparation.shape
         blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
-        for size in SIZES:  # so that nobody waits for a compiler
+        for size in SIZES:  # so that no request waits for compilation
             await asyncio.to_thread(batcher.answer, [blank] * size)
         worker = asyncio.create_task(batcher.run())
         yield
@@ -181,7 +181,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
         detail = error.detail
-        if isinstance(detail, str):  # not one of ours
+        if isinstance(detail, str):  # not from refusal()
             detail = {"reason": detail.lower().replace(" ", "-"), "detail": detail}
         return JSONResponse({"error": detail}, error.status_code, error.headers)
 
@@ -191,7 +191,7 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
     @app.post("/api/predict")
     async def predict(request: Request) -> JSONResponse:
-        # Forms of other sites reach this machine without asking, and would keep it busy.
+        # Forms on other sites can post here without a preflight, and would keep this machine busy.
         if is_from_elsewhere(request.headers):
             raise refusal(403, "other-site", "a page of another site may not send photos here")
         nonlocal uploads
@@ -210,11 +210,11 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         return JSONResponse({"photos": results}, 422 if len(faults) == len(results) else 200)
 
     def read(upload: UploadFile) -> Prepared:
-        # Only now, so that no more than READERS photos are held whole in memory.
+        # Read only now, so that at most READERS photos are held whole in memory.
         return classifier.read(upload.file.read(), pixels=MAX_PHOTO_PIXELS)
 
     async def answer(upload: UploadFile) -> dict:
-        # A client may name a code by which its name becomes what no JSON can hold.
+        # A client may choose an encoding whose decoded name no JSON can hold.
         name = (upload.filename or "").encode("utf-8", "replace").decode()[:MAX_NAME]
         loop = asyncio.get_running_loop()
         try:
@@ -236,9 +236,9 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
 
 def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that a page of another site sends this. Programs say nothing of it.
+    """Whether a browser says that a page of another site sent this; other programs say nothing.
 
-    Browsers tell ``Sec-Fetch-Site`` only to addresses that they trust (https, localhost), and
+    Browsers send ``Sec-Fetch-Site`` only to addresses that they trust (https, localhost), and
     ``Origin`` to all (Fetch Standard, Fetch Metadata Request Headers).
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -248,11 +248,11 @@ def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
 
 
 async def read_form(request: Request) -> FormData:
-    """A multipart form; the photos in it wait in memory or, above 1 MiB, in a temporary file.
+    """Reads a multipart form; its photos wait in memory or, above 1 MiB, in a temporary file.
 
     Raises:
-        HTTPException: 4xx, when it is too large, too slow, or something else; 507, when there is
-            no room for it here.
+        HTTPException: 4xx if it is too large, too slow, or no multipart form; 507 if there is no
+            room for it here.
 
     """
     announced = request.headers.get("content-length", "0")
@@ -264,17 +264,17 @@ async def read_form(request: Request) -> FormData:
         return await request.form(max_files=MAX_PHOTOS, max_fields=0)
     except HTTPException:
         raise
-    except OSError as error:  # the larger photos wait in the folder for temporary files
+    except OSError as error:  # from the temporary files in which larger photos wait
         print(f"serve: cannot keep an upload: {error}", file=sys.stderr, flush=True)
         raise refusal(507, "no-room", "the server has no room for an upload now") from None
-    except StarletteHTTPException as error:  # of the form's parser
-        if error.detail.startswith("Too many fields"):  # a field is what is no file
+    except StarletteHTTPException as error:  # from the form's parser
+        if error.detail.startswith("Too many fields"):  # the parser counts only text as fields
             raise refusal(400, "no-photo", f"a field holds text; {SEND_FILES}") from None
         detail = f"{error.detail} (at most {MAX_PHOTOS} photos)"
         raise refusal(400, "bad-form", detail) from None
     except ClientDisconnect:
         raise refusal(400, "broken-off", "the upload broke off") from None
-    except Exception:  # of the form's parser too, which has several kinds
+    except Exception:  # also from the form's parser, which raises several kinds
         raise refusal(400, "bad-form", "the form cannot be read") from None
 
 
@@ -282,10 +282,10 @@ def photos_of(form: FormData) -> list[UploadFile]:
     """The files of a form.
 
     Raises:
-        HTTPException: 4xx, when there is none, or one too large.
+        HTTPException: 4xx if there is none, or one is too large.
 
     """
-    # An input of a page in which no file was chosen is sent without a name, and empty.
+    # A file input in which no file was chosen is sent without a name, and empty.
     files = [upload for _, upload in form.multi_items() if upload.filename or upload.size]
     if not files:
         raise refusal(400, "no-photo", f"the form holds no file; {SEND_FILES}")
@@ -310,7 +310,7 @@ def as_json(verdict: Verdict) -> dict:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> str:
-    """What the network saw, with where it looked in warm colours, as a PNG's data URL."""
+    """The network's input with the places where it looked in warm colours, as a PNG data URL."""
     grain = (heat * 255).astype(np.uint8)
     warm = cv2.applyColorMap(grain, cv2.COLORMAP_INFERNO)  # BGR, as imencode wants it
     strength = 0.65 * heat[..., None]

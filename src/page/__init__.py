@@ -1,1 +1,1 @@
-"""From figures and tables to one HTML page. Text from outside is escaped wherever it stands."""
+"""Builds one HTML page from figures and tables; all text from outside is escaped."""

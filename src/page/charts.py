@@ -1,4 +1,4 @@
-"""Where the parts of a chart stand; ``charts.html`` draws them as SVG.
+"""Lays out the parts of a chart; ``charts.html`` draws them as SVG.
 
 SVG scales to any screen, prints, and needs no library in the page.
 """
@@ -11,15 +11,15 @@ WIDTH, HEIGHT = 360, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 348, 12, 210
 """The sides of the plot area, in pixels from the upper left corner."""
 CELL = 20
-"""Pixels of a cell of a matrix."""
+"""Side of a matrix cell, in pixels."""
 LETTER, LETTERS = 6.2, 24
-"""Pixels that a letter takes on average, and how many of a name stand beside a matrix."""
+"""Average width of a letter in pixels, and the most letters of a name beside a matrix."""
 
 Place = tuple[float, float]
 
 
 class Axis(NamedTuple):
-    """What an axis measures and its ends; ``whole``: only whole numbers mean something."""
+    """What an axis measures, and its ends; ``whole``: only whole numbers make sense as ticks."""
 
     name: str
     low: float
@@ -27,7 +27,7 @@ class Axis(NamedTuple):
     whole: bool = False
 
     def at(self, value: float, start: float, end: float) -> float:
-        """Where a value stands on a screen on which the axis goes from ``start`` to ``end``."""
+        """The position of a value, in pixels, if the axis runs from ``start`` to ``end``."""
         span = (self.high - self.low) or 1.0
         return round(start + (value - self.low) / span * (end - start), 1)
 
@@ -51,7 +51,7 @@ class Line(NamedTuple):
 
 
 class LineChart(NamedTuple):
-    """Lines and rings over two axes, all in pixels; ticks are places with their texts."""
+    """Lines and rings over two axes, all in pixels; a tick is its position and its text."""
 
     title: str
     lines: Sequence[Line]
@@ -65,7 +65,7 @@ class LineChart(NamedTuple):
 def line_chart(
     title: str, lines: Sequence[Line], x: Axis, y: Axis, *, rings: Sequence[Place] = ()
 ) -> LineChart:
-    """Lays out lines, and rings around some places, whose places are values on both axes."""
+    """Lays out lines, and rings around some places; places are given as values on both axes."""
 
     def place(values: Place) -> Place:
         return x.at(values[0], LEFT, RIGHT), y.at(values[1], BOTTOM, TOP)
@@ -82,7 +82,7 @@ def line_chart(
 
 
 class MatrixCell(NamedTuple):
-    """The upper left corner of a cell, how full it is in (0, 1], and what it says."""
+    """The upper left corner of a cell, its share of the row in (0, 1], and what it says."""
 
     x: float
     y: float
@@ -96,7 +96,7 @@ class MatrixCell(NamedTuple):
 class Matrix(NamedTuple):
     """A confusion matrix: rows are the truth, columns the predictions.
 
-    ``room`` is what the names take on the left and above, ``side`` width and height of all.
+    ``room`` is what the names take on the left and above, ``side`` the width and height of it all.
     """
 
     title: str
@@ -110,7 +110,7 @@ def matrix(title: str, cells: Sequence[tuple[str, str, int]], names: Sequence[st
     """Lays out a matrix that is as large as its names need.
 
     Args:
-        title: what a screen reader says of it.
+        title: what a screen reader calls it.
         cells: true name, predicted name, number of photos; zeros may be left out.
         names: of the rows and columns, in order.
 

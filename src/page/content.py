@@ -1,4 +1,4 @@
-"""What the report tells, gathered from ``metrics/`` and ``params.yaml``."""
+"""Gathers the content of the report from ``metrics/`` and ``params.yaml``."""
 
 import base64
 import csv
@@ -33,14 +33,14 @@ GALLERIES = {
     ),
 }
 PICTURE_BYTES = 7_000_000
-"""All galleries together embed no more than this; what is left out is said."""
+"""All galleries together embed no more than this; the page says if pictures are left out."""
 WIDEST_MATRIX = 40
-"""A matrix of more classes is shown for makes only."""
+"""With more classes, only the matrix of makes is shown."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures as data URIs with what their captions tell, and how many there are in all."""
+    """Pictures as data URIs with the values for their captions, and how many there are in all."""
 
     title: str
     text: str
@@ -84,7 +84,7 @@ def _present(file: Path) -> Path:
 
 
 def gather(root: Path) -> dict[str, object]:
-    """Everything that the template names; sections without their files are empty."""
+    """Everything that the template uses; sections whose files are missing are empty."""
     metrics = root / "metrics"
     figures = read_json(metrics / "evaluate.json")
     plots = {name: read_rows(metrics / "plots" / f"{name}.csv") for name in HEADERS}
@@ -189,9 +189,10 @@ def _of_galleries(folder: Path) -> dict[str, list[dict[str, str]]]:
 def _fit(
     galleries: Mapping[str, list[dict[str, str]]], predictions: Sequence[Mapping[str, str]]
 ) -> bool:
-    """Whether the test photos of galleries were told as predictions say.
+    """Whether the test photos of galleries have the predictions in ``predictions``.
 
-    Git holds those, DVC's cache the galleries: after a switch they may be another model's.
+    These are in Git, but galleries in DVC's cache: after switching branches they may be from
+    another model.
     """
     told = _told(predictions)
     wrong = {photo: words for photo, words in told.items() if words[0] != words[1]}

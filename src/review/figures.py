@@ -8,18 +8,18 @@ from review.lock import flat
 from stage import StageError
 
 LARGEST = 1e300
-"""Larger numbers are no figures; the difference of two smaller ones is a number."""
+"""Numbers this large are no figures, so that the difference of two figures is always finite."""
 
 NEUTRAL = ("*temperature", "*threshold", "*photos*", "*listings", "*classes", "backoff_rate")
 NEUTRAL += ("*_low", "*_high")  # ends of an interval
 LOWER = ("log_loss", "*loss", "ece*", "quarantined", "review_rate")
 HIGHER = ("top1*", "val_top1", "top5*", "*_f1", "*accuracy", "*precision", "auto_rate")
 HIGHER += ("make_given_model_wrong",)
-"""Names, or patterns of names; the first of the three tuples that has a name decides."""
+"""Names, or patterns of names; the first of the three tuples that matches a name decides."""
 
 HEADLINES = ("top1", "listing_accuracy", "make_accuracy", "balanced_accuracy", "ece")
 HEADLINES += ("auto_rate", "auto_precision")
-"""What a reviewer sees without a click, in this order, where evaluate reports it."""
+"""What a reviewer sees without a click, in this order, if evaluate reports it."""
 
 Number = int | float
 
@@ -33,7 +33,7 @@ def direction(name: str) -> int | None:
 
 
 def read_json(version: Snapshot, path: str) -> dict:
-    """A JSON object that a stage wrote; empty without file.
+    """A JSON object that a stage wrote; empty if there is no file.
 
     Raises:
         StageError: the file is no JSON object.
@@ -50,7 +50,7 @@ def read_json(version: Snapshot, path: str) -> dict:
 
 
 def numbers(version: Snapshot, path: str) -> dict[str, Number]:
-    """The finite numbers of a JSON file, keys of inner objects joined by dots; empty without file.
+    """The finite numbers of a JSON file, keys of inner objects joined by dots; empty if no file.
 
     Raises:
         StageError: the file is no JSON object.

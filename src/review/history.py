@@ -10,7 +10,7 @@ from stage import StageError
 
 WORKSPACE = "workspace"
 LARGEST = 256 * 2**20
-"""Bytes of a file that are read at most; a larger one counts as an error."""
+"""The largest file that is read, in bytes; a larger one is an error."""
 
 
 class TooLargeError(StageError):
@@ -27,8 +27,8 @@ class Snapshot:
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, ``None`` where there is no such regular file.
 
-        ``path`` is relative to the current folder, as DVC's are. No commit has what lies outside
-        of the repository.
+        ``path`` is relative to the current folder, as in DVC. A file outside of the repository is
+        in no commit.
 
         Raises:
             TooLargeError: the file is larger than :data:`LARGEST`.
@@ -46,10 +46,10 @@ class Snapshot:
 
     def paths(self, folder: str) -> list[str]:
         """The paths of all regular files below a folder that Git does not ignore, sorted."""
-        # Git's own listings, so names come as they are, with -z.
+        # Git lists the files: with -z it gives names as they are.
         if self.commit is None:
             which = ("--cached", "--others", "--exclude-standard")  # what `git add` would take
-            outside = b""  # of a repository, where Git knows of no file
+            outside = b""  # outside of a repository Git knows no files
             listing = git("ls-files", "-z", *which, "--", f"{folder}/", missing=outside)
         else:
             listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
@@ -59,7 +59,7 @@ class Snapshot:
         return sorted(found)
 
     def _find(self, path: str) -> tuple[int, str | None] | None:
-        """Size of a regular file, and its object in Git unless it is the workspace's."""
+        """Size and Git object of a regular file; the latter is ``None`` in the workspace."""
         if self.commit is None:
             return (Path(path).stat().st_size, None) if _regular(Path(path)) else None
         outwards = Path(path).is_absolute() or os.path.normpath(path).startswith("..")
@@ -97,7 +97,7 @@ def snapshot(name: str) -> Snapshot:
 
 
 def is_experiment(commit: str) -> bool:
-    """Whether DVC made a commit for an experiment, and no branch or tag has taken it up."""
+    """Whether DVC made a commit for an experiment, and no branch or tag points at it."""
     refs = git("for-each-ref", "--format=%(refname)", "--points-at", commit)
     return bool(refs) and all(ref.startswith(b"refs/exps/") for ref in refs.splitlines())
 
@@ -105,10 +105,10 @@ def is_experiment(commit: str) -> bool:
 def git(*arguments: str, missing: bytes | None = None) -> bytes:
     """Runs Git in the current folder and returns its output.
 
-    A failure returns ``missing`` where that is given.
+    If the command fails, returns ``missing`` where that is given.
 
     Raises:
-        StageError: the command failed.
+        StageError: the command failed, and ``missing`` is not given.
 
     """
     try:

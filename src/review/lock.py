@@ -1,4 +1,4 @@
-"""What dvc.lock says of two versions: which stages differ, and why."""
+"""Reads ``dvc.lock`` of two versions: which stages differ, and why."""
 
 import yaml
 
@@ -6,11 +6,11 @@ from review.history import Snapshot
 from stage import StageError
 
 MOST_NODES = 1_000_000
-"""Of a document whose references are written out: a few of those can stand for gigabytes."""
+"""Nodes of a document at most, with aliases written out: a few aliases can stand for gigabytes."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML whose references (``*name``) stand for no more than a file could hold."""
+    """Safe YAML of at most ``MOST_NODES`` nodes, its aliases (``*name``) written out."""
 
     def get_single_node(self) -> yaml.Node | None:
         root = super().get_single_node()
@@ -20,9 +20,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many nodes there would be without references."""
+    """How many nodes there would be without aliases, at most ``MOST_NODES + 1``."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # until it is known that it does not hold itself
+        known[id(node)] = MOST_NODES + 1  # stands if the node holds itself
         pairs = isinstance(node, yaml.MappingNode)
         below = [] if isinstance(node, yaml.ScalarNode) else node.value
         parts = [part for pair in below for part in pair] if pairs else below
@@ -32,10 +32,10 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def read_yaml(version: Snapshot, path: str) -> dict:
-    """A YAML file of mappings; empty where there is none.
+    """A YAML file that holds a mapping; empty if there is no file.
 
     Raises:
-        StageError: it is something else.
+        StageError: the file holds something else.
 
     """
     try:
@@ -51,8 +51,10 @@ def read_yaml(version: Snapshot, path: str) -> dict:
 
 
 def stages(version: Snapshot, lock: str = "dvc.lock") -> dict[str, dict]:
-    """The stages of ``dvc.lock``, by name, each with ``deps`` and ``outs`` by path, and ``params``
-    by dotted key (those of another file than ``params.yaml`` after its name).
+    """The stages of ``dvc.lock``, by name.
+
+    Each has its ``cmd``, ``deps`` and ``outs`` by path, and ``params`` by dotted key (those of
+    another file than ``params.yaml`` after the name of that file).
     """
     found = read_yaml(version, lock).get("stages", {})
     try:
@@ -74,12 +76,12 @@ def stages(version: Snapshot, lock: str = "dvc.lock") -> dict[str, dict]:
 
 
 def state_of(entry: dict) -> str | None:
-    """What tells one content of a dep or an out from another: a digest, or a store's own mark."""
+    """What identifies the content of a dep or an out: its md5, or a store's own mark."""
     return next((entry[mark] for mark in ("md5", "etag", "checksum") if entry.get(mark)), None)
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """A mapping of mappings as one mapping with dotted keys."""
+    """Flattens nested mappings into one mapping with dotted keys."""
     found: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value:
@@ -90,8 +92,10 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 def changed(before: dict[str, dict], after: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
-    """For each stage that differs: what differs (``code``, ``params``, ``inputs``, ``outputs``…),
-    and the names of it.
+    """What differs in each stage that differs: by kind, the names of what differs.
+
+    Kinds are ``code``, ``data``, ``params``, ``earlier stages``, ``command`` and ``results``; a
+    stage that only one version has is ``new`` or ``removed``.
     """
     made = {path for stage in (*before.values(), *after.values()) for path in stage["outs"]}
     found = {}

@@ -1,7 +1,7 @@
-"""Markdown for a comment on GitHub, out of names that anybody may have chosen.
+"""Builds Markdown for a comment on GitHub from names that anybody may have chosen.
 
-Labels, params and branch names are put into code spans: there GitHub makes no mention, no link and
-no reference of them, and HTML is shown as it is written.
+Labels, params and branch names are put into code spans: in them GitHub makes no mentions, links or
+references, and shows HTML as text.
 """
 
 import unicodedata
@@ -28,7 +28,7 @@ def code(text: object, *, limit: int = 60) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, most: int = 40) -> str:
     """A table; beyond ``most`` rows a line says how many more there are.
 
-    Cells are Markdown already: names in them have gone through :func:`code`.
+    Cells must be Markdown already: names in them have gone through :func:`code`.
     """
     rows = list(rows)
     lines = [header, ["---"] * len(header), *rows[:most]]
@@ -37,12 +37,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, most: int = 4
 
 
 def folded(summary: str, body: str) -> str:
-    """A part that a reader opens by a click; ``summary`` is ours, never a name of others'."""
+    """A section that opens with a click; ``summary`` is our own text, never an untrusted name."""
     return f"<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
 
 
 def fit(parts: Iterable[str], *, largest: int = LARGEST) -> str:
-    """Joins parts while they fit into ``largest`` bytes; a note stands for those that do not."""
+    """Joins parts while they fit into ``largest`` bytes; a note replaces the rest."""
     note = (
         "\nThe rest does not fit into a comment: see `dvc params diff`, `dvc metrics diff` and "
         "`dvc plots diff`.\n"

@@ -10,12 +10,13 @@ FOLDER = "metrics"
 CURVES = "metrics/train/plots"
 STROKES = "▁▂▃▄▅▆▇█"
 LONGEST = 24
-"""Strokes of a curve."""
+"""The most strokes of a curve."""
 
 
 def changed_files(base: Snapshot, head: Snapshot) -> list[tuple[str, str]]:
-    """Files below ``metrics/`` that are no JSON and differ, each with ``new``, ``gone`` or
-    ``changed``.
+    """Files below ``metrics/`` that differ, each with ``new``, ``gone`` or ``changed``.
+
+    JSON files and ``predictions.csv`` are left out.
     """
     old, new = set(base.paths(FOLDER)), set(head.paths(FOLDER))
     found = []
@@ -30,7 +31,7 @@ def changed_files(base: Snapshot, head: Snapshot) -> list[tuple[str, str]]:
 
 
 def curves(base: Snapshot, head: Snapshot) -> list[tuple[str, str, str]]:
-    """Name, before and after of each learning curve that changed, drawn to one scale."""
+    """Name, before and after of each learning curve that changed, both drawn to one scale."""
     found = []
     for path in sorted({*base.paths(CURVES), *head.paths(CURVES)}):
         old, new = (_values(version.read(path)) for version in (base, head))
@@ -43,7 +44,7 @@ def curves(base: Snapshot, head: Snapshot) -> list[tuple[str, str, str]]:
 
 
 def _values(data: bytes | None) -> list[float]:
-    """The last column of a table with a header, what is no finite number left out."""
+    """The finite numbers in the last column of a table that has a header."""
     values = []
     for line in (data or b"").decode(errors="replace").splitlines()[1:]:
         try:
@@ -56,7 +57,7 @@ def _values(data: bytes | None) -> list[float]:
 
 
 def _drawn(values: Sequence[float], low: float, high: float) -> str:
-    """Strokes of heights from ``low`` to ``high``, and the last value."""
+    """A curve as strokes, scaled from ``low`` to ``high``, and its last value."""
     if not values:
         return "-"
     step = max(1, math.ceil(len(values) / LONGEST))

@@ -14,7 +14,7 @@ COLUMNS = ("photo_id", "listing", "label", "predicted")
 
 
 class Prediction(NamedTuple):
-    """A test photo: its listing (may be empty), its class, and the class the model saw in it."""
+    """A test photo: its listing (may be empty), its class, and the class that was predicted."""
 
     listing: str
     label: str
@@ -31,9 +31,9 @@ class NotComparableError(Exception):
 
 @dataclass(frozen=True)
 class Paired:
-    """Which photos two experiments got right: bool ``(n,)``, bool ``(n,)``, listings int ``(n,)``.
+    """Which photos two experiments got right, each bool ``(n,)``, and listings, int ``(n,)``.
 
-    ``left_out`` photos stand in only one of the two, or with another class in each.
+    ``left_out`` counts the photos that are in only one of the two, or have another class in each.
     """
 
     before: np.ndarray

@@ -1,4 +1,4 @@
-"""Which stages are out of date: what they read or wrote is not what dvc.lock tells of."""
+"""Which stages are out of date: what they read or wrote differs from what dvc.lock records."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from stage import StageError
 
 
 def out_of_date(version: Snapshot) -> dict[str, list[str]]:
-    """Stages whose code, params, inputs or results are not those that ``dvc.lock`` tells of.
+    """Stages whose code, params, inputs or results are not those that ``dvc.lock`` records.
 
-    And those that have not run on what the stages before them made last. Only what Git holds is
-    looked at: files, and what DVC has noted in them of others. So this works on a bare clone, and
-    in a workspace whose other files are still those of another branch: what DVC alone holds is for
-    ``dvc status``.
+    Also stages that have not run on the latest results of the stages before them. Only what Git
+    holds is looked at: files, and what DVC has recorded in such files about others. So this works
+    on a bare clone, and in a workspace whose other files are still those of another branch; what
+    only DVC holds is checked by ``dvc status``.
     """
     locked, params = stages(version), flat(read_yaml(version, "params.yaml"))
     graph = read_yaml(version, "dvc.yaml").get("stages") or {}
 
     found: dict[str, list[str]] = {}
     try:
-        # DVC leaves stages in its lock that the graph has no more.
+        # DVC keeps stages in dvc.lock that are no longer in dvc.yaml.
         made = {
             path: state
             for name, stage in locked.items()
@@ -42,7 +42,7 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
 
         for name, stage in graph.items():
             if "foreach" in stage or "matrix" in stage:
-                continue  # stands for stages of other names
+                continue  # a template for stages with other names
             if name not in locked:
                 found[str(name)] = ["never run"]
                 continue
@@ -64,7 +64,7 @@ def _md5(data: bytes) -> str:
 
 
 def _digest(version: Snapshot, file: str) -> str | None:
-    """What DVC notes of a file; ``None`` where there is none, or one too large for Git."""
+    """The digest that DVC would record for a file; ``None`` if it is missing or too large."""
     try:
         data = version.read(file)
     except TooLargeError:
@@ -73,7 +73,7 @@ def _digest(version: Snapshot, file: str) -> str | None:
 
 
 def _digest_of_folder(version: Snapshot, folder: str) -> str | None:
-    """What DVC notes of a folder: the digest of a list of its files."""
+    """The digest that DVC would record for a folder: that of a list of its files."""
     files = {path.removeprefix(f"{folder}/"): path for path in version.paths(folder)}
     listing = [{"md5": _digest(version, path), "relpath": name} for name, path in files.items()]
     known = listing and all(entry["md5"] for entry in listing)
@@ -81,11 +81,11 @@ def _digest_of_folder(version: Snapshot, folder: str) -> str | None:
 
 
 def _noted(version: Snapshot, path: str) -> str | None:
-    """What ``dvc add``, or a graph in the same folder, has noted of photos or labels there."""
+    """The digest that ``dvc add``, or the graph in the same folder, has recorded for a path."""
     added, folder = f"{path}.dvc", posixpath.dirname(path)
     try:
         if outs := read_yaml(version, added).get("outs"):
-            # Before DVC 3 digests were made in another way, and not marked.
+            # Before DVC 3, digests were computed in another way, and not marked.
             return state_of(outs[0]) if outs[0].get("hash") == "md5" else None
     except (AttributeError, LookupError, TypeError):
         raise StageError(f"{added} in {version.name}: not as DVC writes it") from None
@@ -95,7 +95,7 @@ def _noted(version: Snapshot, path: str) -> str | None:
 
 
 def _held_by_git(stage: dict) -> list[str]:
-    """The outs of a stage that are in no cache of DVC."""
+    """The outs of a stage that DVC does not cache, so that Git holds them."""
     entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
     options = {
         path: given for entry in entries if isinstance(entry, dict) for path, given in entry.items()
@@ -106,8 +106,8 @@ def _held_by_git(stage: dict) -> list[str]:
 def _stale(
     stage: dict, locked: dict, params: dict[str, object], digest: Callable[[str], str | None]
 ) -> list[str]:
-    """Deps, params and command of a stage that are not those of its lock."""
-    # Paths made of params are resolved by DVC alone; those of the lock stand for them.
+    """Deps, params and command of a stage that differ from those in ``dvc.lock``."""
+    # Only DVC resolves paths made of params; those in the lock stand for them.
     listed = [str(dep) for dep in stage.get("deps", []) if "${" not in str(dep)]
     deps = dict.fromkeys([*locked["deps"], *listed])
     stale = [path for path in deps if digest(path) not in (None, locked["deps"].get(path))]

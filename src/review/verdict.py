@@ -10,10 +10,10 @@ NOT_COMPARABLE = "not comparable"
 def verdict(
     before: dict[str, Prediction], after: dict[str, Prediction], *, common: bool = False
 ) -> tuple[str, str]:
-    """A verdict in a word or three, and a sentence with its figures.
+    """A verdict in one to three words, and a sentence with its figures.
 
     The verdict is ``better``, ``worse``, ``no difference shown`` or ``not comparable``. With
-    ``common``, photos that stand in only one of the two, or under another class, are left out
+    ``common``, photos that are in only one of the two, or under another class, are left out
     and counted.
     """
     try:
