@@ -1,8 +1,8 @@
 """data/processed/train -> data/augmented: random copies of training photos, as more samples.
 
-Geometry is one OpenCV warp a copy; brightness and contrast go through keras-cv. Every copy's
-parameters follow from (seed, photo, copy), so neither order nor batch nor workers change a byte,
-and copies that an earlier run made of the same pixels are kept.
+Geometry is one OpenCV warp per copy; brightness and contrast go through keras-cv. A copy's
+parameters depend on (seed, photo, copy) alone, so order, batches and workers change no byte. Copies
+that an earlier run made of the same pixels are kept.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +46,7 @@ def main() -> None:
         libraries=LIBRARIES,
         policy=policy.model_dump(),
         seed=augment.seed,
-        processor=cv2.getCPUFeaturesLine(),  # another kind gives other last bits
+        processor=cv2.getCPUFeaturesLine(),  # other kinds give other last bits
         variables=kernel_variables(),
     )
     update(
@@ -62,7 +62,7 @@ def main() -> None:
 def plan(copies: int) -> list[Shard]:
     """A shard of copies for each shard of training photos."""
     files, shards = list_shards(TRAIN), []
-    if not files:  # else all copies would be removed
+    if not files:  # otherwise all copies would be removed
         raise StageError(f"{TRAIN} holds no photos; run dvc repro")
     for file in files if copies else []:
         originals = read_samples(file)
@@ -91,7 +91,7 @@ def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> O
 def make_copies(
     pairs: Iterable[tuple[np.ndarray, Sample]], *, policy: Policy, seed: int
 ) -> Iterator[np.ndarray]:
-    """The copies, uint8 ``(height, width, 3)``, of photos of that shape and type, in order."""
+    """Yields the copies of photos, in order; both are uint8 ``(height, width, 3)``."""
     from model.photometric import BATCH, relight
 
     pairs = iter(pairs)

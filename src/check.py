@@ -1,6 +1,6 @@
-"""Checks all of params.yaml at once, before a graph runs for an hour to find a typo at its end.
+"""Checks all of params.yaml at once, before the graph runs for an hour only to fail at a typo.
 
-Each stage checks its own section again: dvc repro and dvc exp run do not come by here.
+Each stage checks its own section again, because dvc repro and dvc exp run do not run this script.
 """
 
 import augment

@@ -24,7 +24,7 @@ from split import SplitParams
 from stage import StageError, printable, progress, run
 
 SHOWN = 20
-"""Lines of one kind that are printed unless all are asked for."""
+"""How many lines of each kind are printed without --all."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"found {url}; expected paths of this machine: a store's photos need no dvc add, "
             "and split looks at each"
         )
-    start = Path(os.environ.get("CALLED_FROM", ""))  # of make -f, which works in the repository
+    start = Path(os.environ.get("CALLED_FROM", ""))  # set by make -f, which runs in the repository
     given.folder = start / given.folder
     given.labels = start / given.labels if given.labels else None
     try:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def list_rows(folder: Path, labels: Path | None) -> list[Row]:
-    """What is to be looked at: the rows of the labels, or every file that is not hidden."""
+    """The rows to check: those of the labels, or one for every file that is not hidden."""
     if labels is not None:
         return read_rows(photos=folder, labels=labels)
     shown = (path for path, _ in walk(folder) if not path.startswith(".") and "/." not in path)
@@ -83,7 +83,7 @@ def list_rows(folder: Path, labels: Path | None) -> list[Row]:
 
 
 def find_faults(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Path, reason and detail of each photo that split would set aside on its own account."""
+    """Path, reason and detail of each photo that split would set aside regardless of the others."""
     split = params.load("split", SplitParams)
     looked_at = inspect_all(
         folder,
@@ -104,7 +104,7 @@ def find_faults(folder: Path, rows: Sequence[Row]) -> list[tuple[str, str, str]]
 
 
 def show(title: str, lines: Sequence[tuple[str, str]], *, everything: bool) -> None:
-    """Prints what was found, a line each; names as Python writes them, so that each is one line."""
+    """Prints findings, one per line; names are shown by ``repr``, so that none takes two lines."""
     if not lines:
         return
     print(f"{title} ({len(lines)}):")

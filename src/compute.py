@@ -1,4 +1,4 @@
-"""Where the work is done, and by how many workers. Changes no result, so DVC tracks none of it."""
+"""Runs work on threads, processes or a cluster. Changes no result, so DVC does not track it."""
 
 import ctypes
 import hashlib
@@ -30,17 +30,17 @@ Result = TypeVar("Result")
 Stop = Callable[[], None]
 
 LIBRARIES = ("keras", "keras-cv", "numpy", "opencv-python", "tensorflow")
-"""Those that decide what workers make."""
+"""The libraries that decide what workers make."""
 PATIENCE = 20
-"""Seconds until a cluster that does not answer is given up."""
+"""Seconds after which a cluster that does not answer is given up."""
 
 
 def _keep_freed_memory() -> None:
-    """Lets what one photo leaves behind serve the next, wherever glibc allocates.
+    """Makes glibc keep the memory that one photo frees, for the next photo to use.
 
-    Left to itself it hands blocks of this size back to the system again and again, and to touch
-    new ones page by page takes as long as to decode a small photo (mallopt(3); workers.py of the
-    benchmarks). The thresholds are the highest that glibc itself would come to.
+    By default glibc returns blocks of this size to the system again and again, and touching new
+    ones page by page takes as long as decoding a small photo (mallopt(3); benchmarks/workers.py).
+    The thresholds are the highest that glibc itself would come to.
     """
     trim, mmap = -1, -3
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
@@ -77,10 +77,10 @@ def each(
 ) -> Iterator[Result]:
     """Applies ``function`` to every item on threads; results come in the order of the items.
 
-    ``workers`` 0 means one for every core. OpenCV and NumPy release the interpreter lock while
-    they work, so threads keep the cores busy without copying pixels between processes. After a
-    fault the items already begun are waited for, since Python must not end under a decoder;
-    ``stop`` is called before that, and may ask them to be quick.
+    ``workers`` 0 means one per core. OpenCV and NumPy release the GIL while they work, so threads
+    keep the cores busy without copying pixels between processes. After an error the items already
+    begun are waited for, since Python must not exit while a decoder runs; ``stop`` is called before
+    that, and may ask them to be quick.
     """
     pool = ThreadPoolExecutor(workers or joblib.cpu_count())
     try:
@@ -99,17 +99,17 @@ def spread(
 ) -> Iterator[Result]:
     """Applies ``function`` to every item wherever ``compute`` says; results come in order.
 
-    ``stop`` is called at the end, be it a fault or Ctrl-C, while workers may still be busy.
+    ``stop`` is called at the end, also after an error or Ctrl-C, while workers may still be busy.
 
-    ``function`` and items must be picklable, and workers elsewhere must see this folder under the
-    same path. The current folder is that of the caller on every worker.
+    ``function`` and items must be picklable, and workers on other machines must see this folder
+    under the same path. On every worker the current folder is the caller's.
 
     Raises:
         StageError: ``function`` raised one, a worker was killed, the executor's library is not
             installed, or its cluster cannot be reached.
 
     """
-    # Dask's workers outlive a run; the others begin with it.
+    # Dask's workers outlive a run and may hold older code; the others begin with the run.
     code = _code() if compute.executor == "dask" else ""
     attempt = partial(_attempt, function, Path.cwd(), code)
     work = partial(WORK[compute.executor], attempt, items, compute, stop)
@@ -122,7 +122,7 @@ def spread(
 
 @cache
 def _code() -> str:
-    """A digest of our code, and versions of libraries, as this process first met them."""
+    """A digest of our code and the libraries' versions, as this process first saw them."""
     digest = hashlib.sha256()
     for file in sorted(SRC.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -132,8 +132,8 @@ def _code() -> str:
 def _attempt(
     function: Callable[[Item], Result], folder: Path, code: str, item: Item
 ) -> tuple[Result | None, str]:
-    # A fault travels as text: libraries wrap exceptions of workers in their own, each in its way.
-    if code and _code() != code:  # what it makes would be taken for work of today's code
+    # An error is returned as text: each library wraps exceptions of workers in its own way.
+    if code and _code() != code:  # its results would be taken for those of today's code
         host = socket.gethostname()
         return None, f"compute: a worker on {host} has other code or libraries; start it anew"
     try:
@@ -173,7 +173,7 @@ def _on_processes(
         ) from None
     finally:
         stop()
-        with warnings.catch_warnings(action="ignore"):  # of work that a fault left unused
+        with warnings.catch_warnings(action="ignore"):  # about results unused after an error
             results.close()
 
 
@@ -185,7 +185,7 @@ def _on_ray(
     options = {"n_jobs": compute.workers or -1, "batch_size": 1}
     with joblib.parallel_config(backend="ray"), joblib.Parallel(**options) as parallel:
         try:
-            for start in range(0, len(items), 64):  # results come as a call ends: keep it short
+            for start in range(0, len(items), 64):  # results come when a call ends: keep it short
                 yield from parallel(map(joblib.delayed(attempt), items[start : start + 64]))
         except (NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError):
             raise StageError(
@@ -199,9 +199,9 @@ def _on_ray(
 def _on_dask(
     attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, client: "Client"
 ) -> Iterator[tuple]:
-    """At most ``compute.workers`` at once, where it says so, of a cluster that others use as well.
+    """Runs at most ``compute.workers`` items at once (0: all) on a cluster that may be shared.
 
-    Not by joblib, which waits for ever for what fails before it begins.
+    Does not use joblib, which waits forever for tasks that fail before they begin.
     """
     from distributed import CancelledError, KilledWorker, wait
 
@@ -235,12 +235,12 @@ WORK = {
     "dask": _on_dask,
     "ray": _on_ray,
 }
-"""Each gives the attempts in the order of the items, and calls ``stop`` at its end."""
+"""Each yields the attempts in the order of the items, and calls ``stop`` at its end."""
 
 
 @contextmanager
 def _cluster(compute: ComputeParams) -> Iterator["Client | None"]:
-    """Connects to the cluster at ``compute.address``, or starts a small one here, for a while."""
+    """Connects to the cluster at ``compute.address``, or starts a small temporary one here."""
     connect = {"dask": _dask, "ray": _ray}.get(compute.executor)
     if connect is None:
         yield None
@@ -284,17 +284,17 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
 
 
 def _check_workers(client: "Client") -> None:
-    """Sees to it that there are some, and that they and the scheduler find this code.
+    """Checks that there are workers, and that they and the scheduler can import this code.
 
-    Without it no task would begin.
+    Otherwise no task would begin.
     """
     try:
-        client.submit(int, pure=False).result(timeout=PATIENCE)  # an adaptive cluster wakes by work
+        client.submit(int, pure=False).result(timeout=PATIENCE)  # wakes an adaptive cluster
     except TimeoutError:
         raise TimeoutError(f"no worker answers within {PATIENCE} s") from None
     name = __name__
 
-    def finds_code() -> bool:  # within a function, so that it travels whole
+    def finds_code() -> bool:  # within a function, so that it is pickled by value
         import importlib.util
 
         return importlib.util.find_spec(name) is not None

@@ -1,4 +1,4 @@
-"""What decides the bytes that a stage makes, besides its inputs: values, code and libraries."""
+"""Fingerprints what decides a stage's output besides its inputs: values, code and libraries."""
 
 import ast
 import hashlib
@@ -24,15 +24,15 @@ BYSTANDERS = frozenset(
         "photos/tables.py",
     )
 )
-"""Modules that hand values on, start work or show it, but make no pixel or feature."""
+"""Modules that pass values on, start work or show it, but affect no pixel or feature."""
 
 
 def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -> str:
-    """JSON text that changes with whatever may change what ``script`` makes of the same input.
+    """JSON text that changes whenever ``script`` might produce something else from the same input.
 
-    That is ``values`` (anything JSON can hold), the versions of ``libraries`` as distributions (or
-    that one is missing: not every run needs each), and the code of the script with every module of
-    ours that it imports.
+    It holds ``values`` (anything JSON can hold), the versions of ``libraries`` as distributions (or
+    that one is missing: not every run needs each), and digests of the script and of every module of
+    ours that it imports, except :data:`BYSTANDERS`.
     """
     parts = {
         "values": values,
@@ -54,7 +54,7 @@ def version_of(library: str) -> str:
 
 
 def imported_files(script: Path) -> set[Path]:
-    """The script and every file of ours that it imports, at any depth, wherever in the code."""
+    """The script and every file of ours that it imports, at any depth and anywhere in the code."""
     found: set[Path] = set()
     pending = [script.resolve()]
     while pending:

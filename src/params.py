@@ -1,7 +1,7 @@
 """Loads one section of ``params.yaml`` into the typed class of the script that reads it.
 
-Each script declares its knobs as a :class:`Section`; nothing else may stand in its section, so
-a misspelt key is an error rather than a knob that changes nothing.
+Each script declares its params as a :class:`Section`, and its section may hold nothing else, so a
+misspelt key is an error instead of a setting without effect.
 """
 
 import re
@@ -34,15 +34,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def narrow(self, kind: "type[SectionType]") -> "SectionType":
-        """The fields that a base class ``kind`` declares, as a ``kind``: what workers are sent."""
+        """The fields of a base class ``kind``, as a ``kind``: only those are sent to workers."""
         return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
 
 def to_number(value: Any) -> Any:
-    """The number that a text such as ``1e-4`` stands for; other values as they are.
+    """Converts a text such as ``1e-4`` to a number; leaves other values as they are.
 
-    YAML 1.1, as PyYAML reads it, takes it for a text, having no dot; DVC takes it for a number,
-    and writes ``1e-05`` so into ``dvc.lock``.
+    PyYAML, which follows YAML 1.1, reads it as text because it has no dot; DVC reads it as a
+    number, and writes ``1e-05`` in this form into ``dvc.lock``.
     """
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
@@ -83,17 +83,17 @@ def load(
 
 
 def read_document(path: Path, *, sections: Sequence[str] = SECTIONS) -> dict:
-    """All of the YAML file, its values not checked.
+    """Reads the whole YAML file without checking its values.
 
     Raises:
-        StageError: it is missing, no YAML, or holds no sections.
+        StageError: the file is missing, is not YAML, or holds no sections.
 
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StageError(f"{path}: not found; run from the repository's top folder") from None
-    except (yaml.YAMLError, ValueError) as error:  # the second of dates that are none, and UTF-8
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates that do not exist, bad UTF-8
         raise StageError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise StageError(f"{path}: expected sections ({', '.join(sections)}), found none")
@@ -120,12 +120,12 @@ def _describe(section: str, kind: type[Section], error: ValidationError) -> str:
 def _locate(
     section: str, kind: type[Section] | None, location: tuple[str | int, ...]
 ) -> tuple[str, type[Section]]:
-    """The dotted key at a location of pydantic's, and the class that it belongs to."""
+    """The dotted key at the location of a pydantic error, and the class that it belongs to."""
     keys, owner = [section], kind
     for part in location:
         field = kind.model_fields.get(part) if kind else None
         if kind is None and isinstance(part, str):
-            continue  # pydantic's name for one of the types that a value may have
+            continue  # pydantic's name for one of the types that the value may have
         keys.append(str(part))
         owner = kind or owner
         types = (field.annotation, *get_args(field.annotation)) if field else ()

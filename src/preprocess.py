@@ -59,7 +59,7 @@ def main() -> None:
     )
     for split in SPLITS:
         preparation.save(OUT / split)
-    # Test photos are for evaluate's eyes alone.
+    # Only evaluate may look at test photos.
     shown = list_shards(OUT / "train")
     MONTAGE.unlink(missing_ok=True)
     MONTAGE.write_bytes(montage(shown, manifest, root=root, workers=compute.workers))
@@ -86,14 +86,14 @@ def main() -> None:
 
 
 def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]]:
-    """Finds the detector's files, and names what else decides pixels: libraries and machine.
+    """Finds the detector's files, and names what else affects the pixels: libraries and machine.
 
-    Only a Keras preset starts Keras.
+    Keras is started only for a Keras preset.
     """
     libraries = ("numpy", "opencv-python")
     if not preparation.crop.uses_detector:
         return preparation, {"libraries": libraries}
-    # Boxes of another kind of processor may be others by a pixel.
+    # On another kind of processor, boxes may differ by a pixel.
     processor = cv2.getCPUFeaturesLine()
     if preparation.crop.detector.is_onnx:
         return preparation, {"libraries": libraries, "processor": processor}
@@ -118,7 +118,7 @@ def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
         Shard(
             file=file,
             samples=[Sample(photo.photo_id, 0, photo.label, photo.listing) for photo in photos],
-            # The id is a digest of the file, so that a photo's name and place do not matter.
+            # The id is a digest of the file's bytes, so a photo's name and folder do not matter.
             keys=[f"{photo.photo_id} {photo.box}" for photo in photos],
             source=photos,
         )

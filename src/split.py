@@ -1,6 +1,6 @@
 """photos, labels -> data/split/{manifest,quarantine}.csv, labels.json; metrics/split.json.
 
-Looks at every photo once, sets aside what cannot be used, keeps what belongs together on one side.
+Inspects every photo once, sets unusable ones aside, keeps those that belong together in one split.
 """
 
 import json
@@ -29,7 +29,7 @@ from stage import StageError, progress, run
 OUT = Path("data/split")
 METRICS = Path("metrics/split.json")
 MEMORY = Path(".cache/looks.db")
-"""Saves looking at the same photo twice; changes no result, so DVC tracks nothing of it."""
+"""Remembers looks at photos; changes no result, so DVC does not track it."""
 
 Share = Annotated[params.Float, Field(ge=0, lt=1)]
 
@@ -163,7 +163,7 @@ def main() -> None:
 def drop_untrained(
     candidates: list[Candidate], splits: list[str]
 ) -> tuple[list[Candidate], list[str], list[Rejected]]:
-    """Sets aside classes that chance, a subset column or mixed listings leave no training photo."""
+    """Sets aside classes without a training photo, by chance, a subset column or mixed listings."""
     placed = list(zip(candidates, splits, strict=True))
     learnt = {photo.row.label for photo, split in placed if split == "train"}
     if lost := sorted({photo.row.label for photo in candidates} - learnt):
@@ -178,7 +178,7 @@ def drop_untrained(
 
 
 def check_disk(inspected: Sequence[Inspected]) -> None:
-    """Stops the stage when a failing disk, and not bad photos, would empty the data set."""
+    """Stops the stage if a failing disk, rather than bad photos, would empty the data set."""
     lost = [item.row.path for item in inspected if item.fault == ("unreadable", BAD_SECTOR)]
     if len(lost) > MOST_BAD_SECTORS:
         raise StageError(
@@ -189,13 +189,13 @@ def check_disk(inspected: Sequence[Inspected]) -> None:
 
 
 def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:
-    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are unusable."""
+    """Stops the stage when more than ``allowed`` (a fraction) of the input rows are rejected."""
     if len(rejected) / total > allowed:
         stop(f"split.max_quarantined allows {allowed}", total, rejected)
 
 
 def stop(why: str, total: int, rejected: list[Rejected]) -> NoReturn:
-    """Ends the stage; what was set aside is written nevertheless, to be looked into."""
+    """Ends the stage with an error; the rejected rows are still written, to be looked into."""
     for name in ("manifest.csv", "labels.json"):  # of an earlier run
         (OUT / name).unlink(missing_ok=True)
     write_table(OUT / "quarantine.csv", Rejected, rejected)
@@ -212,7 +212,7 @@ def stop(why: str, total: int, rejected: list[Rejected]) -> NoReturn:
 
 
 def to_photo(candidate: Candidate, split: str) -> Photo:
-    """The manifest line of a candidate; a row that names no make has its label's first word."""
+    """The manifest line of a candidate; a missing make becomes the label's first word."""
     row = candidate.row
     box = row.box or (None, None, None, None)
     return Photo(
@@ -221,7 +221,7 @@ def to_photo(candidate: Candidate, split: str) -> Photo:
 
 
 def list_labels(manifest: list[Photo]) -> list[Label]:
-    """The classes in model-output order: by name; a class has the make of most of its photos."""
+    """The classes in model-output order, by name; a class has the make of most of its photos."""
     makes: dict[str, Counter] = {}
     for photo in manifest:
         makes.setdefault(photo.label, Counter())[photo.make] += 1

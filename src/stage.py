@@ -1,4 +1,4 @@
-"""What every script of the graph shares: how it starts, how it fails, how it shows progress."""
+"""What all scripts of the graph share: how they start, fail, and show progress."""
 
 import errno
 import io
@@ -17,17 +17,17 @@ FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class StageError(Exception):
-    """A fault in params, photos, labels or weights that a person can mend.
+    """An error in params, photos, labels or weights that the user can fix.
 
-    Its text is one line: what was found, what was expected, how to mend it.
+    Its message is one line: what was found, what was expected, how to fix it.
     """
 
 
 def run(main: Callable[[], None], *, usage: str | None = None) -> None:
     """Runs a script's ``main``: a :class:`StageError` becomes one line and exit status 1.
 
-    Where the reader of what is printed (``head``, say) has enough, the status is 141, as a shell
-    gives it. ``usage`` is given by scripts that read no arguments: what ``--help`` prints of them.
+    If whoever reads the output (such as ``head``) closes the pipe early, the status is 141, as a
+    shell gives it. ``usage`` is for scripts without arguments: ``--help`` prints it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # a shell's `>&-` closes it
@@ -59,12 +59,12 @@ def run(main: Callable[[], None], *, usage: str | None = None) -> None:
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Whether an error is one of a full, broken or forbidden disk, which no code can mend."""
+    """Whether an error comes from a full, broken or forbidden disk, which no code can fix."""
     return error.errno in FULL or (error.errno in FORBIDDEN and error.filename is not None)
 
 
 def of_disk(error: OSError) -> str:
-    """What a person is told of such an error."""
+    """The message for an error that :func:`is_of_disk`."""
     return f"cannot read or write {error.filename or 'a file'}: {error.strerror}"
 
 
@@ -73,7 +73,7 @@ def _line(text: str) -> str:
 
 
 def _take_no_arguments(usage: str) -> None:
-    """Ends with the help, where that is asked for; else a mistyped word would run a whole stage."""
+    """Prints the help if asked to. Refuses arguments: a mistyped word would run a whole stage."""
     where = "values are set in params.yaml; for one run: dvc exp run -S section.key=value"
     words = sys.argv[1:]
     if "-h" in words or "--help" in words:
@@ -84,21 +84,21 @@ def _take_no_arguments(usage: str) -> None:
 
 
 def _leave_closed_pipe() -> bool:
-    """Sends nothing more to a pipe that nobody reads; returns whether it is one."""
+    """Sends nothing more to stdout if it is a pipe that nobody reads; returns whether it is."""
     try:
         output = sys.stdout.fileno()
-    except (OSError, ValueError):  # there is none
+    except (OSError, ValueError):  # stdout has no descriptor
         return False
     watched = select.poll()
     watched.register(output, 0)
-    if not watched.poll(0):  # nothing but errors is reported unasked
+    if not watched.poll(0):  # with no event asked for, only errors are reported
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)
     return True
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey, or cannot show, spelt out."""
+    """Escapes the characters that a terminal would interpret, or cannot show."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape", "replace").decode()
         for sign in text
@@ -114,10 +114,10 @@ def progress(
     every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Item]:
-    """Passes ``items`` on, one per finished piece of work.
+    """Yields ``items``, each of them a finished piece of work, and shows progress.
 
-    A terminal shows a bar with rate and time left. A log gets a closing line and, of long work,
-    one about every ``every`` seconds with the time left at the rate so far.
+    A terminal shows a bar with rate and time left. A log gets a closing line and, if the work takes
+    long, one about every ``every`` seconds with the time left at the rate so far.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm

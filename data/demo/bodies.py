@@ -42,8 +42,8 @@ SOLID = frozenset({"tread", "lower", "deck", "far_mirror", "cabin", "near_mirror
 class Mesh:
     """A vehicle: `quads` (n, 4, 3) float64 metres; `material`, `layer`, `side`, `turn` (n,) int.
 
-    `side` is +1 for what hangs out on the left, -1 on the right, 0 elsewhere; `turn` is the order
-    of painting within a layer, 0 where depth decides.
+    `side` is +1 for parts that stick out on the left, -1 on the right, 0 elsewhere; `turn` is the
+    order of painting within a layer, 0 where depth decides.
     """
 
     quads: np.ndarray
@@ -147,7 +147,7 @@ class Shell:
         self._waist_z = np.convolve(padded, np.ones(13) / 13, mode="valid")[::-1]
 
     def waist(self, x: np.ndarray) -> np.ndarray:
-        """Height of the waist line (bonnet, sills, boot lid) at world `x`."""
+        """Height of the waist line (bonnet, window sills, boot lid) at world `x`."""
         return np.interp(x, self._waist_x, self._waist_z)
 
     def sill(self, x: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ class Shell:
         return self.body.clearance + 0.05 * np.clip(np.abs(x) / self.front, 0, 1) ** 10
 
     def along(self, x: np.ndarray) -> np.ndarray:
-        """Distance round the plan (left side) of distances `x` back from the front bumper."""
+        """Distance round the plan (left side) at distances `x` back from the front bumper."""
         plan_x = self.plan[::-1, 0]
         return np.interp(self.front - np.asarray(x, dtype=float), plan_x, self.at_plan[::-1])
 
@@ -189,7 +189,7 @@ class Shell:
         return np.stack([x - inset * nx, side * (y - inset * ny), z], axis=-1)
 
     def at_rear(self, r: np.ndarray, v: np.ndarray, lift: float = 0.0) -> np.ndarray:
-        """As `at`, by distance `r` from the rear's middle, growing from left to right."""
+        """Like `at`, but by distance `r` from the rear's middle, growing from left to right."""
         r = np.asarray(r, dtype=float)
         return self.at(np.where(r > 0, -1.0, 1.0) * (self.total - np.abs(r)), v, lift)
 
@@ -263,7 +263,7 @@ class Cabin:
         return out
 
     def side_step(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Step on the left side of distances `x` back from the front bumper at height `v`."""
+        """Step on the left side at distances `x` back from the front bumper and height `v`."""
         n_front, n_corner, n_side, *_ = self.counts
         first, last = n_front + n_corner, n_front + n_corner + n_side
         world = self.body.length / 2 - np.asarray(x, dtype=float)
@@ -294,7 +294,7 @@ def _add_shells(out: Collector, shell: Shell, cabin: Cabin, rows: int) -> None:
 
 
 def _lid(edge: np.ndarray, crown: float, half: float, columns: int) -> np.ndarray:
-    """Quads that close a half outline `edge` (n, 3) over to its mirror image, slightly domed."""
+    """Quads from a half outline `edge` (n, 3) over to its mirror image: a slightly domed lid."""
     t = np.linspace(1.0, -1.0, columns + 1)
     y = edge[:, None, 1] * t[None, :]
     z = edge[:, None, 2] + crown * (edge[:, None, 1] ** 2 - y**2) / half**2
@@ -532,11 +532,11 @@ def build(model: int, rim: int = 0, fine: bool = True) -> Mesh:
 
 @lru_cache(maxsize=len(MODELS))
 def outline(model: int) -> np.ndarray:
-    """Points (k, 3) of MODELS[model] among which are its outermost, seen from anywhere."""
+    """Points (k, 3) of MODELS[model] that include all outermost ones, seen from anywhere."""
     corners = build(model).quads.reshape(-1, 3)
     kept = []
     for axis in range(3):
-        # Of a thin slice only the corners of its hull can be outermost.
+        # In a thin slice, only the corners of its convex hull can be outermost.
         slab = np.floor(corners[:, axis] / 0.06).astype(int)
         order = np.argsort(slab, kind="stable")
         starts = np.flatnonzero(np.diff(slab[order])) + 1

@@ -12,7 +12,7 @@ class Camera:
     """World: x and y on the ground, z up, metres. Image: pixels, y down.
 
     `position` is (3,); `yaw` the viewing direction in radians about z; `focal` in pixels;
-    (`cx`, `cy`) the pixel at which the horizon is met straight ahead.
+    (`cx`, `cy`) the pixel of the horizon straight ahead.
     """
 
     position: tuple[float, float, float]
@@ -88,12 +88,12 @@ def frame_vehicle(
     fill: float,
     place: tuple[float, float],
 ) -> Camera:
-    """A camera at which the vehicle fills the picture as asked.
+    """A camera placed so that the vehicle fills the picture as asked.
 
     `corners` (n, 3) outline points of a vehicle at the origin heading along x; `azimuth` radians
-    from its nose; `height` metres; `lens` focal length in picture widths; `size` (width, height)
-    in pixels; `fill` the largest of its shares of width and height; `place` the picture fractions
-    at which the middle of its box comes to lie.
+    from its nose; `height` metres; `lens` focal length in longer sides of the picture; `size`
+    (width, height) in pixels; `fill` the larger of the vehicle's shares of the picture's width and
+    height; `place` where the middle of the vehicle's box lies, in fractions of the picture.
     """
     width, tall = size
     focal = lens * max(width, tall)

@@ -11,7 +11,7 @@ Corners = list[tuple[float, float]]
 
 
 class _Side:
-    """Puts flat shapes in (distance from the middle, relative height) on the front or the rear."""
+    """Puts flat shapes on the front or rear, by distance from the middle and relative height."""
 
     def __init__(self, out: Collector, at: Callable[..., np.ndarray], unit: float):
         self.out, self.at, self.unit = out, at, unit

@@ -63,7 +63,7 @@ def grade(image: np.ndarray, gain: float, contrast: float) -> np.ndarray:
 
 
 def soften(image: np.ndarray, factor: float) -> np.ndarray:
-    """Down and up again by `factor` below 1, as sites that resize uploads do."""
+    """Shrink by `factor` (below 1) and enlarge again, as sites that resize uploads do."""
     height, width = image.shape[:2]
     small = (round(width * factor), round(height * factor))
     reduced = cv2.resize(image, small, interpolation=cv2.INTER_LINEAR_EXACT)

@@ -19,9 +19,9 @@ from vehicles import (
     draw_vehicle,
 )
 
-# Width and height in pixels, and how often.
+# Width and height in pixels; sizes that are repeated are more frequent.
 SIZES = ((480, 360), (480, 360), (480, 320), (512, 384), (540, 360), (400, 400), (420, 560))
-# Photos of a listing, and how frequent that is. Many small listings show more vehicles.
+# Number of photos of a listing: its frequency. Many small listings show more vehicles.
 FREQUENT = {2: 4.0, 3: 3.0, 4: 2.0, 5: 1.0}
 OVERSAMPLING = 2
 
@@ -43,7 +43,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Shot:
-    """A finished photo: file name, JPEG bytes, vehicle box, degrees from the nose seen."""
+    """A finished photo: file name, JPEG bytes, vehicle box, degrees between nose and view."""
 
     listing: Listing
     path: str
@@ -65,7 +65,7 @@ def plan_listings(seed: int, photos_per_model: int) -> list[Listing]:
         sizes = _listing_sizes(rng, photos_per_model)
         colours = deal_colours(rng, len(sizes))
         planned += [(model, *pair) for pair in zip(sizes, colours, strict=True)]
-    # Numbers given in the order of the catalogue would tell the class.
+    # Numbered in the order of the catalogue, listings would give their class away.
     order = rng.permutation(len(planned))
     return [Listing(i + 1, *planned[k]) for i, k in enumerate(order)]
 
@@ -74,7 +74,7 @@ def _listing_sizes(rng: np.random.Generator, photos: int) -> list[int]:
     """Sizes of 2 to 5 that add up to `photos`; small ones are more frequent."""
     sizes: list[int] = []
     while left := photos - sum(sizes):
-        # One photo may not be left over.
+        # A listing has at least two photos, so one photo must not be left over.
         choices = np.array([n for n in FREQUENT if n <= left and left - n != 1])
         weights = np.array([FREQUENT[int(n)] for n in choices])
         sizes.append(int(rng.choice(choices, p=weights / weights.sum())))
@@ -88,7 +88,7 @@ def draw_vehicle_for(seed: int, listing: Listing) -> Vehicle:
 
 
 def _azimuth(rng: np.random.Generator, index: int) -> float:
-    """Mostly three-quarter views, as in listings; degrees from the nose, either side."""
+    """Mostly three-quarter views, as in listings; radians from the nose, either side."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     view = rng.random()
     if index == 0 or view < 0.45:
@@ -105,7 +105,7 @@ def render_listing(
 ) -> list[Shot]:
     """All photos of one listing.
 
-    `quality` is the range of JPEG qualities; `banners` the share of sellers whose style is kept.
+    `quality` is the range of JPEG qualities; `banners` the share of sellers whose style is used.
     """
     cv2.setNumThreads(1)  # one process per core already
     rng = generator(seed, listing.number, 1)

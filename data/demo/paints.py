@@ -1,10 +1,10 @@
-"""Paint colours, shared out so that they tell nothing of a vehicle's model."""
+"""Paint colours, dealt out so that they reveal nothing of a vehicle's model."""
 
 import numpy as np
 
 from shading import Paint
 
-# Linear RGB, share of flakes, weight: roughly what stands at the kerb, with more colour.
+# Linear RGB, share of flakes, weight: roughly as common as on the street, but more colourful.
 PALETTE: tuple[tuple[tuple[float, float, float], float, float], ...] = (
     ((0.72, 0.72, 0.70), 0.0, 2.0),  # white
     ((0.42, 0.43, 0.44), 0.9, 2.0),  # silver
@@ -29,8 +29,9 @@ _WEIGHTS = np.array([weight for *_, weight in PALETTE]) / sum(weight for *_, wei
 def deal_colours(rng: np.random.Generator, count: int) -> list[int]:
     """Indices into PALETTE for `count` vehicles, shuffled: each colour as often as its weight says.
 
-    Systematic sampling: a colour's number is its share of `count`, rounded up or down. Drawn one
-    by one, half of the models would have no black vehicle, say, and a network could learn that.
+    Systematic sampling: a colour's number is its share of `count`, rounded up or down. If colours
+    were drawn one by one, half of the models would have no black vehicle, for example, and a
+    network could learn that.
     """
     places = (np.arange(count) + rng.random()) / count
     colours = np.searchsorted(np.cumsum(_WEIGHTS)[:-1], places, side="right")
@@ -38,7 +39,7 @@ def deal_colours(rng: np.random.Generator, count: int) -> list[int]:
 
 
 def mix_paint(rng: np.random.Generator, colour: int) -> Paint:
-    """A paint of this index into PALETTE, slightly varied."""
+    """The paint of index `colour` into PALETTE, slightly varied."""
     rgb, flakes, _ = PALETTE[colour]
     level = rng.uniform(0.75, 1.25)
     varied = tuple(float(np.clip(c * level * rng.uniform(0.92, 1.08), 0.004, 0.80)) for c in rgb)

@@ -1,4 +1,4 @@
-"""Quads from grids of points, and the list in which a vehicle's quads gather."""
+"""Quads from grids of points, and the collector of a vehicle's quads."""
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def strip(line: np.ndarray, width: float) -> np.ndarray:
 
 
 class Collector:
-    """Gathers quads with their material, layer and side; a coarse one makes fewer of a grid."""
+    """Gathers quads with their material, layer and side; if not `fine`, makes fewer of a grid."""
 
     def __init__(self, layers: tuple[str, ...], solid: frozenset[str], fine: bool):
         self._every = 1 if fine else 3
@@ -63,7 +63,7 @@ class Collector:
         self._parts: list[tuple[np.ndarray, int, int, int, int]] = []
 
     def grid(self, points: np.ndarray) -> np.ndarray:
-        """As the function `grid`; a coarse vehicle takes every third line, and the last."""
+        """As the function `grid`; a coarse vehicle uses every third line, and the last."""
         columns, rows = (
             np.unique(np.append(np.arange(0, n, self._every), n - 1)) for n in points.shape[:2]
         )
@@ -71,7 +71,7 @@ class Collector:
 
     def add(self, layer: str, material: str, quads: np.ndarray, side: int = 0) -> None:
         """Add `quads` (n, 4, 3) as they are."""
-        # What lies flat on a surface is painted in the order in which it was added.
+        # Quads that lie flat on a surface are painted in the order in which they were added.
         turn = 0 if layer in self._solid else len(self._parts) + 1
         self._parts.append((quads, NAMES.index(material), self._order[layer], side, turn))
 

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def rendered(demo: DemoParams, listings: list[Listing]) -> Iterator[Shot]:
-    """The photos of all `listings`, in order, made by as many processes as asked."""
+    """The photos of all `listings`, in order, rendered by `demo.workers` processes."""
     jobs = (
         delayed(render_listing)(demo.seed, listing, tuple(demo.quality), demo.banners)
         for listing in listings

@@ -26,7 +26,7 @@ class Group:
 
     polygons: list[np.ndarray] = field(default_factory=list)  # each (n, 3), convex, metres
     colours: list[Colour] = field(default_factory=list)  # display BGR 0..255
-    backdrop: bool = False  # drawn before all that is nearer, whatever its distance
+    backdrop: bool = False  # drawn first, whatever its distance
 
     def add(self, polygon: np.ndarray, colour: Colour) -> None:
         """Add one convex polygon (n, 3)."""

@@ -98,7 +98,7 @@ def surroundings(light: Light, rays: np.ndarray) -> np.ndarray:
     up = np.clip(rise, 0.0, 1.0)
     sky = np.array(light.horizon) + (np.array(light.zenith) - np.array(light.horizon)) * up**0.5
     turn = np.arctan2(rays[:, 1:2], rays[:, 0:1])
-    # Uneven sky, so that panes do not look like card.
+    # Uneven sky, so that windows do not look like cardboard.
     sky = sky * (1.0 + 0.28 * up * np.sin(2.0 * turn + 9.0 * rise) * (1.0 - light.strips * 0.2))
     # Roofs and trees around the car: a wavy dark band above the horizon.
     edge = 0.13 + 0.05 * np.sin(3.0 * turn + 1.0) + 0.03 * np.sin(11.0 * turn)

@@ -1,4 +1,4 @@
-"""Puts a vehicle into a picture: its shade on the ground, itself, its reflection in the floor."""
+"""Draws a vehicle into a picture: its shadow on the ground, itself, its reflection in the floor."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Vehicle:
 
 
 def _order(mesh: Mesh, vehicle: Vehicle, camera: Camera) -> np.ndarray:
-    """Layers as this camera needs them: what hangs out on the far side is painted early."""
+    """Layers for this camera: parts that stick out on the far side are painted early."""
     dx, dy = camera.position[0] - vehicle.x, camera.position[1] - vehicle.y
     ahead = dx * np.cos(vehicle.heading) + dy * np.sin(vehicle.heading)
     left = -dx * np.sin(vehicle.heading) + dy * np.cos(vehicle.heading)
@@ -74,7 +74,7 @@ def draw_reflection(
     mesh = vehicle.mesh(False)
     quads = vehicle.placed(mesh.quads)[:, ::-1] * np.array([1.0, 1.0, -1.0])
     layer = _order(mesh, vehicle, camera)
-    # Seen from below the waist: the cabin is behind the lower body now.
+    # The mirrored vehicle is seen from below the waist, so its cabin is behind the lower body.
     above = (layer >= LAYERS.index("cabin")) & (layer != LAYERS.index("near_mirror"))
     layer = np.where(above, layer - len(LAYERS), layer)
     mirrored = image.copy()
@@ -135,7 +135,7 @@ def cast_shadow(image: np.ndarray, camera: Camera, vehicle: Vehicle, light: Ligh
         (contact, unit * 0.10, 0.72),
         (cast, unit * (0.06 + 0.5 * (1.0 - light.shadow) ** 2), light.shadow),
     ]
-    # What follows is work for every pixel, so it is done where there is shade alone.
+    # What follows costs time for every pixel, so it is done only where there is shade.
     left, top, across, down = cv2.boundingRect(wide | contact | cast)
     rim = int(max(radius for _, radius, _ in softness)) + 2
     part = np.s_[max(top - rim, 0) : top + down + rim, max(left - rim, 0) : left + across + rim]

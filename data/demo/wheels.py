@@ -5,7 +5,7 @@ import numpy as np
 from patches import Collector, disc, grid, ring
 
 _SPOKES = (5, 7, 10, 6)
-_WIDTHS = (0.30, 0.17, 0.11, 0.36)  # of a spoke at the hub, as a share of the radius
+_WIDTHS = (0.30, 0.17, 0.11, 0.36)  # of a spoke at its wider end, as a share of the rim's radius
 
 
 def add_wheel(out: Collector, centre: np.ndarray, radius: float, design: int, fine: bool) -> None:

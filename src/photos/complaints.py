@@ -1,13 +1,13 @@
-"""Hears what the image libraries inside OpenCV complain of while they decode.
+"""Captures the warnings that the image libraries inside OpenCV print while they decode.
 
-libjpeg decodes a damaged file as well as it can, prints one line, and OpenCV reports success. The
+libjpeg decodes a damaged file as well as it can, prints one line, and OpenCV reports success. That
 line is the only sign of damage, and it goes to the C library's ``stderr``. While a photo is being
-decoded that variable points at a stream of ours, whose function the C library calls in the very
-thread that prints. So photos can be decoded in many threads and each hears of its own alone.
-Python's ``sys.stderr`` writes to the descriptor and stays as it is.
+decoded, this C variable points to a stream of our own. The C library calls the stream's write
+function in the very thread that prints, so photos can be decoded in many threads, and each receives
+only its own warnings. Python's ``sys.stderr`` writes to the file descriptor and is not affected.
 
-Needs ``fopencookie`` (Linux: glibc or musl). :data:`CAN_HEAR` says whether it is there; elsewhere
-only damage that makes a decoder fail is found.
+Needs ``fopencookie`` (Linux: glibc or musl). :data:`CAN_HEAR` says whether it is available;
+elsewhere only damage that makes a decoder fail is found.
 """
 
 import ctypes
@@ -41,12 +41,12 @@ def _write(_cookie: int, text: int, size: int) -> int:
     if listener is not None:
         listener.append(said)
     else:
-        os.write(2, said)  # not about a photo: on to where it was meant to go
+        os.write(2, said)  # printed by a thread that is not listening: pass it on
     return size
 
 
 def _open_stream() -> tuple[ctypes.c_void_p, int] | None:
-    """The C library's variable ``stderr`` and the address of our stream, if it can have one."""
+    """Returns the C variable ``stderr`` and the address of our stream; ``None`` if unsupported."""
     if not sys.platform.startswith("linux"):
         return None
     library, pointer = ctypes.CDLL(None), ctypes.c_void_p
@@ -61,22 +61,22 @@ def _open_stream() -> tuple[ctypes.c_void_p, int] | None:
     stream = library.fopencookie(None, b"w", _Functions(None, _write, None, None))
     if not stream:
         return None
-    library.setvbuf(stream, None, 2, 0)  # _IONBF: a line is heard when it is printed
-    # Our function waits for Python's lock. Did it hold the stream's lock meanwhile, a thread that
-    # holds Python's and prints would never come back. An unbuffered stream can do without.
+    library.setvbuf(stream, None, 2, 0)  # _IONBF: a line arrives as soon as it is printed
+    # _write waits for the GIL. If the C library held the stream's lock meanwhile, a thread that
+    # holds the GIL and prints would deadlock. An unbuffered stream needs no lock.
     library.__fsetlocking(stream, 2)  # FSETLOCKING_BYCALLER
     return variable, stream
 
 
 class _Switch:
-    """Lets ``stderr`` be our stream while any thread listens."""
+    """Points C's ``stderr`` to our stream while at least one thread listens."""
 
     def __init__(self, variable: ctypes.c_void_p, stream: int):
         self._variable, self._ours, self._before = variable, stream, variable.value
         self._listeners, self._lock = 0, threading.Lock()
 
     def reset(self) -> None:
-        """For the child of a fork, which begins with none of the threads that listened."""
+        """Resets the child of a fork, in which none of the listening threads exists."""
         if self._listeners:
             self._variable.value = self._before
         self._listeners, self._lock = 0, threading.Lock()

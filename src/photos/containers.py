@@ -1,8 +1,8 @@
-"""Walks the containers of untrusted photos before any of their pixels is decoded.
+"""Checks the containers of untrusted photos before any of their pixels is decoded.
 
 PNG: W3C "Portable Network Graphics". WebP: RFC 9649 and, for its lossy frames, RFC 6386. BMP:
-Microsoft's ``BITMAPINFOHEADER``. JPEG: :mod:`photos.jpeg`. Only those forms pass of which it can
-be told afterwards that all of the picture was there.
+Microsoft's ``BITMAPINFOHEADER``. JPEG: :mod:`photos.jpeg`. Only those variants pass for which it
+can be established that the whole picture was there.
 """
 
 import struct
@@ -14,7 +14,7 @@ from photos.header import Header, check_size, truncated, undecodable, unsupporte
 from photos.jpeg import read_jpeg
 
 MAX_CHUNKS = 65_536
-"""Chunks of one PNG or WebP."""
+"""The most chunks that one PNG or WebP may have."""
 
 _OTHERS = {
     b"GIF8": "GIF",
@@ -27,7 +27,7 @@ _OTHERS = {
     b"\0\0\0\x0cjP": "JPEG 2000",
 }
 _BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
-"""Of ISO/IEC 14496-12's container, after its first box's size and name (``ftyp``)."""
+"""Brands of ISO/IEC 14496-12's container; they follow the first box's size and type (``ftyp``)."""
 
 
 def _read_png(data: bytes) -> Header:
@@ -73,7 +73,7 @@ def _read_webp(data: bytes) -> Header:
             raise undecodable("a WebP chunk is damaged")
         kind, length = data[position : position + 4], *struct.unpack_from("<I", data, position + 4)
         start, position = position + 8, position + 8 + length + length % 2
-        # Some encoders leave the last chunk's padding out.
+        # Some encoders omit the last chunk's padding byte.
         if start + length > end:
             raise truncated("the WebP ends within a chunk")
         head = data[start : start + min(length, 10)]
@@ -102,9 +102,9 @@ def _read_webp(data: bytes) -> Header:
 
 
 def with_bare_exif(data: bytes) -> bytes:
-    """A WebP that :func:`read_header` passed, its EXIF without the six bytes before it in a JPEG.
+    """Removes the six-byte prefix of JPEG's EXIF from a WebP that :func:`read_header` passed.
 
-    Some encoders write them, RFC 9649 knows none, and OpenCV does not look behind them.
+    Some encoders write it although RFC 9649 has no such prefix, and OpenCV then ignores the EXIF.
     """
     prefix, position = b"Exif\0\0", 12
     if prefix not in data:
@@ -160,7 +160,7 @@ FORMATS = tuple(_READERS)
 
 
 def _recognise(data: bytes) -> str:
-    """The format by the first bytes, whatever the file is called; empty if it is none of ours."""
+    """The format by the first bytes, not by the file's name; empty if it is none of ours."""
     if data[:3] == b"\xff\xd8\xff":
         return "jpeg"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -173,8 +173,8 @@ def _recognise(data: bytes) -> str:
 def read_header(data: bytes, *, formats: Collection[str] = FORMATS) -> Header:
     """Recognises a photo by its content and checks that its container is whole.
 
-    Nothing is decoded yet, and nothing larger than 100 million pixels should be after this.
-    ``formats`` are those of :data:`FORMATS` that may pass.
+    Decodes no pixels, and refuses photos of more than 100 million pixels before any are decoded.
+    ``formats`` are those of :data:`FORMATS` that are accepted.
 
     Raises:
         PhotoError: ``empty``, ``unknown-format``, ``unsupported``, ``truncated``, ``damaged``,

@@ -1,4 +1,4 @@
-"""Cutting a box out of an image."""
+"""Cuts boxes out of images and measures how boxes overlap."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from photos.decode import PhotoError
 
 
 def cut(image: np.ndarray, box: Sequence[float], *, margin: float) -> np.ndarray:
-    """The part of ``image`` inside ``box``, widened by ``margin`` of its sides all round.
+    """Cuts ``box`` out of ``image``, widened on each side by ``margin`` times its width or height.
 
     Raises:
         PhotoError: ``bad-box`` when nothing of the box lies inside the image.

@@ -1,8 +1,8 @@
 """Reads one untrusted photo file into upright 8-bit RGB, or says why it cannot be used.
 
-Three steps, each of which may raise a :class:`PhotoError`: :func:`read_bytes` takes a file from
-below a folder, :func:`read_header` walks its container, :func:`decode` makes pixels of it. The
-last two need no file, so bytes from anywhere (an upload) go the same way.
+Three steps, each of which may raise a :class:`PhotoError`: :func:`read_bytes` reads a file below a
+folder, :func:`read_header` checks its container, :func:`decode` decodes its pixels. The last two
+take bytes instead of a file, so bytes from anywhere (an upload) go the same way.
 """
 
 import cv2
@@ -27,10 +27,10 @@ __all__ = [
     "reduction_for",
 ]
 
-cv2.setNumThreads(1)  # Photos are spread over workers; threads inside a photo only get in the way.
+cv2.setNumThreads(1)  # Photos are spread over workers; OpenCV's own threads would only compete.
 
-# OpenCV refuses RGB beside its REDUCED_COLOR flags, but not beside their size bits (the GRAYSCALE
-# ones), which then give reduced colour.
+# OpenCV refuses RGB together with its REDUCED_COLOR flags. The REDUCED_GRAYSCALE flags are their
+# size bits alone; together with RGB they give reduced colour.
 _REDUCED = {
     1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -42,9 +42,9 @@ _ODD_HEADER = (b"Invalid SOS parameters for sequential JPEG", b"unknown JFIF rev
 
 
 def reduction_for(header: Header, pixels: float, *, least: float) -> int:
-    """The largest ``reduction`` of :func:`decode` that leaves ``least`` of a photo's ``pixels``.
+    """The largest ``reduction`` of :func:`decode` that leaves at least ``least`` of ``pixels``.
 
-    Only JPEG is decoded smaller; 1 where the photo has no more than that.
+    Both are lengths of a side. 1 where no reduction is possible: only JPEGs are decoded smaller.
     """
     steps = (8, 4, 2) if header.format == "jpeg" else ()
     return next((step for step in steps if pixels >= step * least), 1)
@@ -55,10 +55,10 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
 
     The result has the shape ``(height, width, 3)``. ``reduction`` (1, 2, 4 or 8) divides both
     sides; a JPEG is then decoded at that size directly, which costs a fraction of the time.
-    Transparent parts show the colour behind them.
+    Transparency is ignored: transparent parts show the colour stored behind them.
 
     Raises:
-        PhotoError: ``undecodable``, ``damaged`` (decoded, but not all of it), ``too-large``
+        PhotoError: ``undecodable``, ``damaged`` (only part of it could be decoded), ``too-large``
             or ``too-small`` (below 16 pixels a side).
 
     """
@@ -66,7 +66,7 @@ def decode(data: bytes, *, reduction: int = 1) -> np.ndarray:
         data = with_bare_exif(data)
     image, complaints = _decode(data, reduction)
     if any(odd in b"".join(complaints) for odd in _ODD_HEADER):
-        # Harmless, but libjpeg prints no second line, and that one may be of damage.
+        # Harmless, but libjpeg prints only its first warning, and the next may be of damage.
         data = with_usual_headers(data)
         image, complaints = _decode(data, reduction)
     if image is None:
@@ -89,11 +89,11 @@ def _decode(data: bytes, reduction: int) -> tuple[np.ndarray | None, list[bytes]
 
 
 def _told(complaints: list[bytes]) -> str:
-    text = b"".join(complaints).decode("ascii", "replace")  # which may quote the photo
+    text = b"".join(complaints).decode("ascii", "replace")  # may quote bytes of the photo
     return "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))[:200]
 
 
 def _is_damage(data: bytes, complaints: list[bytes]) -> bool:
-    # libjpeg prints only the first of its warnings, so any may stand before one of damage. libpng
-    # prints all, most of them about colour profiles and other things beside the pixels.
+    # libjpeg prints only its first warning, so any may hide one of damage. libpng prints all of
+    # them, and most are about colour profiles and other things than the pixels.
     return data[:1] != b"\x89" or b"IDAT" in b"".join(complaints)

@@ -1,6 +1,6 @@
-"""What a vehicle detector is, which of its boxes counts, and how its file is opened.
+"""Vehicle detectors: their interface and params, which box counts, and opening each only once.
 
-``photos.onnx_detector`` runs ONNX files by OpenCV; ``model.detector`` runs Keras presets.
+``photos.onnx_detector`` runs ONNX files with OpenCV; ``model.detector`` runs Keras presets.
 """
 
 import threading
@@ -17,28 +17,28 @@ from photos.detector_files import files_of
 from stage import StageError
 
 FOLDER = "models/detectors"
-"""Where detectors of one's own stand; ``dvc.yaml`` watches this folder."""
+"""The folder for your own detectors; ``dvc.yaml`` lists it as a dependency."""
 
 PUBLISHED = ("yolo_v8_m_pascalvoc",)
 """The detector presets that keras-cv 0.9 publishes."""
 
 SMALLEST = 0.01
-"""A found box counts from this share of the photo on: what is offered fills more of it."""
+"""Boxes below this share of the photo are ignored: a vehicle for sale fills more."""
 
 Box = tuple[float, float, float, float, float]
-"""``(x1, y1, x2, y2, confidence)`` in pixels of the image that was looked at."""
+"""``(x1, y1, x2, y2, confidence)`` in pixels of the image that the detector was given."""
 
 
 class Detector(Protocol):
     """Finds the vehicle of each photo."""
 
     def boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
-        """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is."""
+        """The box of the vehicle in each uint8 RGB image ``(height, width, 3)``, or ``None``."""
         ...
 
 
 class DetectorParams(Section):
-    """Which detector, and which of its boxes are believed."""
+    """Which detector to use, and which of its boxes to accept."""
 
     path: str
     sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
@@ -68,10 +68,10 @@ _LOCK = threading.Lock()
 
 
 def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> Detector:
-    """The detector in a file or folder, opened once in a process however many threads ask.
+    """Opens the detector in a file or folder, once per process for all of its threads.
 
     Raises:
-        StageError: there is none, or it cannot be used.
+        StageError: the detector is missing or cannot be used.
 
     """
     try:
@@ -81,7 +81,7 @@ def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> D
             f"preprocess.crop.detector.path: cannot read {error.filename} ({error.strerror}); put "
             "it there"
         ) from None
-    # Another file under the same name is another detector.
+    # A changed file under the same name is another detector and is opened anew.
     stamp = (Path.cwd(), *((status.st_mtime_ns, status.st_size) for status in found))
     with _LOCK:
         return _open(opener, detector, params.model_dump_json(), stamp)
@@ -100,12 +100,12 @@ def choose(
     Args:
         boxes: ``(n, 4)`` float, ``x1, y1, x2, y2`` in pixels; any value may occur.
         scores: ``(n,)`` float, how sure the detector is of a vehicle; any value may occur.
-        width: of the image, in pixels; so is ``height``.
-        confidence: what a score must reach.
+        width: the width of the image in pixels; ``height`` likewise.
+        confidence: the lowest score that is accepted.
 
     Returns:
-        Of equally large boxes the more confident one; ``None`` where no box is confident and
-        covers at least ``SMALLEST`` of the image.
+        The box; of equally large ones the more confident. ``None`` if no box is both confident
+        and at least ``SMALLEST`` of the image.
 
     """
     sane = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)

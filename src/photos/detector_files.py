@@ -1,7 +1,7 @@
-"""A detector's files: what they are called, their checksum, and how they travel.
+"""A detector's files: their names, their checksum, and how they are copied.
 
 ``detector.onnx`` or, for a Keras preset, the folder ``detector`` lies beside ``preprocess.json``:
-with each split's shards, and in the bundle that is trained on them.
+in the folder of each split's shards, and in the bundle of the model trained on them.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ CONTRACT = "preprocess.json"
 DETECTOR_FILE = "detector.onnx"
 DETECTOR_FOLDER = "detector"
 PRESET_FILES = ("config.json", "model.weights.h5")
-"""What a keras-cv preset consists of; the weights are what is checked."""
+"""The files of a keras-cv preset; the checksum is that of the weights."""
 
 
 def weights_of(detector: Path) -> Path:
-    """The ONNX file itself, or the weights in a preset's folder."""
+    """The ONNX file itself, or the weights file in a preset's folder."""
     return detector / PRESET_FILES[1] if detector.is_dir() else detector
 
 
@@ -28,10 +28,10 @@ def files_of(detector: Path) -> list[Path]:
 
 
 def read_weights(detector: Path, *, sha256: str = "") -> bytes:
-    """The bytes of a detector's weights, read once and checked.
+    """Reads the bytes of a detector's weights once, and checks them.
 
     Raises:
-        StageError: there are none, or their sha256 is another than ``sha256`` (if given).
+        StageError: there are none, or their sha256 differs from ``sha256`` (if given).
 
     """
     file = weights_of(detector)
@@ -56,10 +56,10 @@ def sha256_of(detector: Path, *, expected: str = "") -> str:
 
 
 def description_of(detector: Path) -> str:
-    """What is said of a preset beside its weights; of an ONNX file, which says all itself, nothing.
+    """The text of a preset's ``config.json``; empty for an ONNX file, which describes itself.
 
     Raises:
-        StageError: it cannot be read.
+        StageError: the file cannot be read.
 
     """
     file = detector / PRESET_FILES[0]
@@ -70,7 +70,7 @@ def description_of(detector: Path) -> str:
 
 
 def copy_detector(source: Path, target: Path) -> None:
-    """Copies an ONNX file, or the files of a preset, leaving out whatever else lies there."""
+    """Copies an ONNX file, or the files of a preset but nothing else from its folder."""
     if source.is_dir():
         target.mkdir(exist_ok=True)
         for name in PRESET_FILES:
@@ -80,7 +80,7 @@ def copy_detector(source: Path, target: Path) -> None:
 
 
 def brings_detector(folder: Path) -> bool:
-    """Whether a detector lies beside a folder's ``preprocess.json``."""
+    """Whether a folder holds a detector beside its ``preprocess.json``."""
     return any((folder / name).exists() for name in (DETECTOR_FILE, DETECTOR_FOLDER))
 
 

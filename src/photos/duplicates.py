@@ -2,12 +2,12 @@
 
 Three steps, each for fewer pairs than the one before. A 64-bit perceptual hash (signs of the lowest
 DCT coefficients, after Zauner, "Implementation and Benchmarking of Perceptual Image Hash
-Functions", 2010) finds who may be alike, in buckets of equal hash bits (locality-sensitive hashing,
-Indyk and Motwani, STOC 1998). Then the edges of both fingerprints are laid over each other, with a
-little cut off at the sides, and compared. What still looks alike is decided by the photos
-themselves (:mod:`photos.second_look`): a fingerprint takes two cars in one studio for one photo.
+Functions", 2010) finds candidates, in buckets of equal hash bits (locality-sensitive hashing, Indyk
+and Motwani, STOC 1998). Then the edges of both fingerprints are laid over each other, with a little
+cut off at the sides, and compared. Pairs that still look alike are decided by comparing the photos
+themselves (:mod:`photos.second_look`): fingerprints cannot tell two cars in one studio apart.
 
-Whether two photos are a pair follows from these two alone, so more photos never undo a pair.
+Whether two photos are a pair depends on these two alone, so adding photos never undoes a pair.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,27 +17,27 @@ import cv2
 import numpy as np
 
 SIDE = 32
-"""Pixels a side of a fingerprint; a photo needs no more than that to be recognised."""
+"""Width and height of a fingerprint in pixels; that is enough to recognise a photo."""
 
 BITS = 64
 RADIUS = 12
-"""Most bits in which hashes of one picture may differ for the pair to be looked at."""
+"""The most bits in which two hashes may differ for the pair to be compared further."""
 
 REACH = 0.3
-"""Largest difference of two fingerprints with which the photos themselves are looked at."""
+"""The largest difference of two fingerprints for which the photos themselves are compared."""
 
-_ROUND = 256  # looks in the first round; each has twice as many
+_ROUND = 256  # pairs compared in the first round; each round has twice as many as the one before
 _TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 18, 1 << 10, 32
-_CUTS = (0.0, 0.025, 0.05)  # shares of a side that a copy may lack, at either end
-_VIEWS = (0.0, 0.03, 0.06)  # the same all round, for the hashes that are searched
-_COARSE = 0.45  # edges that agree no better than this without any shift are no pair
-_FAINT = 2.0  # grey levels; a picture with weaker edges (a blank one) is like nothing
+_CUTS = (0.0, 0.025, 0.05)  # shares of a side that may be cut off a copy, at either end
+_VIEWS = (0.0, 0.03, 0.06)  # the same at all sides at once, for the hashes that are searched
+_COARSE = 0.45  # a pair whose coarse edges, without any shift, agree less than this is dropped
+_FAINT = 2.0  # grey levels; a picture with a lower standard deviation (a blank one) has no copies
 
 _LOWEST = sorted(
     ((y, x) for y in range(16) for x in range(16) if x or y), key=lambda at: (sum(at), at)
 )[:BITS]
 _ROWS, _COLUMNS = (np.array(axis) for axis in zip(*_LOWEST, strict=True))
-# Mirroring a picture turns the sign of exactly its odd horizontal waves.
+# Mirroring a picture flips the sign of its odd horizontal waves, and of no others.
 MIRROR = np.packbits(_COLUMNS % 2 == 1).view(np.uint64)[0]
 
 Alike = tuple[int, int, float]
@@ -47,7 +47,7 @@ Search = Callable[[Sequence[bytes]], list[Alike]]
 
 
 def fingerprint(image: np.ndarray) -> bytes:
-    """A photo (uint8 RGB, ``(height, width, 3)``) as 32 x 32 grey levels, 1,024 bytes."""
+    """Shrinks a photo (uint8 RGB, ``(height, width, 3)``) to 32 x 32 grey levels, 1,024 bytes."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     shrinks = min(grey.shape) >= SIDE
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -61,17 +61,18 @@ def near_duplicates(
     look: Callable[[list[tuple[int, int]]], Iterable[float]] | None = None,
     search: Search | None = None,
 ) -> list[tuple[int, int]]:
-    """Pairs of positions ``(i, j)``, ``i < j``, sorted, of photos that are one picture.
+    """Finds pairs of photos that are one picture: sorted positions ``(i, j)``, ``i < j``.
 
-    They join all photos that are one picture; of such that are joined already, not all pairs are
-    looked at. Photos of equal fingerprints are one picture, and the first stands for all of them.
+    The pairs connect all photos of a picture, but not each of them with each: pairs that others
+    already connect may be skipped. Photos with equal fingerprints are one picture, and the first
+    stands for all of them.
 
     Args:
-        fingerprints: of each photo.
+        fingerprints: one for each photo.
         difference: the largest that still counts, from 0 (nothing is found) to 1.
-        look: gives the differences of photos in pairs of positions, in their order; without it,
-            that of the fingerprints counts.
-        search: what :func:`find_alike` gives, by another way.
+        look: returns the differences of the photos at pairs of positions, in order; without it,
+            the difference of their fingerprints counts.
+        search: returns what :func:`find_alike` does, in another way.
 
     """
     if difference <= 0 or len(fingerprints) < 2:
@@ -81,7 +82,7 @@ def near_duplicates(
         places.setdefault(mark, []).append(at)
     unique = sorted(places)
     first = [places[mark][0] for mark in unique]
-    # Equal fingerprints were looked for once; a picture that is clear is a copy of itself.
+    # The search gets equal fingerprints only once; their photos are copies unless they are blank.
     pairs = [
         (first[at], more)
         for at, mark in enumerate(unique)
@@ -96,12 +97,12 @@ def near_duplicates(
 
 
 def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = None) -> list[Alike]:
-    """Pairs that are alike enough for a look at the photos themselves, sorted.
+    """Finds pairs alike enough for the photos themselves to be compared, sorted.
 
     Args:
         fingerprints: sorted, no two of them equal.
-        new: positions; pairs without one of these are left out. Costs a comparison with all for
-            each of them, so that with many the whole search is faster.
+        new: positions; only pairs with one of these are returned. Each is compared with all
+            fingerprints, so with many of them searching everything is faster.
 
     """
     if len(fingerprints) < 2:
@@ -131,7 +132,7 @@ def _confirmed(
     difference: float,
     look: Callable[[list[tuple[int, int]]], Iterable[float]] | None,
 ) -> list[tuple[int, int]]:
-    """Those of the pairs that are one picture, but for some that join what is joined already."""
+    """The pairs that are one picture, without some whose photos others already connect."""
     leaders: dict[int, int] = {}
 
     def leader(at: int) -> int:
@@ -155,16 +156,16 @@ def _confirmed(
 
 
 def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndarray:
-    """Pairs whose hashes are near, found without comparing all with all.
+    """Finds pairs of similar hashes without comparing every pair.
 
     Args:
         hashes: uint64 ``(n,)``.
         views: uint64 ``(v, n)``, further hashes of the same photos: mirrored, cut.
-        radius: most bits in which a hash of one and a view of the other may differ.
+        radius: the most bits in which a hash of one photo and a view of the other may differ.
 
     Returns:
-        int64 ``(pairs, 2)``, ``i < j``, sorted. Chance decides how many of the near ones are
-        found: over 99.9 % of those 4 bits apart, 95 % at 8, 74 % at 10 if any bit may flip.
+        int64 ``(pairs, 2)``, ``i < j``, sorted. Similar pairs are found only with a probability:
+        over 99.9 % of those 4 bits apart, 95 % at 8, 74 % at 10, if any bit may flip.
 
     """
     size = len(hashes)
@@ -187,20 +188,20 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
 def candidates_with(
     new: Sequence[int], hashes: np.ndarray, views: np.ndarray, *, radius: int
 ) -> np.ndarray:
-    """Those of :func:`candidates` in which one of the positions ``new`` occurs."""
+    """The pairs of :func:`candidates` that contain one of the positions ``new``."""
     masks = np.array([sum(1 << int(bit) for bit in bits) for bits in _table_bits()], np.uint64)
     found: set[tuple[int, int]] = set()
     for at in new:
         for differing in [*(hashes ^ view for view in views[:, at]), *(views ^ hashes[at])]:
             near = np.flatnonzero(np.bitwise_count(differing) <= radius)
-            # Alike in all bits of a table: they would lie in one bucket.
+            # Equal in all key bits of one table: they would lie in the same bucket.
             met = (differing[near, None] & masks == 0).any(axis=1)
             found |= {(min(at, one), max(at, one)) for one in near[met].tolist() if one != at}
     return np.array(sorted(found), np.int64).reshape(-1, 2)
 
 
 def _table_bits() -> list[np.ndarray]:
-    """The bits whose values are the key of each table."""
+    """For each table, the positions of the hash bits that form its keys."""
     draw = np.random.Generator(np.random.PCG64(0))
     return [draw.permutation(BITS)[:_KEY_BITS] for _ in range(_TABLES)]
 
@@ -215,7 +216,7 @@ def _keys(hashes: np.ndarray, bits: np.ndarray) -> np.ndarray:
 def _matches(
     wanted: np.ndarray, starts: np.ndarray, counts: np.ndarray, order: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of (who asks, who lies in the bucket asked for), of bounded size."""
+    """Yields bounded batches of (position in ``wanted``, position of a hash with that key)."""
     lengths = counts[wanted]
     ends = np.cumsum(lengths)
     done = 0
@@ -230,7 +231,7 @@ def _matches(
 
 
 def _resampling(before: float, after: float) -> np.ndarray:
-    """Matrix ``(SIDE, SIDE)`` that stretches a row of pixels without its ends to full length."""
+    """Matrix ``(SIDE, SIDE)`` that cuts shares off a row's ends and stretches the rest."""
     centres = (before + (np.arange(SIDE) + 0.5) / SIDE * (1 - before - after)) * SIDE - 0.5
     centres = np.clip(centres, 0, SIDE - 1)
     left = np.minimum(centres.astype(int), SIDE - 2)
@@ -244,12 +245,12 @@ _WINDOWS = np.stack([_resampling(before, after) for before in _CUTS for after in
 
 
 _WAVES = np.cos(np.pi / SIDE * np.arange(16)[:, None] * (np.arange(SIDE) + 0.5))
-# The lowest waves of a picture whose sides are cut: one matrix product from either side.
+# Multiplied from both sides, each gives the lowest waves of a picture whose sides are cut.
 _CUT_WAVES = [(_WAVES @ _resampling(cut, cut)).astype(np.float32) for cut in _VIEWS]
 
 
 def _look(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Is there anything to see, bool ``(n,)``, and the hashes of all cuts, uint64 ``(cuts, n)``."""
+    """Clearness of each picture, bool ``(n,)``, and hashes of all cuts, uint64 ``(cuts, n)``."""
     clear = np.empty(len(fingerprints), bool)
     hashes = np.empty((len(_VIEWS), len(fingerprints)), np.uint64)
     for start in range(0, len(fingerprints), _BLOCK):
@@ -264,7 +265,7 @@ def _look(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edges(greys: np.ndarray) -> np.ndarray:
-    """Differences to both sides, ``(..., SIDE, SIDE)`` to ``(..., d)``, of length 1."""
+    """Gradients across and down as one unit vector: ``(..., rows, columns)`` to ``(..., d)``."""
     across = greys[..., 1:-1, 2:] - greys[..., 1:-1, :-2]
     down = greys[..., 2:, 1:-1] - greys[..., :-2, 1:-1]
     edges = np.stack([across, down], axis=-3).reshape(*greys.shape[:-2], -1)
@@ -272,7 +273,7 @@ def _edges(greys: np.ndarray) -> np.ndarray:
 
 
 def _roughly_alike(fingerprints: Sequence[bytes], pairs: np.ndarray) -> np.ndarray:
-    """Drops pairs of pictures whose coarse edges disagree, either way round."""
+    """Drops pairs whose coarse edges disagree both as they are and mirrored."""
     keep = np.empty(len(pairs), bool)
     for start in range(0, len(pairs), _BLOCK):
         first, second = (
@@ -288,9 +289,9 @@ def _roughly_alike(fingerprints: Sequence[bytes], pairs: np.ndarray) -> np.ndarr
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of edges, -1 to 1, of two pictures ``(SIDE, SIDE)`` laid over each other.
+    """Correlation of the edges of two pictures ``(SIDE, SIDE)``, from -1 to 1.
 
-    The best counts of all ways to cut up to 5 % off each side of one of them, mirrored or not.
+    The best over all ways to cut up to 5 % off each side of one of them, mirrored or not.
     """
     return _likenesses([one.tobytes(), other.tobytes()], np.array([[0, 1]]))[0]
 
@@ -298,8 +299,9 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 def _likenesses(fingerprints: Sequence[bytes], pairs: np.ndarray) -> list[float]:
     """:func:`likeness` of pairs of positions, int ``(pairs, 2)``.
 
-    Where many pictures are alike, each is in many pairs; so they are taken in squares, row by
-    row, whose pictures are cut only once: a column's stay known, half a megabyte each.
+    Where many pictures are alike, each is in many pairs. So pairs are compared block by block of
+    ``_SQUARE`` x ``_SQUARE`` positions: while the rows of a block pass, the cuts of its columns
+    stay cached (half a megabyte each), so that no picture is cut twice for one block.
     """
 
     def grey(at: int) -> np.ndarray:

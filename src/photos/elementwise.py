@@ -1,7 +1,7 @@
-"""Cosine, sine and power of arrays, each value alone: what stands beside it changes no digit.
+"""Cosine, sine and power of arrays, value by value, so that neighbours never change a digit.
 
-NumPy's own take several values at a time, in a way that hangs on the processor, and promise no
-equal last digits where an array is longer.
+NumPy's own functions process several values at a time, in a way that depends on the processor, and
+do not promise the same last digits in an array of another length.
 """
 
 import math

@@ -5,7 +5,7 @@ class PhotoError(Exception):
     """A photo that cannot be used; ``reason`` is a code for ``quarantine.csv``."""
 
     def __init__(self, reason: str, detail: str):
-        super().__init__(reason, detail)  # both, so that it can be sent between processes
+        super().__init__(reason, detail)  # both, so that it can be pickled
         self.reason = reason
         self.detail = detail
 

@@ -1,8 +1,8 @@
-"""Opens one untrusted file below a folder: no link followed, nothing waited for, nothing huge.
+"""Reads one untrusted file below a folder: follows no link, never blocks, reads nothing huge.
 
-What a disk says of one file is that photo's fault, a bad sector too. Where the machine or a network
-disk fails, the work stops: else a bad minute would empty a data set. Some network disks report
-their bad minutes as bad sectors: whoever reads many photos tells by how many there are
+An error about a single file is a fault of that photo, even a bad sector. If the machine or a
+network disk fails, the stage stops: otherwise a short outage would empty a data set. Some network
+disks report an outage as bad sectors; whoever reads many photos recognises that by their number
 (:data:`MOST_BAD_SECTORS`).
 """
 
@@ -22,10 +22,10 @@ MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read, in bytes."""
 
 BAD_SECTOR = os.strerror(errno.EIO)
-"""Detail of the ``unreadable`` of a file that the disk cannot read."""
+"""Detail of the fault ``unreadable`` of a file that the disk cannot read."""
 
 MOST_BAD_SECTORS = 10
-"""More photos of one run are no bad sectors: the disk, the mount or the network fails."""
+"""If more photos of one run are hit, it is the disk, the mount or the network that fails."""
 
 _OF_MACHINE = {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
@@ -34,7 +34,7 @@ _OF_MACHINE = {
     *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
 }
 
-# Not there on Windows, where a file is then opened with what is known of links and pipes.
+# Windows lacks these flags; there links are looked for before a file is opened.
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW
 _FILE = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -42,7 +42,7 @@ _CAN_OPEN_BESIDE = os.open in os.supports_dir_fd
 
 
 class Elsewhere(Protocol):
-    """What photos are read from when it is no folder: a :class:`photos.remote.Store`."""
+    """A source of photos that is not a folder: a :class:`photos.remote.Store`."""
 
     def read_bytes(self, path: str) -> bytes: ...
 
@@ -52,14 +52,14 @@ class Elsewhere(Protocol):
 def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
     """Reads a regular file below ``root``.
 
-    The path is opened part by part, each relative to the open folder before it, so no link at
-    any level is followed, not even one put there while we look. ``root`` itself may be a link.
+    The path is opened part by part, each relative to the folder opened before it, so no link at
+    any level is followed, not even one created during the call. ``root`` itself may be a link.
 
     Raises:
         PhotoError: ``missing``, ``outside``, ``link``, ``not-a-file``, ``too-large`` or
             ``unreadable``.
-        StageError: the machine or a network disk fails, whatever the file; :class:`FolderError`
-            where ``root`` cannot be opened.
+        StageError: the machine or a network disk fails, which is no fault of the file;
+            :class:`FolderError` if ``root`` cannot be opened.
 
     """
     if not isinstance(root, Path):
@@ -75,17 +75,17 @@ def read_bytes(root: Path | Elsewhere, path: str) -> bytes:
 
 
 def start_reading(root: Path | Elsewhere, paths: Sequence[str]) -> list[Callable[[], bytes]]:
-    """A function for each path that reads it; what is far away is on its way already."""
+    """A function for each path that reads it; a store begins to read all of them at once."""
     if not isinstance(root, Path):
         return root.start_reading(paths)
     return [partial(read_bytes, root, path) for path in paths]
 
 
 def parts_of(path: str) -> list[str]:
-    """The folders and the name that a path below a folder consists of.
+    """Splits a path below a folder into its folders and the file's name.
 
     Raises:
-        PhotoError: ``outside``: it may lead out of the folder, or is no path.
+        PhotoError: ``outside``: the path may lead out of the folder, or is not valid.
 
     """
     parts = path.split("/")
@@ -128,7 +128,7 @@ def _open(root: Path, parts: list[str]) -> int:
 
 
 class FolderError(StageError):
-    """The folder that a photo lies in cannot be opened, or is gone."""
+    """The folder that photos are read from cannot be opened, or is gone."""
 
 
 def _open_root(root: Path) -> int:

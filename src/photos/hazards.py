@@ -1,8 +1,8 @@
-"""What in a folder of photos DVC cannot take, or would take otherwise than it looks.
+"""Finds what DVC cannot add from a folder of photos, or would add otherwise than expected.
 
-Seen with DVC 3.67: it stores the target of a link to a file, wherever that lies; leaves linked
-folders out in silence; waits forever on pipes and endless devices; breaks off at sockets, link
-loops, broken links and names that are not UTF-8; and takes some names for its own or Git's files.
+Observed with DVC 3.67: it stores the target of a link to a file, wherever that lies; skips linked
+folders silently; waits forever on pipes and endless devices; stops at sockets, link loops, broken
+links and names that are not UTF-8; and takes some names for its own or Git's files.
 """
 
 import os
@@ -26,9 +26,10 @@ class Hazard:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
-    """Every entry below ``folder`` but folders, and folders that cannot be listed.
+    """Yields all entries below ``folder`` but folders, and the error of each unreadable folder.
 
-    Follows no link, opens nothing, and so cannot hang.
+    Folders of DVC's or Git's own are yielded, not entered. Follows no links and opens no files, so
+    it cannot hang.
     """
     for inner, entries in _folders(folder):
         if isinstance(entries, OSError):
@@ -38,7 +39,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.DirEntry | OSError]]:
 
 
 def _folders(folder: Path) -> Iterator[tuple[str, list[tuple[str, os.DirEntry]] | OSError]]:
-    """Every folder from ``folder`` on with the paths and entries in it, or why there are none."""
+    """Yields ``folder`` and each folder below it, with its paths and entries or its error."""
     pending = [""]
     while pending:
         inner = pending.pop()
@@ -57,7 +58,7 @@ def _is_way(entry: os.DirEntry) -> bool:
 
 
 def find_hazards(folder: Path) -> list[Hazard]:
-    """What below ``folder`` is not safe to ``dvc add``, sorted by path."""
+    """Finds what is not safe to ``dvc add`` below ``folder``, sorted by path."""
     root = folder.resolve()
     found = []
     if link := _link_on_the_way(folder):
@@ -71,7 +72,7 @@ def find_hazards(folder: Path) -> list[Hazard]:
 
 
 def _link_on_the_way(folder: Path) -> str:
-    """The folder, or one between it and the top of its DVC repository, that is a link."""
+    """The path of ``folder``, or of a parent in its DVC repository, that is a link; else empty."""
     way = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve would follow the link)
     parents = list(way.parents)
     top = next((at for at, parent in enumerate(parents) if (parent / ".dvc").is_dir()), 0)
@@ -121,9 +122,9 @@ def _explain_link(root: Path, path: str) -> str:
 
 
 def find_twins(folder: Path) -> list[list[str]]:
-    """Paths that macOS or Windows could not tell apart: by case, or by how accents are coded.
+    """Finds paths that macOS or Windows cannot tell apart: by case, or by how accents are encoded.
 
-    Of folders that are alike, the folders alone are named.
+    Where two folders collide, only the folders themselves are listed, not their contents.
     """
     found = []
     for _, entries in _folders(folder):

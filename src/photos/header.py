@@ -1,4 +1,4 @@
-"""What a photo's container says of it, and the faults that reading one can find."""
+"""What a photo's container declares, and the faults that reading one can find."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ MIN_SIDE = 16
 
 @dataclass(frozen=True)
 class Header:
-    """What the container says: file format, and stored width and height in pixels."""
+    """What the container declares: file format, and stored width and height in pixels."""
 
     format: str
     width: int
@@ -19,7 +19,7 @@ class Header:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises ``too-large`` or ``too-small``; stands before anything is decoded."""
+    """Raises ``too-large`` or ``too-small``; called before anything is decoded."""
     if width * height > MAX_PIXELS:
         raise PhotoError("too-large", f"{width}x{height} pixels, at most {MAX_PIXELS} in all")
     if min(width, height) < MIN_SIDE:
@@ -37,5 +37,5 @@ def truncated(detail: str) -> PhotoError:
 
 
 def unsupported(detail: str) -> PhotoError:
-    """The format is right, but damage could not be told from what is meant."""
+    """A variant of the format in which damage could not be told from what is intended."""
     return PhotoError("unsupported", detail)

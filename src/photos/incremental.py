@@ -1,13 +1,13 @@
-"""Keeps what earlier runs made: only rows whose inputs changed are made anew.
+"""Keeps the rows that earlier runs made, and makes only those whose inputs changed.
 
-Beside the shards of a stage, in an out of its own, lies a record of each: the fingerprint that it
-was made under and, row by row, a key of what the row was made of, and what came out. A row is kept
-when fingerprint and key are those of today and its bytes still have the digest in the record. So
-the end is that of a full rebuild, byte for byte, whatever was there before: half a run, another
-version's shards, a damaged file.
+Beside the shards of a stage, in a DVC output of its own, lies a record of each shard: the
+fingerprint under which it was made and, for each row, a key of the row's inputs and the facts that
+came out. A row is kept if fingerprint and key are the current ones and its bytes still have the
+digest in the record. So the result is that of a full rebuild, byte for byte, whatever was there
+before: an interrupted run, another version's shards, a damaged file.
 
-Records stand apart from the shards because later stages depend on the shards, and those shall not
-change when nothing but code or library versions did.
+Records are kept apart from the shards because later stages depend on the shards, and those must not
+change when only code or library versions did.
 """
 
 import hashlib
@@ -48,32 +48,33 @@ DAMAGED = (
     zipfile.BadZipFile,
     tokenize.TokenError,
 )
-"""What a record or an array raises that is not as it was written; NumPy parses headers as code."""
+"""What reading a damaged record or array may raise; NumPy parses an array's header as code."""
 
 RECORDS = Path("data/records")
 SEEN = Path("data/.seen")
-"""Which arrays have been compared with their records on this machine, and which runs are at work;
-between runs it may be deleted."""
+"""Notes about this machine: which arrays have been compared with their records, and which runs are
+active. May be deleted between runs."""
 
 NOTHING = np.empty(0)
 
 Stamp = list[int | str]
-"""Size, modification time and inode of an array, and the digest of the record that it fits."""
+"""Size, modification time and inode of an array, and the digest of the record that matches it."""
 
 Facts = dict[str, str | int]
 """Fields of a :class:`Sample` that are known only once its row is made."""
 
 Make = Callable[[Sequence[int]], Iterator[tuple[np.ndarray, Facts]]]
-"""Makes the rows at these places of a shard, in their order, one at a time."""
+"""Yields the rows at the given positions of a shard, in order, with their facts."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard is to hold.
+    """A shard as it should be.
 
-    ``keys`` says of each of ``samples`` what its row is made of: equal keys, equal rows. ``source``
-    is what the stage needs to make rows. ``stamp`` is what was seen of the array last. ``run`` is
-    the run that it is made in (:class:`_Run`), none where nobody else could write it.
+    ``keys`` holds a key of each row's inputs, in the order of ``samples``: equal keys, equal rows.
+    ``source`` is whatever the stage needs to make rows. ``stamp`` is that of the array when it was
+    last seen. ``run`` is the run that makes the shard (:class:`_Run`), ``None`` where no other run
+    could write it.
     """
 
     file: Path
@@ -84,14 +85,14 @@ class Shard:
     run: "_Run | None" = None
 
     def check_run(self, *, now: bool = False) -> None:
-        """Ends a worker whose run is over."""
+        """Raises :class:`StageError` in a worker whose run is over."""
         if self.run:
             self.run.check(now=now)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a shard: rows kept, rows made, and whether its array was written anew."""
+    """The result for one shard: rows kept, rows made, and whether its array was rewritten."""
 
     file: Path
     kept: int
@@ -111,11 +112,12 @@ def update(
     others: Sequence[Path] = (),
     compute: ComputeParams | None,
 ) -> list[Outcome]:
-    """Brings all shards of a stage up to date and removes every other file of its outs.
+    """Brings all shards of a stage up to date and deletes every other file in its outputs.
 
-    ``work`` makes one shard through :func:`refresh`; it runs where ``compute`` says, or in this
-    process, one shard after the other. ``others`` are the files in ``folders`` that are no shards.
-    ``made_by`` is the fingerprint of the stage, which is kept for people to read.
+    ``work`` updates one shard through :func:`refresh`. It runs where ``compute`` says or, if that
+    is ``None``, in this process, one shard after the other. ``others`` are files in ``folders``
+    that belong to no shard and are kept. ``made_by`` is the fingerprint of the stage, which is
+    written to a file for people to read.
     """
     this = _Run.begin(stage)
     note = RECORDS / stage / "made-by.json"
@@ -132,7 +134,7 @@ def update(
         outcomes = list(progress(done, total=len(shards), label=stage, unit="shards"))
     finally:
         this.end()
-    # A file written this very moment could be written again within one tick of the file clock.
+    # A file written just now could change within the same tick of the file clock, unnoticed.
     settled = time.time_ns() - 1_000_000_000
     seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
     with new_file(SEEN / f"{stage}.json") as file:
@@ -154,11 +156,11 @@ def record_file(stage: str, file: Path) -> Path:
 def refresh(
     shard: Shard, make: Make, *, stage: str, made_by: str, together: bool = False
 ) -> Outcome:
-    """Brings one shard up to date, making no more rows than it has to.
+    """Brings one shard up to date, making only the rows that are missing.
 
-    ``together``: rows depend on the rows beside them, so all of them are made where one is.
-    The array is written first, its record last: who is killed in between leaves a record that does
-    not fit the array, and the rows are made again.
+    ``together``: rows depend on each other, so if one is missing, all are made.
+    The array is written first and its record last: a process killed in between leaves a record that
+    does not match the array, and the rows are made again.
     """
     record = record_file(stage, shard.file)
     fingerprint = _short_digest(made_by)
@@ -180,7 +182,7 @@ def refresh(
                     row, found = next(made)
                     facts[at] = {**found, "digest": row_digest(row)}
                     yield row
-            shard.check_run(now=True)  # before the array takes the place of the old one
+            shard.check_run(now=True)  # before the new array replaces the old one
 
         write_array(shard.file, rows(), len(shard.keys))
     shard.check_run(now=True)
@@ -203,10 +205,10 @@ def refresh(
 
 @dataclass
 class _Run:
-    """One run of a stage, which alone may write its shards.
+    """One run of a stage; only the latest one may write the stage's shards.
 
-    A worker of a cluster does not hear that its run was broken off, and could replace a shard of
-    the next one. So each run leaves a mark in a file, and what finds another there ends.
+    A worker of a cluster does not notice that its run was interrupted, and could overwrite a shard
+    of the next run. So each run writes a mark to a file, and workers that find another one stop.
     """
 
     file: Path
@@ -221,14 +223,14 @@ class _Run:
         return run
 
     def end(self) -> None:
-        """Takes the mark away, unless it is another's already; a full disk may keep it."""
+        """Withdraws the mark, unless another run's is there already; a full disk may keep it."""
         with suppress(OSError):
             if self.file.read_text() == self.mark:
-                with new_file(self.file) as file:  # networks would remember that it is missing
+                with new_file(self.file) as file:  # not deleted: network disks cache absence
                     file.write_text("over")
 
     def check(self, *, now: bool = False) -> None:
-        """Looks twice a second, or now.
+        """Reads the mark, at most twice a second unless ``now``.
 
         Raises:
             StageError: the run is over.
@@ -248,7 +250,7 @@ class _Run:
 def _trusted(
     shard: Shard, record: Path, fingerprint: str
 ) -> tuple[np.ndarray, dict[str, tuple[int, Facts]]]:
-    """The old array, and by key the place and the facts of each of its rows that may be kept."""
+    """Returns the old array and, by key, the position and facts of each row that may be kept."""
     try:
         text = record.read_text()
         content = json.loads(text)
@@ -282,7 +284,7 @@ def _short_digest(text: str) -> str:
 
 
 def _sweep(folders: Sequence[Path], wanted: set[Path]) -> None:
-    """Removes all files below ``folders`` but the wanted ones, and makes the folders."""
+    """Deletes all files below ``folders`` except the wanted ones, and creates missing folders."""
     for folder in folders:
         if folder.is_symlink() or folder.is_file():
             folder.unlink()

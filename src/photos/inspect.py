@@ -1,4 +1,4 @@
-"""Looks at every input photo once: is it usable, and is it there twice?"""
+"""Inspects every input photo once: is it usable, and does it occur more than once?"""
 
 import hashlib
 import math
@@ -21,9 +21,9 @@ from photos.remote import Ahead, Held, Store
 from photos.source import SUBSET_ORDER, Row, conflict, labels_of_paths
 
 MOST_LABELS, MOST_LISTINGS = 5, 5
-"""A picture under more labels, or under several and in more listings, shows no one car.
+"""A picture with more labels, or with several labels and in more listings, shows no one car.
 
-It says "no photo yet", say, or when a dealer opens.
+It says "no photo yet", for example, or when a dealer opens.
 """
 
 
@@ -31,7 +31,8 @@ It says "no photo yet", say, or when a dealer opens.
 class Inspected:
     """A row with the id and fingerprint of its photo, or the reason why it cannot be used.
 
-    Where that is the row's and not the photo's, with both: what belongs together follows from it.
+    If the fault is the row's and not the photo's, it has both: such a row still shows which photos
+    belong together.
     """
 
     row: Row
@@ -41,8 +42,8 @@ class Inspected:
 
 
 Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
-"""Gives the differences of photos in pairs, in their order (see :mod:`photos.second_look`), and
-``None`` where a photo could not be read again (see :class:`Copies`)."""
+"""Returns the differences of pairs of photos, in order (see :mod:`photos.second_look`); ``None``
+where a photo could not be read again (see :class:`Copies`)."""
 
 
 def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) -> Inspected:
@@ -52,7 +53,7 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
     fault = row.fault
     try:
         data = read_bytes(root, row.path)
-        # A reduced size still decodes every coefficient, and so finds damage.
+        # Decoding at a reduced size still reads every coefficient, and so finds damage.
         header = read_header(data, formats=formats)
         step = reduction_for(header, min(header.width, header.height), least=SIDE)
         image = decode(data, reduction=step)
@@ -60,7 +61,7 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
         if row.box:
             height, width = image.shape[:2]
             if row.box[0] > (width - 1) * step or row.box[1] > (height - 1) * step:
-                image, step = decode(data), 1  # within the last pixel: look closely
+                image, step = decode(data), 1  # in the last reduced pixel: check at full size
             fault = fault or _fault_of_box(image, [side / step for side in row.box])
     except PhotoError as error:
         more = "; data.formats lists what may pass" if error.reason == "unknown-format" else ""
@@ -90,7 +91,7 @@ def inspect_all(
     seconds: float,
     megabytes: int,
 ) -> Iterator[Inspected]:
-    """Inspects every row, in their order, in processes that no photo can stop or fill.
+    """Inspects all rows, in order, in processes with limits on time and memory.
 
     Raises:
         StageError: ``root`` is a store that cannot be read.
@@ -98,7 +99,7 @@ def inspect_all(
     """
     limits = {"workers": workers, "seconds": seconds, "megabytes": megabytes}
     if isinstance(root, Store):
-        # Read here, not there: a slow network is no photo's fault and takes none of its time.
+        # Read in this process: a slow network is no photo's fault and must not use up its time.
         photos = Ahead(root, rows)
         look = partial(_inspect_held, formats=formats)
         with closing(photos):
@@ -119,7 +120,7 @@ def _told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Itera
 class Candidate:
     """A photo that may be used: its row, its group (photos that belong together), its subset.
 
-    Photos of one ``picture`` are near-duplicates of each other.
+    Photos with the same ``picture`` are near-duplicates of each other.
     """
 
     row: Row
@@ -137,33 +138,33 @@ def resolve(
     search: Search | None = None,
     place: Callable[[str, str], str] | None = None,
 ) -> tuple[list[Candidate], list[Rejected]]:
-    """Sorts out faults, photos that are there twice, and groups that stand on several sides.
+    """Sets aside faulty rows, duplicates, and photos whose group lies in several splits.
 
-    One photo is what has the same bytes or is a near-duplicate. Under several labels none of it
-    stays; where it :func:`shows_no_car`, it also joins nothing. Photos of one listing and those
-    that are one photo form a group, and so on from group to group, also by way of rows that were
-    set aside for what they say of their photo. Where a group names several subsets, only the rows
-    of the first of ``SUBSET_ORDER`` stay; with train, also those that name none. Of identical bytes
-    the first remaining path stays.
+    Photos with the same bytes and near-duplicates count as one picture. A picture with several
+    labels is not used, nor is one that :func:`shows_no_car`, which also joins no listings. Photos
+    of one listing, and photos of one picture, form a group, transitively, also through rows that
+    were set aside for what they say of their photo. If a group names several subsets, only rows of
+    the strictest (first in ``SUBSET_ORDER``) stay; if that is train, also rows without a subset. Of
+    identical bytes the first remaining path stays.
 
     Args:
         inspected: every input row.
         difference: see :func:`photos.duplicates.near_duplicates`.
         look: compares photos that look alike; without it, their fingerprints decide.
-        search: finds those whose fingerprints are alike, in place of
-            :func:`photos.duplicates.find_alike`.
-        place: gives each listing (or photo without one), by its key and given subset, a split.
-            A group whose listings come to lie in several keeps the rows of the first of
-            ``SUBSET_ORDER``: joined by a photo that was added, none of them ever moves.
+        search: finds similar fingerprints, in place of :func:`photos.duplicates.find_alike`.
+        place: returns the split of a listing (or of a photo without one), from its key and given
+            subset. If the listings of a group fall to several splits, only the rows in the first
+            of ``SUBSET_ORDER`` stay: a photo that is added may join listings, but moves none to
+            another split.
 
     Returns:
-        The candidates sorted by ``photo_id``, ``subset`` being the split where ``place`` gave
-        one, and what was rejected, sorted by path.
+        The candidates sorted by ``photo_id``, with ``place``'s split as their ``subset`` if it is
+        given, and the rejected rows, sorted by path.
 
     """
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
     usable = [item for item in inspected if item.photo_id]
-    # Of rows of one photo that with a box comes first: the first is the one that stays.
+    # Of the rows of one path, one with a box comes first, because the first is the one that stays.
     usable.sort(
         key=lambda item: (
             item.row.path,
@@ -201,7 +202,7 @@ def resolve(
             continue
         if is_car and len(names) == 1:
             kept.append(item)
-        else:  # of no one car: it joined nothing above, so its copies would stand on several sides
+        else:  # if it shows no one car, it joined nothing, and copies would lie in several splits
             said = names if len(names) > 1 else labels[picture]
             rejected.append(Rejected(item.row.path, *conflict(said)))
 
@@ -224,7 +225,7 @@ def resolve(
         left, lost = [], []
         for owner, item, side in owned:
             winner = winners[owner]
-            # What names no subset may train as well; beside val and test it would be a leak to say.
+            # Rows without a subset may train along with train; beside val or test that would leak.
             if side == winner or (winner == "train" and not side):
                 left.append((item, winner))
             else:
@@ -247,7 +248,7 @@ def resolve(
         bridges_of[groups.find(key_of(pair[0]))].append(pair)
 
     def crossing(group: str, sides: dict[str, str], wanted: set[str]) -> str:
-        """The copy that joins listings of these two sides, or else of any two."""
+        """Names the copy that joins listings of the two wanted sides, or else of any two sides."""
         joined = [(pair, {sides.get(key_of(item)) for item in pair}) for pair in bridges_of[group]]
         apart = [pair for pair, found in joined if found == wanted]
         apart += [pair for pair, found in joined if len(found) > 1]
@@ -280,9 +281,9 @@ def resolve(
 
 
 def shows_no_car(labels: Collection[str], *, listings: int) -> bool:
-    """Whether a picture of these labels, in so many listings, is a placeholder or a notice.
+    """Whether a picture with these labels, in so many listings, is a placeholder or a notice.
 
-    An empty label, of a row that gives none, may be any.
+    An empty label, that of a row without one, may stand for any label.
     """
     several = len(labels) > 1 or "" in labels
     return len(labels) > MOST_LABELS or (several and listings > MOST_LISTINGS)
@@ -291,8 +292,9 @@ def shows_no_car(labels: Collection[str], *, listings: int) -> bool:
 class Copies(NamedTuple):
     """Pairs of photos that belong together.
 
-    ``seen`` join all that are one picture. ``unseen`` look alike, but one of them could not be read
-    again: apart they might be a leak that no later check would find.
+    ``seen`` pairs connect all photos that are one picture. ``unseen`` pairs look alike, but one of
+    the two could not be read again: in different splits they might be a leak that no later check
+    would find.
     """
 
     seen: list[tuple[Inspected, Inspected]]
@@ -306,7 +308,7 @@ def find_copies(
     look: Look | None,
     search: Search | None = None,
 ) -> Copies:
-    """Finds them; the order of ``items`` is of no effect."""
+    """Finds the :class:`Copies` among ``items``; their order has no effect."""
     marked = [item for item in items if item.fingerprint]
     marked.sort(key=lambda item: (item.photo_id, item.row.path))
 
@@ -329,7 +331,7 @@ def find_copies(
 
 
 def key_of(item: Inspected | Candidate) -> str:
-    """What is placed as a whole before copies join it to others: a listing, or a lone photo."""
+    """The key of what is placed as a whole, before copies join it to others: listing or photo."""
     return f"listing {item.row.listing}" if item.row.listing else f"photo {item.photo_id}"
 
 
@@ -346,7 +348,7 @@ class _Groups:
         return key
 
     def join(self, one: str, other: str) -> bool:
-        """Makes one set of both; whether they were two."""
+        """Merges the sets of both keys; returns whether they were different sets."""
         one, other = sorted((self.find(one), self.find(other)))
         self._parent[other] = one
         return one != other

@@ -1,4 +1,4 @@
-"""Walks a JPEG: ITU-T T.81, annex B for its segments, annex G for progressive scans."""
+"""Checks the structure of a JPEG: ITU-T T.81, annex B (segments), annex G (progressive scans)."""
 
 import itertools
 import re
@@ -7,17 +7,17 @@ import struct
 from photos.header import Header, check_size, truncated, undecodable, unsupported
 
 MAX_SCANS = 100
-"""Scans of one JPEG: each costs a pass over all of its pixels. Encoders make about ten."""
+"""The most scans of one JPEG: each costs a pass over all of its pixels. Encoders make about ten."""
 
 MAX_SEGMENTS = 65_536
-"""Segments and fill bytes of one JPEG; cameras and editors write some hundreds at most."""
+"""The most segments and fill bytes of one JPEG; cameras and editors write some hundreds at most."""
 
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, no stuffed zero and no restart
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # ends a scan: no stuffed zero, no restart
 _OTHER_CODINGS = {*range(0xC3, 0xD0), 0xDC, 0xDE, 0xDF} - {0xC4, 0xC8, 0xCC}
 
 
 class _Frame:
-    """What a JPEG's frame header promises, and which of it the scans have brought so far."""
+    """A JPEG's frame header, and which of its coefficients the scans so far have not brought."""
 
     def __init__(self, marker: int, segment: bytes):
         if len(segment) < 6 or len(segment) != 6 + 3 * segment[5]:
@@ -28,8 +28,8 @@ class _Frame:
         if count not in (1, 3, 4):
             raise unsupported(f"a JPEG of {count} colours, expected 1, 3 or 4")
         self.progressive = marker == 0xC2
-        # Of each colour's coefficients, how many low bits are still to come; 255: all. Only a
-        # progressive JPEG brings its 64 one by one.
+        # For each colour's coefficients, how many low bits are still to come; 255: all. Only a
+        # progressive JPEG brings its 64 coefficients separately.
         parts = bytearray(b"\xff") * (64 if self.progressive else 1)
         self.missing = {segment[at]: parts[:] for at in range(6, 6 + 3 * count, 3)}
         if len(self.missing) != count:
@@ -57,11 +57,11 @@ class _Frame:
 
 
 def with_usual_headers(data: bytes) -> bytes:
-    """A JPEG that :func:`read_jpeg` passed, with headers that libjpeg has nothing to say of.
+    """Changes headers of a JPEG that :func:`read_jpeg` passed but that libjpeg would warn about.
 
-    JFIF becomes version 1, as which any is read. Sequential scans are said to bring all
-    coefficients: nothing else can be in them, but some cameras write zeros there (T.81, B.2.3
-    wants 0, 63, 0).
+    The JFIF version becomes 1, as which libjpeg reads any. Sequential scans are declared to hold
+    all coefficients: they cannot hold anything else, but some cameras write zeros there (T.81,
+    B.2.3 requires 0, 63, 0).
     """
     mended, position, sequential = bytearray(data), 2, True
     while position + 4 <= len(data) and data[position + 1] != 0xD9:
@@ -93,7 +93,7 @@ def read_jpeg(data: bytes) -> Header:
     """
     position, size, scans, frame = 2, len(data), 0, None
     for step in itertools.count():
-        # At the 0xFF of a marker.
+        # Here ``position`` is at the 0xFF of a marker.
         if step > MAX_SEGMENTS:
             raise unsupported(f"a JPEG of more than {MAX_SEGMENTS} segments")
         if position + 4 > size:
@@ -126,8 +126,8 @@ def read_jpeg(data: bytes) -> Header:
         if scans > MAX_SCANS:
             raise unsupported(f"a JPEG of more than {MAX_SCANS} scans")
         if frame.is_whole and not frame.progressive:
-            # Within a scan 0xFF 0xD9 can be nothing but the end. What comes behind is no picture:
-            # cameras append previews and films.
+            # Within a scan 0xFF 0xD9 can only be the end marker. What follows is not the picture:
+            # cameras append previews and videos.
             if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", position) < 0:
                 raise truncated("the JPEG has no end marker")
             break

@@ -1,8 +1,7 @@
-"""The last look at a manifest: does anything of one side stand on another?
+"""Checks a finished manifest: are photos that belong together in different splits?
 
-Works from the rows and fingerprints themselves and shares no grouping code with
-:mod:`photos.inspect` (only what a copy is, and a placeholder), so that a fault there does not hide
-itself.
+Works from rows and fingerprints and shares no grouping code with :mod:`photos.inspect` (only what
+counts as a near-duplicate and as a placeholder), so that a mistake there cannot hide itself.
 """
 
 from collections import defaultdict
@@ -22,11 +21,11 @@ def find_leak(
     look: Look | None = None,
     search: Search | None = None,
 ) -> str | None:
-    """One line about photos of two splits that belong together, or ``None`` where there are none.
+    """Names two photos that belong together but are in different splits, or returns ``None``.
 
-    Together belong photos of one listing, of the same bytes and near-duplicates (see
-    :func:`photos.inspect.find_copies`), also by way of rows that were set aside; but a picture
-    that :func:`photos.inspect.shows_no_car` makes nothing belong together.
+    Photos of one listing, photos with the same bytes and near-duplicates (see
+    :func:`photos.inspect.find_copies`) belong together, also through rows that were set aside. A
+    picture that :func:`photos.inspect.shows_no_car` connects nothing.
     """
     usable = [item for item in inspected if item.photo_id]
     number = {item.row.path: at for at, item in enumerate(usable)}
@@ -60,7 +59,7 @@ def find_leak(
 
 
 def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
-    """Pairs of places that join all of one name; an empty one is none."""
+    """Pairs of positions that connect all with the same name; an empty name connects nothing."""
     last: dict[str, int] = {}
     pairs = []
     for at, name in enumerate(names):
@@ -71,7 +70,7 @@ def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
 
 
 def _components(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """For each of ``count`` places, one number for all that pairs join."""
+    """The connected component of each of ``count`` positions, as a number its members share."""
     ways: dict[int, list[int]] = defaultdict(list)
     for one, other in pairs:
         ways[one].append(other)

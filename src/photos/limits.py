@@ -1,7 +1,7 @@
 """Applies a function to untrusted items in processes that may hang, eat memory or die.
 
-Whatever one item does costs that item alone. On Linux a process is held to a bound of memory and
-of processor time by the kernel; elsewhere only to its wall time, by us.
+Whatever an item does, only that item is lost. This module limits the wall time of each process; on
+Linux the kernel also limits its memory and processor time.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 32
-"""Items that a process is sent at once, at most."""
+"""The most items that a process is sent at once."""
 FLUSH = 0.1
-"""Seconds after which a process reports what it has, even if its chunk is not done."""
+"""Seconds after which a process reports the results it has, even if its chunk is not done."""
 ATTEMPTS = 2
-"""How often a process may die or stand still over one item: the first time it may have been
-something else, such as a network disk."""
+"""How often a process has to die or hang over one item until the item is given up. The first time
+something else may have been the cause, such as a network disk."""
 FILES = 4
-"""Files that this process holds open for each other one."""
+"""Files that this process holds open for each worker process."""
 NO_MEMORY = 77
-"""Status of a process that ended because it could not hold what it was sent."""
+"""Exit status of a process that lacked the memory to hold what it was sent."""
 
 
 def limited_map(
@@ -47,20 +47,20 @@ def limited_map(
     megabytes: int,
     together: int = CHUNK,
 ) -> Iterator[Result | PhotoError]:
-    """Yields ``function(item)`` for every item, in their order, or why there is no result.
+    """Yields ``function(item)`` for every item, in order, or the reason why there is no result.
 
-    ``function`` must be one that can be sent to another process, and what it returns should be
-    small. Items are looked up when they are sent, ``together`` of them at most, so ``items`` may
-    make them then. ``workers`` processes share the work (0: one for every core). An item may take
-    ``seconds``, and ``megabytes`` on top of what a fresh process takes. Instead of a result comes
+    ``function`` must be one that can be sent to another process, and its results should be small.
+    Items are looked up when they are sent, at most ``together`` of them at once, so ``items`` may
+    create them then. ``workers`` processes share the work (0: one per core). An item may take
+    ``seconds``, and ``megabytes`` on top of a fresh process's memory. Instead of a result comes
 
     - the :class:`PhotoError` that ``function`` raised,
     - ``timeout``: the item took longer, twice,
-    - ``out-of-memory``: it asked for more, and the function said so, or the item alone is more,
-    - ``crashed``: its process died twice, or the function raised another exception.
+    - ``out-of-memory``: ``function`` ran out of memory, or the item alone is too large,
+    - ``crashed``: its process died twice, or ``function`` raised another exception.
 
     Raises:
-        StageError: the processes die before they begin to work, or ``function`` raised it.
+        StageError: the processes die before they begin to work, or ``function`` raised one.
 
     """
     workers = min(workers or joblib.cpu_count(), len(items))
@@ -94,7 +94,7 @@ def limited_map(
                     continue
                 index, rest = worker.stop()
                 if index is None and fault.reason == "out-of-memory":
-                    # One of them was too much for it before it began.
+                    # The process could not even receive its chunk: find the item one by one.
                     if len(rest) == 1:
                         index, rest = rest[0], []
                     else:
@@ -115,7 +115,7 @@ def limited_map(
                 team[team.index(worker)] = _start(function, seconds, megabytes)
             while following in done:
                 result = done.pop(following)
-                if isinstance(result, StageError):  # what came before it is not lost
+                if isinstance(result, StageError):  # the results before it have been yielded
                     raise result
                 yield result
                 following += 1
@@ -135,7 +135,7 @@ def _start(function: Callable, seconds: float, megabytes: int) -> "_Worker":
 
 
 def _allow_files(count: int) -> None:
-    """Asks for so many open files besides the usual ones, where the system lets us."""
+    """Raises the limit of open files by ``count``, where that is needed and allowed."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -146,11 +146,11 @@ def _allow_files(count: int) -> None:
 
 
 class _Worker:
-    """One process, what it has yet to answer, and when it was last seen to move."""
+    """One process, the items it has yet to answer, and when it last moved on to another."""
 
     def __init__(self, function: Callable, seconds: float, megabytes: int):
-        # A fork starts in 10 ms and shares what is imported; only Linux's is safe beside libraries
-        # with threads of their own, of which the process calls none.
+        # A fork starts in 10 ms and shares what is imported. Beside libraries with threads of their
+        # own it is safe only on Linux, and because the process calls none of these libraries.
         linux = sys.platform.startswith("linux")
         context = multiprocessing.get_context("fork" if linux else "spawn")
         self.connection, theirs = context.Pipe()
@@ -169,11 +169,11 @@ class _Worker:
     def send(self, chunk: list[tuple[int, Any]]) -> None:
         self.waiting = [index for index, _ in chunk]
         self._seen = (-1, time.monotonic())
-        with contextlib.suppress(OSError):  # that it died is seen when nothing comes back
+        with contextlib.suppress(OSError):  # that it died is noticed by receive()
             self.connection.send(chunk)
 
     def receive(self, done: dict) -> bool:
-        """Takes over what the process reports; False if it died."""
+        """Adds the results that the process reports to ``done``; False if it died."""
         try:
             results = self.connection.recv()
         except (EOFError, OSError):
@@ -201,7 +201,7 @@ class _Worker:
         return PhotoError("crashed", f"the process that read it died of {name}")
 
     def stop(self) -> tuple[int | None, list[int]]:
-        """Ends the process; returns what it was at, if anything, and what else it has left."""
+        """Kills the process; returns its current item, if any, and its other unanswered items."""
         self._process.kill()
         self._process.join()
         self.connection.close()
@@ -219,14 +219,14 @@ def _work(
     parent = os.getppid()
     while True:
         while not connection.poll(1.0):
-            if os.getppid() != parent:  # it was killed, and its end of the pipe lives on in others
+            if os.getppid() != parent:  # it was killed, but forked siblings keep its pipe open
                 return
         try:
             chunk = connection.recv()
         except EOFError:
             return
         except MemoryError:
-            os._exit(NO_MEMORY)  # what is left in the pipe would be taken for something else
+            os._exit(NO_MEMORY)  # the rest of the message in the pipe would be misread
         results, reported = {}, time.monotonic()
         for index, item in chunk:
             current.value = index
@@ -252,7 +252,7 @@ def _apply(function: Callable[[Item], Result], item: Item) -> Result | PhotoErro
 
 
 def _limit_memory(megabytes: int) -> Callable[[float], None]:
-    """Bounds this process's memory; returns what bounds its processor time, item by item."""
+    """Limits this process's memory; returns a function that limits its processor time per item."""
     if not sys.platform.startswith("linux"):
         return lambda _seconds: None
     import resource
@@ -267,7 +267,7 @@ def _limit_memory(megabytes: int) -> Callable[[float], None]:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
 
     def limit_time(seconds: float) -> None:
-        # Whole seconds only: a backstop, should the parent be gone or the wall clock stand still.
+        # Whole seconds only: a backstop in case the parent is gone or the wall clock stands still.
         soft = math.ceil(time.process_time() + seconds) + 1
         if hard != resource.RLIM_INFINITY:
             soft = min(soft, hard)

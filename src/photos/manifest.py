@@ -1,4 +1,4 @@
-"""The manifest: one line per usable photo, and the tables of what was left out and of labels."""
+"""The manifest (one line per usable photo), and the tables of rejected rows and of labels."""
 
 import json
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Label:
-    """A class: its name and its make. The order of a list of them is the model's output order."""
+    """A class: its name and its make. A list of them is in the model's output order."""
 
     label: str
     make: str
@@ -59,7 +59,7 @@ def read_manifest(file: Path) -> list[Photo]:
     """Reads a manifest, in its order (by ``photo_id``).
 
     Raises:
-        StageError: there is none.
+        StageError: the file does not exist.
 
     """
     if not file.is_file():

@@ -1,15 +1,16 @@
-"""Remembers what was found out about photos, so that an added one costs one look, not all.
+"""Remembers earlier looks at photos, so that an added photo costs one look, not all.
 
-A look is trusted only for the same path without a link in it, size, inode, modification and change
-time (the last one no program can set back), box, user and reader: another line of the code that
-looks or another OpenCV, and all is looked at anew. In a store it is URL, size, ETag and time of
-writing, as listed before the look. Files that changed in the last seconds are not remembered, since
-a second change might leave the same times; neither are faults, which may pass. So it never changes
-a result; it may be deleted at any time, and what is damaged is thrown away: each row has a digest
-of its own.
+A look is reused only for the same path without a symbolic link in it, size, inode, modification and
+change time (which no program can set back), box, user and reader, that is, the code that looks, the
+versions of its libraries and the kind of processor. In a store it is the URL, size, ETag and time
+of writing instead, as listed before the look.
 
-How much two photos differ follows from their bytes alone, so it is kept by their two ids; and so
-does whether two fingerprints are alike, so only new ones are compared with all.
+Not remembered are files that changed in the last seconds, since a second change might leave the
+same times, and faults, which may pass. So the memory (``.cache/looks.db``) never changes a result,
+and may be deleted at any time. Each row has a digest of its own; damaged rows are ignored.
+
+How much two photos differ depends on their bytes alone, so it is kept under their two ids. Which
+fingerprints are alike is kept as well, so that only new ones are compared with all.
 """
 
 import hashlib
@@ -32,12 +33,12 @@ from photos.remote import Store
 from photos.source import Row
 
 SETTLED = 3.0
-"""Seconds for which a file must have been left alone before what it holds is remembered."""
+"""Seconds for which a file must have been left alone before a look at it is remembered."""
 
 EVERY = 60.0
-"""Seconds of looking, or of comparing, that a kill may cost."""
+"""Seconds of looking, or of comparing, that a kill may cost: results are saved this often."""
 
-_LOOKS = (  # not WITHOUT ROWID, where each row of this length would take a page of its own more
+_LOOKS = (  # not WITHOUT ROWID, as then each row of this length would take one page more
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
     " fingerprint BLOB, seconds REAL, megabytes INTEGER, digest BLOB)"
 )
@@ -50,17 +51,17 @@ _SEARCHES = (
     " digest BLOB)"
 )
 _MARK = 16
-"""Bytes of the digest by which a fingerprint is known."""
+"""Bytes of the digest that identifies a fingerprint."""
 
 _SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""What SQLite says of a file that is damaged, no database, or has other tables than ours.
+"""SQLite's errors for a file that is damaged, is no database, or has other tables than ours.
 
-A full disk or another's lock is none of these.
+A full disk or a lock of another process is not among them.
 """
 
 _ALIKE = np.dtype([("one", "<u4"), ("other", "<u4"), ("unlike", "<f8")])
 _MANY_NEW = 32
-"""More new fingerprints than these, and than one in a thousand, are found by a whole search."""
+"""With more new fingerprints than this, and than one in a thousand, everything is searched."""
 
 
 def look_at_all(
@@ -72,20 +73,20 @@ def look_at_all(
     settings: str = "",
     limits: tuple[float, int] = (0.0, 0),
 ) -> Iterator[Inspected]:
-    """What ``look`` says of every row, in their order; it is asked only about unknown ones.
+    """Yields the result of ``look`` for every row, in order; asks it only about unknown rows.
 
-    ``settings`` are what else its answer depends on, ``limits`` the seconds and megabytes that a
-    photo may take: one that took no more is known under higher limits, too. ``memory`` is the file
-    that is kept.
+    ``settings`` is a text of whatever else the result depends on, ``limits`` the seconds and
+    megabytes that a photo may take: a look under these limits or lower ones is reused. ``memory``
+    is the file in which looks are kept.
     """
     reader = _reader(settings)
-    limits = float(limits[0]), limits[1]  # as they come back
-    there = f"{root.resolve()}\0"  # asked once: it looks up each folder on the way
+    limits = float(limits[0]), limits[1]  # as SQLite returns them
+    there = f"{root.resolve()}\0"  # only once: it looks up each folder on the way
     linked: dict[str, bool] = {}
     keys = [_key(root, there, row, reader, linked) if row.speaks else None for row in rows]
     known = _recall(memory, reader, limits)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
-    if unknown:  # what another reader saw makes room
+    if unknown:  # the looks of other readers make room
         _write(memory, _LOOKS, [("DELETE FROM looks WHERE reader != ?", [(reader,)])])
     found = iter(look(unknown) if unknown else ())
     learnt, last = [], time.monotonic()
@@ -96,7 +97,7 @@ def look_at_all(
                 yield Inspected(row, photo_id, row.fault, fingerprint=mark)
                 continue
             item = next(found)
-            # Only what was the same before and after: else the look was at something else.
+            # Only if the file was the same before and after; else the look may be of another one.
             same = key is not None and _key(root, there, row, reader, {}) == key
             usable = item.photo_id and item.fault == row.fault
             if same and usable and _is_settled(root, row):
@@ -105,22 +106,22 @@ def look_at_all(
             if time.monotonic() - last > EVERY:
                 _remember(memory, reader, limits, learnt)
                 learnt, last = [], time.monotonic()
-        next(found, None)  # lets the workers end in good order
+        next(found, None)  # lets the workers end cleanly
         _remember(memory, reader, limits, learnt, forget=known.keys() - set(keys))
         learnt = []
     finally:
-        if learnt:  # stopped on the way: the next run begins here
+        if learnt:  # interrupted: the next run continues from here
             _remember(memory, reader, limits, learnt)
 
 
 class Differences:
-    """How much photos differ, in pairs; ``compare`` is asked only about unknown ones.
+    """The differences of pairs of photos; ``compare`` is asked only about unknown pairs.
 
     Args:
-        compare: gives the differences of pairs in their order, or why there is none; of each pair
-            the photo with the smaller id comes first, whoever asks.
-        memory: the file that is kept.
-        settings: what else it depends on whether there is an answer.
+        compare: returns the differences of pairs, in order, or the error of reading a photo; it
+            gets each pair with the smaller id first.
+        memory: the file in which differences are kept.
+        settings: a text of whatever else decides whether there is an answer.
 
     """
 
@@ -136,7 +137,7 @@ class Differences:
         self._asked: set[tuple[str, str]] = set()
 
     def __call__(self, pairs: Sequence[tuple[Inspected, Inspected]]) -> list[float | None]:
-        """The differences of the pairs, in their order; ``None`` where one cannot be read."""
+        """The differences of the pairs, in order; ``None`` where a photo cannot be read."""
         if self._known is None:
             self._known = _recall_differences(self._memory, self._reader)
         ordered = [tuple(sorted(pair, key=lambda item: item.photo_id)) for pair in pairs]
@@ -153,18 +154,18 @@ class Differences:
                     learnt, last = [], time.monotonic()
             learnt = []
         finally:
-            if learnt:  # stopped on the way: the next run begins here
+            if learnt:  # interrupted: the next run continues from here
                 self._keep(learnt)
         self._asked.update(by_ids)
         return [self._known[one.photo_id, other.photo_id] for one, other in ordered]
 
     @property
     def unseen(self) -> int:
-        """How many of the pairs that were asked for could not be read."""
+        """How many of the pairs asked for could not be read."""
         return sum(self._known[ids] is None for ids in self._asked)
 
     def remember(self) -> None:
-        """Keeps what was asked for in this run, and forgets the rest."""
+        """Saves the pairs asked for in this run, and deletes all others."""
         if not self._asked:
             return
         self._keep(sorted(self._asked), forget=True)
@@ -185,19 +186,19 @@ class Differences:
 class Likenesses:
     """Finds fingerprints that are alike, as :func:`photos.duplicates.find_alike` does.
 
-    Those that were searched before are not compared with each other again.
+    Fingerprints of the search before are not compared with each other again.
 
     Args:
-        memory: the file that is kept.
+        memory: the file in which the last search is kept.
 
     """
 
     def __init__(self, *, memory: Path):
         self._memory, self._reader = memory, _reader()
-        self._last: tuple[list[bytes], list[Alike]] | None = None  # who was searched, what found
+        self._last: tuple[list[bytes], list[Alike]] | None = None  # fingerprints' digests, pairs
 
     def __call__(self, fingerprints: Sequence[bytes]) -> list[Alike]:
-        """Pairs of positions and their differences, sorted; no two fingerprints are equal."""
+        """Pairs of positions with their differences, sorted; fingerprints must all be different."""
         if self._last is None:
             self._last = _recall_search(self._memory, self._reader)
         known, pairs = self._last
@@ -221,7 +222,7 @@ class Likenesses:
         return alike
 
     def _keep(self) -> None:
-        """Writes what was found, in place of what earlier searches did."""
+        """Saves the last search in place of earlier ones."""
         marks = b"".join(self._last[0])
         alike = np.array(self._last[1], _ALIKE).tobytes()
         digest = hashlib.sha256(marks + alike).digest()
@@ -243,10 +244,10 @@ def _key(
 
 
 def _state(root: Path | Store, path: str, linked: dict[str, bool]) -> tuple | None:
-    """What tells a file that was looked at from any other; ``None`` if nothing does.
+    """What distinguishes this version of a file from any other; ``None`` if nothing does.
 
-    ``linked`` is filled with the folders that were asked about, and whether they are links. The
-    number of the device says nothing: mounting the disk anew may change it.
+    ``linked`` collects, for each folder, whether there is a link on the way to it. The device
+    number is not used: mounting the disk anew may change it.
     """
     if isinstance(root, Store):
         entry = root.entries.get(path)
@@ -270,7 +271,7 @@ def _state(root: Path | Store, path: str, linked: dict[str, bool]) -> tuple | No
 
 
 def _has_link(root: Path, folder: str) -> bool:
-    """Whether one of the folders on the way from ``root`` is a link."""
+    """Whether ``folder`` below ``root``, or a folder on the way to it, is a link."""
     parts = folder.split("/") if folder else []
     return any(
         os.path.islink(f"{root}/{'/'.join(parts[: count + 1])}")  # noqa: PTH114 (never raises)
@@ -280,17 +281,17 @@ def _has_link(root: Path, folder: str) -> bool:
 
 def _is_settled(root: Path | Store, row: Row) -> bool:
     if isinstance(root, Store):
-        return True  # who writes it once more changes what its list says
+        return True  # whoever writes it again changes its entry in the list
     with suppress(OSError, ValueError):
         status = os.lstat(root / row.path)
-        # Of a copy the modification time may lie in the future; Windows knows no change time.
+        # A copy's modification time may lie in the future. Windows has no change time.
         changed = status.st_ctime if os.name == "posix" else status.st_mtime
         return changed < time.time() - SETTLED
     return False
 
 
 def _reader(settings: str = "") -> bytes:
-    user = os.geteuid() if hasattr(os, "geteuid") else ""  # what one may read another may not
+    user = os.geteuid() if hasattr(os, "geteuid") else ""  # one may not read what another may
     processor = cv2.getCPUFeaturesLine()  # another kind gives other last digits
     known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{processor}\0{user}"
     digest = hashlib.sha256(known.encode())
@@ -326,14 +327,14 @@ def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], fl
 
 
 def _digest(*parts: bytes) -> bytes:
-    """Tells a row that is as it was written: SQLite does not, and another might be a leak."""
+    """A digest that shows whether a row was changed (SQLite has none): it might then be a leak."""
     return hashlib.sha256(b"".join(parts)).digest()[:8]
 
 
 def _recall_search(memory: Path, reader: bytes) -> tuple[list[bytes], list[Alike]]:
     rows = _read(memory, "SELECT marks, alike, digest FROM searches WHERE reader = ?", reader)
     for marks, alike, digest in rows:
-        # A pair that got lost would be a leak, so no bit may be another.
+        # A pair that got lost would be a leak, so every bit must be as it was.
         whole = all(type(value) is bytes for value in (marks, alike, digest))
         if whole and hashlib.sha256(marks + alike).digest() == digest:
             found = [marks[at : at + _MARK] for at in range(0, len(marks), _MARK)]
@@ -347,7 +348,7 @@ def _read(memory: Path, question: str, *values: bytes | float) -> list[tuple]:
     try:
         with closing(sqlite3.connect(memory)) as table:
             return table.execute(question, values).fetchall()
-    except (sqlite3.Error, UnicodeError):  # the second in its own words about a damaged file
+    except (sqlite3.Error, UnicodeError):  # UnicodeError: text in a damaged file
         return []
 
 
@@ -374,7 +375,7 @@ def _remember(
 
 
 def _write(memory: Path, table: str, changes: list[tuple[str, list[tuple]]]) -> None:
-    """Best effort: a memory that cannot be written costs time, never a run."""
+    """Best effort: a memory that cannot be written costs time later, but never stops a run."""
     for _ in range(2):
         try:
             memory.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A picture of what was cut away: photos before and after, the worst crops first."""
+"""Draws photos before and after cropping, the worst crops first, to show what was cut away."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -34,13 +34,13 @@ def montage(
 ) -> bytes:
     """A JPEG of up to ``SHOWN`` pairs: the photo with its boxes, and what the network sees.
 
-    Of the first ``LOOKED_AT`` rows of the shards ``files`` (ids are hashes, so these are drawn at
-    random) those come first whose crop overlaps the true box (green) least; the found box is red.
-    Photos without a true box follow in their order. The same photos give the same bytes.
-    ``photos`` are those of the manifest, which lie in ``root``; ``workers`` threads decode.
+    Takes the first ``LOOKED_AT`` rows of the shards ``files``, a random sample because ids are
+    hashes. First come those whose crop overlaps the true box least; photos without a true box
+    follow in their order. The true box is green, the found one red. The same photos give the same
+    bytes. ``photos`` are those of the manifest, which lie in ``root``; ``workers`` threads decode.
 
     Raises:
-        StageError: a photo of the manifest cannot be read any more.
+        StageError: a photo of the manifest can no longer be read.
 
     """
     rows = list(islice(chain.from_iterable(map(_rows, files)), LOOKED_AT))
@@ -59,7 +59,7 @@ def montage(
 
 
 def agreement(box: Sequence[float] | None, sample: Sample) -> float | None:
-    """Intersection over union of what was cut out and the true ``box``, if that is known."""
+    """Intersection over union of the found region (or whole photo) and the true ``box``."""
     return box and overlap(sample.box or (0, 0, sample.width, sample.height), box)
 
 
@@ -69,7 +69,7 @@ def _rows(file: Path) -> Iterator[tuple[np.ndarray, Sample]]:
 
 
 def _small(root: Path | Elsewhere, path: str) -> np.ndarray:
-    """The photo, decoded no larger than a picture of it needs."""
+    """The photo, decoded no larger than its tile needs."""
     try:
         data = read_bytes(root, path)
         header = read_header(data)

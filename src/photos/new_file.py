@@ -1,4 +1,4 @@
-"""Writes a file beside the one whose place it takes, so that nobody ever sees half of it."""
+"""Replaces files atomically, so that nobody ever sees half a file."""
 
 import errno
 import filecmp
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def new_file(file: Path) -> Iterator[Path]:
-    """A name beside ``file`` to write to; what stands there in the end takes the place of ``file``.
+    """Yields a path beside ``file`` to write to; on success, what was written replaces ``file``.
 
     Nobody sees half a file, and a link into DVC's cache is replaced, never written through. A file
-    that holds the same bytes already is left alone, so that DVC need not hash it again.
+    that already holds the same bytes is left alone, so that DVC need not hash it again.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
@@ -24,7 +24,7 @@ def new_file(file: Path) -> Iterator[Path]:
             os.replace(partial, file)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(file)  # `write` names none
+            error.filename = str(file)  # an error of `write` names no file
         raise
     finally:
         partial.unlink(missing_ok=True)

@@ -12,13 +12,13 @@ from photos.detector_files import read_weights
 from stage import StageError
 
 GREY = 114
-"""Of the letterbox's padding, as YOLOv8 is trained with."""
+"""Grey level of the letterbox's padding, the one that YOLOv8 is trained with."""
 
 OVERLAP = 0.7
 """Boxes that overlap a more confident one by more than this (IoU) are the same vehicle."""
 
 MOST = 300
-"""So many of the most confident boxes are looked at."""
+"""How many boxes are considered, the most confident ones first."""
 
 
 class OnnxDetector:
@@ -40,16 +40,16 @@ class OnnxDetector:
         self._lock = threading.Lock()
 
     def boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
-        """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is.
+        """The box of the vehicle in each uint8 RGB image ``(height, width, 3)``, or ``None``.
 
-        One image a run: exports hold a fixed batch of one, and a photo's box must not depend on
-        its neighbours.
+        Images run one at a time: exports have a fixed batch size of one, and a photo's box must not
+        depend on its neighbours.
         """
         return [self._box(image) for image in images]
 
     def _box(self, image: np.ndarray) -> Box | None:
         square, scale, left, top = letterbox(image, self._params.size)
-        with self._lock:  # a network of OpenCV's serves one thread at a time
+        with self._lock:  # an OpenCV network serves one thread at a time
             try:
                 self._network.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
                 output = np.array(self._network.forward())
@@ -104,7 +104,7 @@ def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, float, int, int
 
 
 def suppress(corners: np.ndarray) -> list[int]:
-    """Which boxes ``(n, 4)``, most confident first, are not yet covered by an earlier one."""
+    """Non-maximum suppression: which boxes ``(n, 4)`` are kept; the most confident come first."""
     areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
     kept: list[int] = []
     left = np.arange(len(corners))

@@ -1,4 +1,4 @@
-"""What may happen to copies of training photos, and what of that happens to each."""
+"""Augmentation: the ranges of its random parameters, and what they do to each copy of a photo."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +14,16 @@ from photos.elementwise import power
 from photos.warp import affine, erase, patch, warp
 
 NUMBERS = 14
-"""How many random numbers decide on a copy."""
+"""How many random numbers decide on each copy."""
 
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 
 
 def uniforms(keys: Iterable[tuple]) -> np.ndarray:
-    """Random numbers that follow, row by row, from one key alone: float64 ``(n, 14)`` in [0, 1).
+    """Random numbers, float64 ``(n, 14)`` in [0, 1); each row depends on its key alone.
 
-    They are the first 53 of every 64 bits that SHAKE128 (FIPS 202) gives of the key; to set up a
-    generator for every key takes eight times as long.
+    They are the upper 53 bits of 64-bit integers (little-endian) from the key's SHAKE128 (FIPS
+    202); setting up a generator for every key takes eight times as long.
     """
     texts = ("\0".join(map(str, key)).encode() for key in keys)
     digests = b"".join(hashlib.shake_128(text).digest(8 * NUMBERS) for text in texts)
@@ -57,11 +57,11 @@ class Policy(Section):
         return self.brightness > 0 or self.contrast > 0
 
     def draw(self, uniforms: np.ndarray) -> "Draws":
-        """The parameters of n copies, from :func:`uniforms`; each has a column of its own."""
+        """The parameters of n copies, each from its own column of :func:`uniforms`."""
         uniform = uniforms.T
         around = 2 * uniform - 1
         low, high = self.scale
-        # Saturation is multiplied by s / (1 - s): one half leaves it as it is.
+        # Saturation is multiplied by share / (1 - share): one half leaves it unchanged.
         share = 0.5 + around[7] * self.saturation / 2
         return Draws(
             mirror=uniform[0] < self.flip,
@@ -81,9 +81,9 @@ class Policy(Section):
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What happens to n copies: arrays ``(n,)``, or ``(2, n)`` where two numbers are a copy's.
+    """Parameters of n copies: arrays ``(n,)``, or ``(2, n)`` where a copy has two numbers.
 
-    Units are those of the functions that do it. No copy's hang on those of the others.
+    Units are those of the functions that take them. A copy's values do not depend on other copies.
     """
 
     mirror: np.ndarray
@@ -100,9 +100,9 @@ class Draws:
     at: np.ndarray
 
     def move(self, photos: Sequence[np.ndarray]) -> np.ndarray:
-        """The geometry, before brightness and contrast: uint8 ``(n, height, width, 3)``.
+        """Applies the geometry, before brightness and contrast: uint8 ``(n, height, width, 3)``.
 
-        ``photos`` are n of uint8 RGB, all of one shape.
+        ``photos`` are n uint8 RGB images of one shape.
         """
         matrices = affine(
             *photos[0].shape[:2],
@@ -117,9 +117,9 @@ class Draws:
         return moved
 
     def finish(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        """What comes after brightness and contrast: hue, saturation, blur, a patch painted over.
+        """Applies what follows brightness and contrast: hue, saturation, blur, a painted patch.
 
-        ``images`` are uint8 RGB ``(n, height, width, 3)``; they stay as they are.
+        ``images`` are uint8 RGB ``(n, height, width, 3)``; they are not changed.
         """
         colours = colour_matrix(saturation=self.saturation, hue=self.hue)
         patches = patch(*images.shape[1:3], area=self.area, aspect=self.aspect, at=self.at)

@@ -1,4 +1,4 @@
-"""From a photo's bytes to the model's input: the one code path of training and prediction."""
+"""From a photo's bytes to the model's input, by the same code in training and prediction."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,10 +33,10 @@ Side = Annotated[int, Field(ge=32, le=1024)]
 
 
 class CropParams(Section):
-    """How the background is cut away: ``method``, then what ``fallback`` names, in this order.
+    """How the background is cut away: by ``method`` or, if it finds nothing, ``fallback`` in order.
 
-    The fallback may name the method too, and has no effect where that is ``none``: so another
-    method can be tried out in one line.
+    ``fallback`` may also name the method itself, and has no effect if the method is ``none``, so
+    that trying out another method changes one line.
     """
 
     method: Literal["box", "detector", "grabcut", "none"]
@@ -59,7 +59,7 @@ class CropParams(Section):
 
     @property
     def chain(self) -> tuple[str, ...]:
-        """The methods in the order in which they are tried; the whole photo comes after them."""
+        """The methods in the order in which they are tried; the whole photo is the last resort."""
         return () if self.method == "none" else tuple(dict.fromkeys((self.method, *self.fallback)))
 
     @property
@@ -69,11 +69,11 @@ class CropParams(Section):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photo as the network takes it, and how it came to be so.
+    """A photo as the network's input, and how it was made.
 
     ``image`` is uint8 RGB ``(height, width, 3)``. ``crop`` is the method that found the vehicle,
     ``none`` for the whole photo; ``region`` is the box that it found, before the margin.
-    ``width`` and ``height`` are those of the upright photo before cropping; all in pixels of it.
+    ``width`` and ``height`` are those of the upright photo before cropping; all in its pixels.
     """
 
     image: np.ndarray
@@ -105,7 +105,7 @@ class Preparation(Section):
         return (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
 
     def attach(self, detector: Path, opener: Opener) -> Self:
-        """The same preparation with a detector that lies at ``detector`` and is opened so.
+        """Returns the same preparation with the detector at ``detector``, opened by ``opener``.
 
         Needed for Keras presets, which ``model.detector.attach`` finds; an ONNX file is found
         and opened without it. Each process opens the detector when its first photo needs it.
@@ -115,10 +115,10 @@ class Preparation(Section):
         return attached
 
     def open(self) -> None:
-        """Opens the detector, where one is used, as the first photo would.
+        """Opens the detector, if one is used, before the first photo needs it.
 
         Raises:
-            StageError: it cannot be had or used.
+            StageError: the detector is missing or cannot be used.
 
         """
         if self.crop.uses_detector:
@@ -131,7 +131,7 @@ class Preparation(Section):
 
         Raises:
             PhotoError: the photo cannot be decoded, or the box misses it.
-            StageError: the detector cannot be had or used.
+            StageError: the detector is missing or cannot be used.
 
         """
         (result,) = self.prepare_all([(lambda: data, box)])
@@ -142,11 +142,11 @@ class Preparation(Section):
     def prepare_all(
         self, photos: Sequence[tuple[Callable[[], bytes], Sequence[float] | None]]
     ) -> list[Prepared | PhotoError]:
-        """Like :meth:`prepare` for some photos, which a detector sees together.
+        """Like :meth:`prepare` for several photos, which a detector gets together.
 
-        Each is a function that reads its bytes, and its box. A photo that cannot be used becomes
-        its error, in its place. No more decoded pixels are held at once than those of the two
-        largest photos that are read (:data:`photos.MAX_PIXELS` each).
+        Each photo is a function that reads its bytes, and its box. If a photo cannot be used, its
+        error takes its place in the result. No more decoded pixels are held at once than those of
+        two photos of the largest size (:data:`photos.MAX_PIXELS` each).
         """
         results: list[Prepared | PhotoError] = []
         opened: list[_Photo | PhotoError] = []
@@ -165,7 +165,7 @@ class Preparation(Section):
                     photo.crop, photo.region = method, region
             left = [photo for photo in left if photo.region is None]
         return [
-            self._finish(photo) if isinstance(photo, _Photo) else photo  # an error, by now
+            self._finish(photo) if isinstance(photo, _Photo) else photo  # else it is an error
             for photo in opened
         ]
 
@@ -174,7 +174,7 @@ class Preparation(Section):
     ) -> "_Photo | PhotoError":
         try:
             photo = _Photo(read(), box)
-            # What a box settles at once, or the whole photo, needs no look.
+            # Not needed if the given box settles the crop, or no method looks at pixels.
             settled = self.crop.method == "box" and box is not None
             if not settled and {"detector", "grabcut"} & set(self.crop.chain):
                 side = self.crop.detector.size if self.crop.uses_detector else grabcut.SIDE
@@ -184,7 +184,7 @@ class Preparation(Section):
         return photo
 
     def _regions(self, method: str, photos: list["_Photo"]) -> list[Sequence[float] | None]:
-        """What a method finds on each photo, in pixels of the upright photo."""
+        """The box that a method finds on each photo, in pixels of the upright photo, if any."""
         if method == "box":
             return [photo.box for photo in photos]
         if not photos:
@@ -201,11 +201,11 @@ class Preparation(Section):
     def _finish(self, photo: "_Photo") -> Prepared | PhotoError:
         try:
             across = (photo.header.width, photo.header.height)
-            if photo.region:  # no more can be seen than the photo holds, whichever way it lies
+            if photo.region:  # it may exceed the photo, whose orientation is not known yet
                 longest = max(across)
                 x1, y1, x2, y2 = photo.region
                 across = (min(longest, x2) - max(0, x1), min(longest, y2) - max(0, y1))
-            # No smaller than the target on either side, whichever way EXIF turns the photo.
+            # Neither side becomes smaller than the target, whichever way EXIF turns the photo.
             reduction = reduction_for(photo.header, min(across), least=max(self.shape))
             image = photo.decoded(reduction)
             width, height = photo.size(image, reduction)
@@ -215,7 +215,7 @@ class Preparation(Section):
         except PhotoError as error:
             return error
         finally:
-            photo.forget()  # others of its batch are still to come
+            photo.forget()  # frees memory for the rest of the batch
         image = resize(image, *self.shape, fit=self.fit)
         return Prepared(image, photo.crop, width, height, photo.region and tuple(photo.region))
 
@@ -234,27 +234,27 @@ class Preparation(Section):
         )
 
     def contract(self) -> str:
-        """The text of ``preprocess.json``: all fields, the detector named by its sha256.
+        """The text of ``preprocess.json``: all fields, with the sha256 of the detector.
 
         Raises:
-            StageError: the detector cannot be read, or has another sha256 than it should have.
+            StageError: the detector cannot be read, or its sha256 is not the expected one.
 
         """
         fields = self.model_dump(include=set(Preparation.model_fields))
         if not self.crop.uses_detector:
-            fields["crop"].pop("detector")  # what is not used shall not tie anyone's hands
+            fields["crop"].pop("detector")  # it is not used, so its values must not matter
         else:
             file, given = self._detector_files()[0], self.crop.detector.sha256
             fields["crop"]["detector"]["sha256"] = sha256_of(file, expected=given)
         return json.dumps(fields, indent=1) + "\n"
 
     def identity(self) -> str:
-        """Text that changes with whatever changes pixels: the contract, and a preset's config."""
+        """Text that changes with everything that changes pixels: contract and preset's config."""
         described = description_of(self._detector_files()[0]) if self.crop.uses_detector else ""
         return self.contract() + described
 
     def save(self, folder: Path) -> None:
-        """Writes ``preprocess.json`` and, where one is used, the detector's files beside it."""
+        """Writes ``preprocess.json`` and, if one is used, the detector's files beside it."""
         (folder / CONTRACT).write_text(self.contract(), encoding="utf-8")
         if self.crop.uses_detector:
             source, _ = self._detector_files()
@@ -263,7 +263,7 @@ class Preparation(Section):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Reads what :meth:`save` wrote; use ``model.detector.load_preparation`` where Keras is.
+        """Reads what :meth:`save` wrote; for Keras presets use ``model.detector.load_preparation``.
 
         Raises:
             StageError: a file is missing or holds something else.
@@ -283,7 +283,7 @@ class Preparation(Section):
 
 
 class _Photo:
-    """One photo on its way: decoded as seldom and as small as will do."""
+    """One photo while it is prepared: decoded as rarely and at as small a size as possible."""
 
     def __init__(self, data: bytes, box: Sequence[float] | None):
         self.header = read_header(data)
@@ -303,18 +303,18 @@ class _Photo:
         return self._images[reduction]
 
     def forget(self) -> None:
-        """Lets go of bytes and pictures."""
+        """Frees the bytes and the decoded images."""
         self._data, self._images, self.seen = b"", {}, None
 
     def look(self, side: int) -> None:
-        """Decodes the photo with a long side of at least ``side`` pixels, if it has as many."""
+        """Decodes the photo with a long side of at least ``side`` pixels, if it has that many."""
         longest = max(self.header.width, self.header.height)
         reduction = reduction_for(self.header, longest, least=side)
         self.seen = self.decoded(reduction)
         self._seen_as = self.size(self.seen, reduction)
 
     def upright(self, box: Sequence[float]) -> tuple[float, ...]:
-        """A box on what was looked at, in whole pixels of the upright photo, within it.
+        """Converts a box on the image ``seen`` to whole pixels of the upright photo, clipped to it.
 
         Whole pixels, because a detector's last digits differ between processors.
         """
@@ -328,28 +328,28 @@ class _Photo:
         return x1, y1, min(max(x2, x1 + 1), across), min(max(y2, y1 + 1), down)
 
     def size(self, image: np.ndarray, reduction: int) -> tuple[int, int]:
-        """Width and height of the upright photo, of which ``image`` is decoded."""
+        """Width and height of the upright photo; ``image`` was decoded from it at ``reduction``."""
         height, width = image.shape[:2]
         if reduction == 1:
             return width, height
         across, down = self.header.width, self.header.height
         stored = (-(-across // reduction), -(-down // reduction))
-        if stored[0] == stored[1] and across != down:  # lying or standing? Look closely.
+        if stored[0] == stored[1] and across != down:  # landscape or portrait? Decode in full.
             return self.size(self.decoded(1), 1)
         return (across, down) if (width, height) == stored else (down, across)
 
 
 def resize(image: np.ndarray, height: int, width: int, *, fit: str) -> np.ndarray:
-    """Brings an image to ``height`` x ``width`` pixels.
+    """Resizes an image to ``height`` x ``width`` pixels.
 
     ``stretch`` changes the proportions, ``pad`` keeps them and fills up with a neutral colour,
-    ``crop`` keeps them and cuts off what stands out.
+    ``crop`` keeps them and cuts off the excess.
     """
     scales = height / image.shape[0], width / image.shape[1]
     if fit == "stretch":
         return _scale(image, height, width)
     if fit == "crop":
-        # The middle is cut out first: a long photo would be huge once its short side fits.
+        # The middle is cut out first: scaled whole, a long photo would become huge.
         tall = min(image.shape[0], max(1, round(height / max(scales))))
         wide = min(image.shape[1], max(1, round(width / max(scales))))
         top, left = (image.shape[0] - tall) // 2, (image.shape[1] - wide) // 2
@@ -363,10 +363,10 @@ def resize(image: np.ndarray, height: int, width: int, *, fit: str) -> np.ndarra
 
 
 def _scale(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Bilinear when enlarging and when shrinking little. Shrinking more by area averaging: up to
-    # 2.5 times through twice the size, where averaging is 2 x 2, which costs a third of the time
-    # for the same likeness to Lanczos (benchmarks/preprocess.py). All give the same bits on every
-    # CPU.
+    # Bilinear when enlarging or shrinking up to 1.4 times, beyond that by area averaging. Up to 2.5
+    # times, bilinear to twice the size comes first, so that averaging is 2 x 2: that costs a third
+    # of the time for the same likeness to Lanczos (benchmarks/preprocess.py). All give the same
+    # bits on every CPU.
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     ratio = max(image.shape[0] / height, image.shape[1] / width)
     if not shrinks or ratio <= 1.4:

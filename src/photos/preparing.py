@@ -1,4 +1,4 @@
-"""Prepares photos of the manifest; a few at a time where a detector sees them together."""
+"""Prepares the photos of the manifest, a few at a time where a detector gets them together."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from stage import StageError
 BATCH = 16
 
 LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
-"""It believes what it saw of a file whose size and times are the same."""
+"""``split`` trusts what it remembers of a file with the same size and times, hence the ``rm``."""
 
 RUN_AGAIN = "look after disk, mount and network, and run again"
 
@@ -21,13 +21,13 @@ RUN_AGAIN = "look after disk, mount and network, and run again"
 def prepare_photos(
     photos: Sequence[Photo], *, root: Path | Elsewhere, preparation: Preparation
 ) -> Iterator[tuple[Photo, Prepared]]:
-    """Each photo with what became of it, in their order; ``root`` is the photos folder.
+    """Yields each photo with its prepared form, in order; ``root`` is the photos folder or store.
 
     Raises:
-        StageError: a photo of the manifest cannot be used any more, or has become another.
+        StageError: a photo of the manifest can no longer be used, or its bytes are different.
 
     """
-    # Photos that are prepared together are in memory together, in full size if they are no JPEGs.
+    # Photos prepared together are in memory together, at full size unless they are JPEGs.
     together = BATCH if preparation.crop.uses_detector else 1
     for first in range(0, len(photos), BATCH):
         batch = photos[first : first + BATCH]
@@ -43,7 +43,7 @@ def prepare_photos(
 
 
 def _same(read: Callable[[], bytes], photo: Photo) -> Callable[[], bytes]:
-    """Reads a photo as ``read`` does, and sees to it that it is the one that has this id."""
+    """Reads a photo like ``read``, and checks that its bytes still match its id."""
 
     def checked() -> bytes:
         data = read()

@@ -1,11 +1,11 @@
-"""Photos in an object store, read where they lie: ``s3://``, ``gs://``, ``azure://``.
+"""Reads photos directly from an object store: ``s3://``, ``gs://``, ``azure://``.
 
-DVC opens the store, through fsspec and with its own configuration, so that a stage reads what DVC
-has hashed. DVC and the store's library are imported when a store is first asked for something.
+DVC opens the store, through fsspec and with DVC's own configuration, so that a stage reads what DVC
+has hashed. DVC and the store's library are imported when a store is first used.
 
-What a store says of one photo is that photo's fault, as long as it still lists the others. Anything
-else (no network, no right to list, a store that is down) stops the stage: else a bad minute would
-empty a data set.
+An error about a single photo is a fault of that photo, as long as the store can still be listed.
+Anything else (no network, no right to list, a store that is down) stops the stage: otherwise a
+short outage would empty a data set.
 """
 
 import os
@@ -22,20 +22,20 @@ from photos.files import MAX_BYTES, parts_of
 from stage import StageError
 
 SCHEMES = ("s3", "gs", "azure", "remote")
-"""What DVC can list by ETag; ``remote://NAME/path`` stands for a remote in DVC's configuration."""
+"""Schemes that DVC can list by ETag; ``remote://NAME/path`` is a remote in DVC's configuration."""
 
 THREADS = 16
-"""Photos that a process reads at once; waiting for a store takes no processor."""
+"""Photos that a process reads at once; waiting for a store takes no processor time."""
 AHEAD = 64
 AHEAD_BYTES = 256 * 1024 * 1024
-"""How many photos, and bytes of them, are read before they are asked for, at most."""
+"""The most photos, and the most bytes of them, that are read before they are asked for."""
 
 
 def check_place(text: str) -> str:
     """Returns ``text`` if it is a path of this machine, or a URL that may be read.
 
     Raises:
-        ValueError: it is another URL; the text says what to write.
+        ValueError: it is empty or another URL; the message says what to write.
 
     """
     if not text.strip():
@@ -63,14 +63,14 @@ def check_place(text: str) -> str:
 
 
 def locate(text: str) -> "Path | Store":
-    """The folder or file of this machine, or the store, that a param names."""
+    """The path on this machine, or the store, that a param names."""
     check_place(text)
     return Store(text.removesuffix("/")) if "://" in text else Path(text)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a store's list says of an object; other bytes have another ``version``, if known."""
+    """What a store's list says of an object; ``version``, if known, changes whenever bytes do."""
 
     size: int
     version: str
@@ -78,7 +78,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Held:
-    """A photo's bytes, or why there are none; stands in for the folder that it is read from."""
+    """A photo's bytes, or why there are none; takes the place of the folder to read it from."""
 
     data: bytes | PhotoError
 
@@ -90,7 +90,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Store:
-    """What lies below a URL. Processes are sent the URL alone; each connects for itself."""
+    """The objects below a URL. Other processes get only the URL, and each connects for itself."""
 
     url: str
 
@@ -101,13 +101,13 @@ class Store:
         return Store, (self.url,)
 
     def resolve(self) -> str:
-        """The URL with a remote of DVC's spelt out."""
+        """The protocol and path of the URL; a DVC remote's name is replaced by its own URL."""
         filesystem, root = self._open()
         return f"{filesystem.protocol} {root}"
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
-        """Every object by its path below the URL, as the store lists them when first asked."""
+        """Every object by its path below the URL, as listed at the first access."""
         filesystem, root = self._open()
         with self._reaching():
             filesystem.invalidate_cache()
@@ -115,7 +115,7 @@ class Store:
                 found = filesystem.find(root, detail=True)
             except FileNotFoundError:
                 found = {}
-            filesystem.invalidate_cache()  # it holds all of this once more
+            filesystem.invalidate_cache()  # which holds all of this a second time
         start = f"{root}/"
         return {
             name[len(start) :]: Entry(info["size"], _version(info))
@@ -154,20 +154,20 @@ class Store:
         return self._read(where, Entry(info["size"], ""))
 
     def read_listed(self, path: str) -> bytes:
-        """The same, of what :attr:`entries` lists; asks for nothing else."""
+        """Like :meth:`read_bytes`, but takes the size from :attr:`entries`, without a request."""
         where = self._path(path)
         if (entry := self.entries.get(path)) is None:
             raise PhotoError("missing", "no such file")
         return self._read(where, entry)
 
     def start_reading(self, paths: Sequence[str]) -> list[Callable[[], bytes]]:
-        """Begins to read several objects at once; each function returns or raises as one read."""
+        """Starts reading several objects; each function returns or raises as one read would."""
         pool = _pool(os.getpid())
         return [pool.submit(self.read_bytes, path).result for path in paths]
 
     def _path(self, path: str) -> str:
         _, root = self._open()
-        # A folder's "." leads nowhere; a store would take it for a name.
+        # In a folder "." leads nowhere; a store would take it for part of a name.
         if "." in parts_of(path):
             raise PhotoError("outside", "not a path within the photos folder")
         if "?versionId=" in path:
@@ -178,10 +178,10 @@ class Store:
         if entry.size > MAX_BYTES:
             raise PhotoError("too-large", f"{entry.size} bytes, at most {MAX_BYTES}")
         if not entry.size:
-            return b""  # of which no store can give a part
+            return b""  # no store can return a range of an empty object
         filesystem, _ = self._open()
         with self._one_photo():
-            # One more, to notice an object that has grown.
+            # One byte more, to notice an object that has grown.
             data = filesystem.cat_file(where, start=0, end=entry.size + 1)
         if len(data) != entry.size:
             raise PhotoError("unreadable", "the file changed while it was read")
@@ -203,12 +203,12 @@ class Store:
                 raise PhotoError("unreadable", error.strerror or str(error)) from None
 
     def _check_listing(self) -> None:
-        """Raises what the store does when it lists nothing any more, whatever it said of one."""
+        """Raises the store's error if it lists nothing any more, whatever it said of one object."""
         filesystem, root = self._open()
         filesystem.invalidate_cache()
         try:
-            filesystem.info(root)  # asks for one name
-        except PermissionError:  # for the root's own name, which nobody need be allowed to ask for
+            filesystem.info(root)  # a request for one name
+        except PermissionError:  # about the root's own name, which need not be permitted
             filesystem.ls(root, detail=False)
         filesystem.invalidate_cache()
 
@@ -218,7 +218,7 @@ class Store:
             yield
         except (PhotoError, StageError):
             raise
-        except Exception as error:  # each store's library has kinds of its own
+        except Exception as error:  # each store's library has exceptions of its own
             raise StageError(
                 f"cannot read {self.url} ({type(error).__name__}: {error}); "
                 "check network, address and credentials, and run again"
@@ -226,10 +226,10 @@ class Store:
 
 
 class Ahead(Sequence):
-    """Rows, each with its :class:`Held` photo. To be asked for in order: the next are on their way.
+    """Rows, each with its :class:`Held` photo; reads ahead, so they are to be asked for in order.
 
-    ``rows`` have a ``path``, a ``fault``, and tell whether their path can be believed all the same
-    (``speaks``); else nothing is read.
+    ``rows`` have a ``path``, a ``fault``, and ``speaks``: whether the path can be trusted in spite
+    of a fault. If not, nothing is read.
     """
 
     def __init__(self, store: Store, rows: Sequence[Any]):
@@ -273,7 +273,7 @@ class Ahead(Sequence):
 
 
 def _version(info: dict[str, Any]) -> str:
-    """What changes whenever an object's bytes do; empty where the store tells nothing like it."""
+    """A text that changes whenever an object's bytes do; empty if the store has none."""
     told = {key.lower().replace("_", ""): str(value) for key, value in info.items() if value}
     if not {"etag", "generation"} & told.keys():
         return ""
@@ -288,7 +288,7 @@ def _pool(_process: int) -> ThreadPoolExecutor:
 
 @cache
 def _filesystem(url: str, _process: int) -> tuple[Any, str]:
-    """The fsspec filesystem of a URL, and the path in it. No connection outlives a fork."""
+    """The fsspec filesystem of a URL, and the path in it, once per process: forks reconnect."""
     try:
         from dvc.config import Config
         from dvc.fs import get_cloud_fs
@@ -302,5 +302,5 @@ def _filesystem(url: str, _process: int) -> tuple[Any, str]:
     except ImportError as error:
         extra = "pip install --require-hashes -r requirements-s3.txt (s3), or dvc-gs, dvc-azure"
         raise StageError(f"cannot open {url} ({error}): {extra}") from None
-    except Exception as error:  # DVC's, and those of each store's library
+    except Exception as error:  # of DVC or of a store's library
         raise StageError(f"cannot open {url} ({error})") from None

@@ -1,9 +1,9 @@
-"""Lays two photos over each other at 128 x 128 pixels, to tell one photo from two of one pose.
+"""Compares two photos at 128 x 128 pixels, to tell a copy from another photo in the same pose.
 
-Fingerprints of 32 x 32 cannot: studios photograph car after car from the same spot. So for the few
-pairs that look alike the photos themselves are read again, registered by an affine map (enhanced
-correlation coefficient, Evangelidis and Psarakis, IEEE PAMI 2008) and compared part by part. A
-copy agrees nearly everywhere; another car differs in many places at once, a little in each.
+Fingerprints of 32 x 32 cannot do that: studios photograph car after car from the same spot. So for
+the few pairs that look alike the photos themselves are read again, registered by an affine map
+(enhanced correlation coefficient, Evangelidis and Psarakis, IEEE PAMI 2008) and compared tile by
+tile. A copy agrees nearly everywhere; another car differs in many places at once, a little in each.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ from photos.remote import Ahead, Held, Store
 from photos.source import Row
 
 SIDE = 128
-"""Pixels a side at which photos are compared, whatever their proportions."""
+"""Width and height, in pixels, at which photos are compared, whatever their proportions."""
 
 _COARSE = 32
 _TILES = 8  # a side
-_LEFT_OUT = 0.2  # share of tiles that may differ at will: a banner, a watermark, a plate
-_FEWEST = 8  # tiles with something to see; with less, nothing can be said
-_FAINT = 2.0  # grey levels a pixel; a tile with weaker edges in both photos has nothing to see
+_LEFT_OUT = 0.2  # share of tiles that may differ in any way: a banner, a watermark, a plate
+_FEWEST = 8  # least number of tiles with visible edges; with fewer, nothing can be said
+_FAINT = 2.0  # grey levels a pixel; a tile with weaker edges in both photos does not count
 _NOISE = 0.25  # variance of edges that is taken for noise
-_MOST_CHANGE = 0.4  # of a side's length or direction, from one photo to its copy
+_MOST_CHANGE = 0.4  # by how much the 2 x 2 part of a copy's affine map may differ from the identity
 _STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-4)
 
 
@@ -51,10 +51,10 @@ def compare_all(
     seconds: float,
     megabytes: int,
 ) -> Iterator[float | PhotoError]:
-    """The differences of pairs, in their order, or why a photo could not be read again.
+    """Yields the differences of pairs, in order, or why a photo could not be read again.
 
-    They are read and compared in processes that no photo can stop or fill; what lies in a store is
-    read here, as in :func:`photos.inspect.inspect_all`.
+    Photos are read and compared in processes with limits on time and memory; those in a store are
+    read in this process, as in :func:`photos.inspect.inspect_all`.
 
     Raises:
         StageError: ``root`` is a store that cannot be read.
@@ -98,11 +98,11 @@ def compare(
     """The :func:`difference` of two photos, each given by its folder, its path there and its id.
 
     Raises:
-        PhotoError: one cannot be read any more, or has become another (``changed``).
+        PhotoError: a photo can no longer be read, or its bytes are different (``changed``).
 
     """
     files = [_read(*photo, formats) for photo in pair]
-    # A smaller photo lends its size to the other, which then stays as it is.
+    # Not if one is smaller: :func:`difference` then brings the other to the size of that one.
     shrink = all(min(header.width, header.height) >= SIDE for _, header in files)
     return difference(*(_to_grey(data, header, shrink=shrink) for data, header in files))
 
@@ -117,19 +117,19 @@ def _read(
 
 
 def _to_grey(data: bytes, header: Header, *, shrink: bool) -> np.ndarray:
-    """The photo's grey levels, no larger than needed, so that two large ones are never held."""
+    """The photo's grey levels, no larger than needed, so that two large photos are never held."""
     step = reduction_for(header, min(header.width, header.height), least=SIDE)
     grey = cv2.cvtColor(decode(data, reduction=step), cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA) if shrink else grey
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """How much of two photos (uint8; RGB, ``(height, width, 3)``, or grey) differs, from 0 to 2.
+    """How much two photos differ, from 0 to 2; uint8, RGB ``(height, width, 3)`` or grey.
 
-    1 - correlation of their edges, in the worst tile of those that are left when the worst fifth
-    is left out. Recompressed, resized, mirrored, slightly turned or cropped copies stay below
-    0.13; photos of different cars in one pose lie above (docs/splits.md). The order of the two
-    makes no difference.
+    That is 1 - correlation of their edges, in the worst tile left after the worst fifth is left
+    out. Recompressed, resized, mirrored, slightly turned or cropped copies stay below 0.13; photos
+    of different cars in one pose lie above (docs/splits.md). The order of the two makes no
+    difference.
     """
     one, other = _same_size(one, other)
     found = [
@@ -147,7 +147,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _same_size(one: np.ndarray, other: np.ndarray) -> list[np.ndarray]:
-    """Both grey, float32 ``(SIDE, SIDE)``, and as blurred as the smaller of them."""
+    """Makes both grey, float32 ``(SIDE, SIDE)``, and as blurred as the smaller of them."""
     height, width = np.minimum(np.minimum(one.shape[:2], other.shape[:2]), SIDE).tolist()
     greys = []
     for image in (one, other):
@@ -169,7 +169,7 @@ def _shrunk(grey: np.ndarray) -> np.ndarray:
 
 
 def _flat(grey: np.ndarray) -> np.ndarray:
-    """Equal contrast everywhere, so that a dark banner does not pull the registration to itself."""
+    """Equalises contrast everywhere, so that a dark banner does not dominate the registration."""
     detail = grey - cv2.GaussianBlur(grey, (0, 0), 5)
     return detail / (np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 5)) + 8)
 
@@ -177,9 +177,9 @@ def _flat(grey: np.ndarray) -> np.ndarray:
 def _register(
     first: np.ndarray, second: np.ndarray, warp: np.ndarray
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Agreement and affine map ``(2, 3)`` of ``second``'s pixels to ``first``'s, or nothing."""
+    """Agreement and affine map ``(2, 3)`` from ``second``'s pixels to ``first``'s, or nothing."""
     blur = 5 if len(first) == SIDE else 3
-    with suppress(cv2.error):  # it does not converge, or the pictures leave each other
+    with suppress(cv2.error):  # it does not converge, or the pictures no longer overlap
         agreement, warp = cv2.findTransformECC(
             _flat(second),
             _flat(first),
@@ -189,13 +189,13 @@ def _register(
             None,
             blur,
         )
-        # Else it ran off, and a few pixels agree with anything.
+        # Otherwise it diverged, and the few pixels that still overlap agree with anything.
         if np.abs(warp[:, :2] - np.eye(2)).max() <= _MOST_CHANGE:
             yield agreement, warp
 
 
 def _enlarged(warp: np.ndarray, times: int) -> np.ndarray:
-    """The same map between pictures ``times`` as large; pixel centres lie at halves."""
+    """The same map between pictures ``times`` as large; pixel centres lie at half-integers."""
     matrix, centre = warp[:, :2], np.array([0.5, 0.5])
     shift = times * (matrix @ (centre / times - centre) + warp[:, 2] + centre) - centre
     return np.column_stack([matrix, shift])

@@ -1,7 +1,7 @@
-"""Shards: uint8 photo arrays of a few tens of files, each with a CSV of what its rows are.
+"""Shards: uint8 arrays of photos in a few tens of files, each with a CSV that describes its rows.
 
 ``shard-017.npy`` holds ``(n, height, width, 3)`` uint8 RGB; ``shard-017.csv`` names its rows in
-the same order. A photo's shard follows from its id alone, so one new photo changes one shard.
+the same order. A photo's shard depends on its id alone, so one new photo changes one shard.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from photos.tables import read_rows, write_table
 class Sample:
     """One row of a shard. ``copy`` is 0 for a photo itself, 1, 2, … for its augmented copies.
 
-    ``crop`` names how the background was cut away, and ``region`` what was found to be the vehicle,
-    as ``x1 y1 x2 y2`` before the margin; ``width`` and ``height`` are those of the upright photo
-    before that, all in its pixels. ``digest`` is that of the row of the array (:func:`row_digest`):
-    what is made from a row can tell by it whether the row changed.
+    ``crop`` names the method that cut the background away, and ``region`` the vehicle's box that it
+    found, as ``x1 y1 x2 y2`` before the margin; ``width`` and ``height`` are those of the upright
+    photo before cropping; all in its pixels. ``digest`` is that of the row of the array
+    (:func:`row_digest`): whatever is made from the row can tell by it whether the row changed.
     """
 
     photo_id: str
@@ -39,7 +39,7 @@ class Sample:
 
     @property
     def box(self) -> tuple[float, ...] | None:
-        """``region`` as numbers; none where the whole photo was taken."""
+        """``region`` as numbers; ``None`` if the whole photo was taken."""
         return tuple(map(float, self.region.split())) or None
 
 
@@ -55,13 +55,13 @@ def shard_file(folder: Path, number: int) -> Path:
 
 def row_digest(row: np.ndarray) -> str:
     """The first 16 hex digits of the sha256 of a row's shape and bytes."""
-    digest = hashlib.sha256(repr(row.shape).encode())  # grey is grey in any shape of equal size
+    digest = hashlib.sha256(repr(row.shape).encode())  # equal bytes may have different shapes
     digest.update(np.ascontiguousarray(row))
     return digest.hexdigest()[:16]
 
 
 def digest_of_rows(samples: Iterable[Sample]) -> str:
-    """A sha256 of which rows these are and what is in them, in whatever order they come."""
+    """A sha256 of the ids and contents of rows, whatever their order."""
     rows = sorted(f"{sample.photo_id} {sample.copy} {sample.digest}" for sample in samples)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 

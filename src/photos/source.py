@@ -1,4 +1,4 @@
-"""Where the photos are and what is said of each: a CSV file, or a folder per class."""
+"""Reads which photos there are and what is known of each: from a CSV, or a folder per class."""
 
 import codecs
 import csv
@@ -31,34 +31,34 @@ COLUMNS = {
     "x2": ("x2", "bbox_x2"),
     "y2": ("y2", "bbox_y2"),
 }
-"""Column names that a label CSV may use for each field; the first that is there counts."""
+"""Column names that a label CSV may use for each field; the first one present counts."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-"""What a photo's name ends in, where nothing else says that a file is one."""
+"""Endings of photos' file names, where nothing else says that a file is a photo."""
 
 MAX_COORDINATE = 1_000_000
 BOX = ("x1", "y1", "x2", "y2")
 SUBSET_ORDER = ("test", "val", "train", "")
-"""Which given subset wins where a photo, or photos that belong together, name several."""
+"""The strictest subset first: it wins where photos that belong together name several."""
 
 NOTHING = ("nan", "null", "none", "n/a", "na", "<na>", "#n/a", "nat", "\\n")
-"""What programs write, in small letters, into a cell that holds nothing.
+"""What programs write into an empty cell, in lower case.
 
-Taken for a name, it would make one listing of all photos without one. Paths and labels may be
-called so.
+Taken for a name, it would make one listing of all photos without one. Paths and labels may have
+such names.
 """
 
 MOST_LABELS = 5
-"""A listing that has photos of more classes is named: its name may stand for nothing, too."""
+"""A listing with photos of more classes is reported: its name may mean "no listing", too."""
 
 SPEAKING = ("bad-box", "bad-subset", "no-label")
-"""Faults of rows that say all the same which photo they mean, and of which listing."""
+"""Faults of rows whose path and listing can be trusted in spite of the fault."""
 
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 Place = Annotated[str, AfterValidator(check_place)]
-"""A path of this machine, or a URL; :func:`photos.remote.locate` makes one or the other of it."""
+"""A path of this machine or a URL; :func:`photos.remote.locate` makes a Path or a Store of it."""
 
 
 class DataParams(Section):
@@ -71,12 +71,12 @@ class DataParams(Section):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of input: a photo and what is said of it.
+    """One row of the input: a photo and what is said of it.
 
     ``path`` is relative to the photos folder, with forward slashes. ``box`` is the vehicle's
     ``(x1, y1, x2, y2)`` in pixels of the upright photo, right and bottom edge exclusive.
-    Empty strings and ``None`` stand for what the input does not say. ``fault`` is the reason
-    code and detail of a row that cannot be used.
+    Empty strings and ``None`` stand for what the input does not say. ``fault`` is the reason code
+    and detail of why the row cannot be used.
     """
 
     path: str
@@ -89,12 +89,12 @@ class Row:
 
     @property
     def speaks(self) -> bool:
-        """Whether path and listing, and a label where there is one, are what somebody meant."""
+        """Whether path, listing and label (if there is one) can be trusted in spite of a fault."""
         return not self.fault or self.fault[0] in SPEAKING
 
     @property
     def make_or_guess(self) -> str:
-        """The make, or the label's first word where none is named."""
+        """The make, or the label's first word if no make is named."""
         return self.make or (self.label.split() or [self.label])[0]
 
 
@@ -105,15 +105,15 @@ SAID = {
     "predict": ("listing",),
     "audit": ("listing", "label"),
 }
-"""What rows of one path have to differ in to say more than one of them would, by their use."""
+"""By use, the fields in which rows of one path must differ for each of them to add something."""
 
 
 def read_rows(*, photos: Path | Store, labels: Path | Store, use: Use = "train") -> list[Row]:
     """Reads every input row, faulty ones included.
 
     ``labels`` is a CSV file, or ``photos`` itself when each class has a folder of its own. A path
-    may stand in several listings; a row that says no more of it than another (:data:`SAID`) is
-    faulty. Rows of one path under several labels are not: what belongs together follows from them.
+    may stand in several listings; a row that adds nothing to another row of its path (:data:`SAID`)
+    is faulty. Rows of one path with several labels are not: they show what belongs together.
 
     Raises:
         StageError: a folder or file is missing, the CSV lacks a column or cannot be read as
@@ -213,9 +213,9 @@ def _label_of(folder: str) -> str:
 
 
 def _walk(photos: Path, folder: str, label: str) -> Iterator[Row]:
-    """A row for whatever is no folder below ``folder``; links are rows, not ways.
+    """Yields a row for each entry below ``folder`` that is not a folder; follows no links.
 
-    A folder that cannot be listed stops the work: it may hold most of a class.
+    A folder that cannot be listed stops the stage: it may hold most of a class.
     """
     pending = [folder]
     while pending:
@@ -249,7 +249,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
     if "\0" in header:
         raise StageError(f"data.labels: {labels} is not UTF-8 text; save it as UTF-8")
     separator = max(",;\t", key=header.count)
-    # Excel's own line.
+    # A first line such as ``sep=;`` is Excel's way to name the separator.
     if told := re.fullmatch(r'"?sep=([^"])"?', header.strip(" "), re.IGNORECASE):
         separator = told[1]
     decimal = "." if separator == "," else ","
@@ -262,7 +262,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         if use == "train":
             _note(names, columns)
         else:
-            columns.pop("subset", None)  # nothing is divided
+            columns.pop("subset", None)  # only for training are photos divided into splits
         rows = [
             (line := skipped + table.line_num, _row(values, names, columns, photos, line, decimal))
             for values in table
@@ -278,7 +278,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
 
 
 def _note_mixed_listings(rows: Iterable[Row]) -> None:
-    """Says which listings look like none, such as ``0`` or ``unknown``."""
+    """Prints which listing names seem to mean "no listing", such as ``0`` or ``unknown``."""
     first: dict[str, str] = {}
     mixed: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -294,10 +294,10 @@ def _note_mixed_listings(rows: Iterable[Row]) -> None:
 
 
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
-    """Of rows that say the same of a path the first stays, with what the others add.
+    """Marks all but the first of rows that say the same of a path as faulty, keeping what they add.
 
-    One that names no listing says nothing beside one that does, but for its subset. The first box
-    of a path is that of all its rows that give none.
+    A row without a listing adds nothing to one with a listing, except its subset; the strictest
+    subset is kept. The first box of a path is also given to its rows without one.
     """
 
     def said(row: Row, **known: str) -> tuple[str, ...]:
@@ -331,7 +331,7 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
 
 
 def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
-    """What the rows call each path, but for rows of which that is not sure."""
+    """The labels given to each path, ignoring rows that cannot be trusted (:attr:`Row.speaks`)."""
     named: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.speaks and row.label:
@@ -340,7 +340,7 @@ def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
 
 
 def conflict(labels: Iterable[str]) -> tuple[str, str]:
-    """Reason code and detail of a photo under several labels; ``""`` where a row gives none."""
+    """Reason code and detail of a photo with several labels; ``""`` is that of a row with none."""
     names = [*sorted(filter(None, labels)), *(["nothing"] if "" in labels else [])]
     return "label-conflict", f"the same photo is labelled {' and '.join(names)}"[:400]
 
@@ -364,7 +364,7 @@ def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
 
 
 def _note(names: list[str], columns: dict[str, int]) -> None:
-    """Says which columns mean nothing here, and what it costs if that of the listings is one."""
+    """Prints which columns are not used, and what it costs if there is none for listings."""
     unused = [name for at, name in enumerate(names) if name and at not in columns.values()]
     if unused:
         shown = ", ".join(unused[:10] + ["…"] * (len(unused) > 10))
@@ -435,28 +435,28 @@ def _row(
 
 
 def _is_text(label: str) -> bool:
-    """Whether a label has neither control characters nor bytes that are no text."""
-    if label.isprintable():  # quick, but spaces of other kinds are not printable either
+    """Whether a label has neither control characters nor bytes that cannot be decoded."""
+    if label.isprintable():  # quick, but false for spaces of other kinds, too
         return True
     kinds = (unicodedata.category(sign) for sign in label if sign != "\t")  # a tab is a space
     return not any(kind in ("Cc", "Cs") for kind in kinds)
 
 
 def _with_point(number: str, decimal: str) -> str:
-    """A number as Python reads it; ``1,024`` might be a thousand, so it stays what it is."""
+    """A number with a decimal point; ``1,024`` is left alone, as it might be a thousand."""
     return re.sub(f"{re.escape(decimal)}(?![0-9]{{3}}$)", ".", number)
 
 
 def _folded(name: str) -> str:
-    """A name in the one form in which it is compared: else one could be two classes."""
+    """Normalises a name (Unicode NFC, single spaces), so that two spellings are not two classes."""
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _as_on_disk(photos: Path | Store, path: str) -> str:
-    """The path as its file is really spelt: accents may be composed in one and not in the other."""
+    """The path as spelt on disk: there accents may be composed differently from the labels."""
     if path.isascii() or _is_there(photos, path):
         return path
-    # A folder may be spelt in one way and a file in it in the other; a store knows no folders.
+    # A folder and a file in it may be spelt in different ways; a store has no folders.
     there = [""]
     for part in [path] if isinstance(photos, Store) else path.split("/"):
         spellings = {part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))}

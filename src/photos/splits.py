@@ -1,4 +1,4 @@
-"""Which photos train, which choose thresholds, which test: whole groups, never parts of one."""
+"""Splits photos into train, val (to choose thresholds) and test, by whole groups."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -12,10 +12,10 @@ from photos.manifest import SPLITS
 class Stable:
     """Places each listing by its key alone, so that no other listing can ever move it.
 
-    Of many listings the shares ``val`` and ``test`` (fractions of 1) are met as closely as coins
-    fall: of ``n`` listings of a class, within ``2 * sqrt(n * share * (1 - share))`` 19 times of
-    20. ``given`` are the subsets that the input names anywhere: where somebody chose test photos
-    (or val photos), we choose no further ones.
+    The shares ``val`` and ``test`` (fractions of 1) are met up to chance: of ``n`` listings of a
+    class, within ``2 * sqrt(n * share * (1 - share))`` 19 times of 20. ``given`` are the subsets
+    that the input names anywhere: if somebody chose test photos (or val photos), no further ones
+    are drawn.
     """
 
     seed: int
@@ -27,7 +27,7 @@ class Stable:
         """The split of a listing (or of a photo without one) with a given subset or ``""``."""
         if subset in ("val", "test"):
             return subset
-        # What a subset column calls train may be carved for val, but never becomes test.
+        # Photos that a subset column calls train may go to val, but never to test.
         test = 0.0 if subset or "test" in self.given else self.test
         val = 0.0 if "val" in self.given else self.val
         unit = _unit(self.seed, key)
@@ -45,12 +45,12 @@ def stratify(
 ) -> list[str]:
     """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
 
-    Of each class with two or more training groups, val and test hold their share of the photos
-    to within the class's largest group.
+    For each class with two or more training groups, val and test get their share of the photos,
+    to within the size of the class's largest group.
 
     Args:
         groups: a key per photo; photos of one listing have the same.
-        labels: the class of each photo. A group counts for the class of most of its photos.
+        labels: the class of each photo. A group belongs to the class of most of its photos.
         subsets: a given split per photo, or ``""``; all photos of a group have the same.
         val: the share of a class's photos wanted in val; with a given ``train`` subset and no
             given ``val``, the share of that subset.
@@ -76,7 +76,7 @@ def stratify(
     for names in by_class.values():
         names.sort(key=lambda name: (_unit(seed, name), name))
         undecided = [name for name in names if given[name] != "test" and given[name] != "val"]
-        # What a subset column calls train may be carved for val, but never becomes test.
+        # Photos that a subset column calls train may go to val, but never to test.
         for pool, test_share in (
             ([name for name in undecided if not given[name]], 0.0 if test_is_given else test),
             ([name for name in undecided if given[name]], 0.0),
@@ -95,7 +95,7 @@ def _unit(seed: int, name: str) -> float:
 
 
 def _fill(sizes: Sequence[int], *, val: float, test: float) -> list[str]:
-    """Fills test, then val, in the given order; a group goes in while that brings it nearer."""
+    """Fills test, then val, in the given order; adds a group while that brings the size nearer."""
     splits, at = ["train"] * len(sizes), 0
     for split, share in (("test", test), ("val", val)):
         want, have = share * sum(sizes), 0

@@ -15,7 +15,7 @@ _TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 def write_table(file: Path, kind: type, rows: Iterable) -> None:
     """Writes instances of the dataclass ``kind``, field names first; ``None`` becomes empty."""
     with new_file(file) as partial, partial.open("w", **_TEXT) as handle:
-        # Text is always quoted: else Python 3.11 leaves a bare carriage return unprotected.
+        # Text is always quoted: otherwise Python 3.11 leaves a bare carriage return unquoted.
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         names = [field.name for field in fields(kind)]
         writer.writerow(names)
@@ -28,6 +28,6 @@ def read_table(file: Path) -> list[dict[str, str]]:
 
 
 def read_rows(file: Path) -> Iterator[dict[str, str]]:
-    """The same, row by row: of millions, the dictionaries would take more than what they hold."""
+    """Like :func:`read_table`, row by row: millions of dictionaries take more than their values."""
     with file.open(**_TEXT) as handle:
         yield from csv.DictReader(handle)

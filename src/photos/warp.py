@@ -7,7 +7,7 @@ import numpy as np
 
 from photos.elementwise import cos, sin
 
-cv2.setNumThreads(1)  # Shards are spread over workers; threads inside a photo only get in the way.
+cv2.setNumThreads(1)  # Shards are spread over workers; OpenCV's own threads would only compete.
 
 
 def affine(
@@ -22,11 +22,11 @@ def affine(
     """The 2 x 3 matrices that mirror, rotate and scale about the centre, then shift.
 
     ``degrees`` turns anticlockwise; ``scale`` above 1 enlarges; ``shift`` is a pair, in widths and
-    heights of the image. Each is one number, or one for each of n copies. They map source to
+    heights of the image. Each is one number, or one per copy. The matrices map source to
     destination pixels, as ``cv2.warpAffine`` expects.
 
     Returns:
-        float64 ``(2, 3)``, or ``(n, 2, 3)``; each matrix follows from its own numbers alone.
+        float64 ``(2, 3)``, or ``(n, 2, 3)`` for n copies; each depends on its own numbers alone.
 
     """
     along, across = scale * cos(np.radians(degrees)), scale * sin(np.radians(degrees))
@@ -35,14 +35,14 @@ def affine(
     matrix = np.empty((*along.shape, 2, 3))
     matrix[..., 0, 0], matrix[..., 0, 1] = sign * along, across
     matrix[..., 1, 0], matrix[..., 1, 1] = -sign * across, along
-    # The centre stays where it is, but for the shift.
+    # The centre stays in place, apart from the shift.
     matrix[..., 0, 2] = x - (sign * along * x + across * y) + shift[0] * width
     matrix[..., 1, 2] = y - (along * y - sign * across * x) + shift[1] * height
     return matrix
 
 
 def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Applies an affine matrix to a uint8 image of the same shape; edges are reflected."""
+    """Applies an affine matrix to a uint8 image, whose shape it keeps; edges are reflected."""
     height, width = image.shape[:2]
     return cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
@@ -59,8 +59,8 @@ def patch(
 ) -> np.ndarray:
     """Rectangles inside an image: left, top, width, height in pixels, int64 ``(4,)`` or ``(n, 4)``.
 
-    ``area`` is a fraction of the image, ``aspect`` height over width, ``at`` a pair: how far down
-    and how far right in the free room the rectangle's corner lies, each in [0, 1].
+    ``area`` is a fraction of the image, ``aspect`` height over width, ``at`` a pair in [0, 1]: how
+    far down and how far right in the free space the corner of the rectangle lies.
     """
     tall = np.minimum(height, np.rint(np.sqrt(area * height * width * aspect)))
     wide = np.minimum(width, np.rint(np.sqrt(area * height * width / aspect)))
