@@ -47,7 +47,8 @@ def read(name: str) -> dict[str, Prediction]:
     if found is None:
         if version.read("dvc.yaml") is None:
             raise StageError(
-                f"{name} has no {PREDICTIONS}, nor a dvc.yaml; run from the project's top folder"
+                f"{name} has no {PREDICTIONS}, nor a dvc.yaml; run from the project's top folder, "
+                "or give a revision that has the project"
             )
         raise StageError(f"{name} has no {PREDICTIONS}; run dvc repro there and commit metrics/")
     return found

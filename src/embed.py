@@ -7,7 +7,6 @@ earlier run made it from the same photos with the same network.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import PACKAGES, chosen_backend, kernel_variables, start
+from model.runtime import PACKAGES, accelerators, chosen_backend, kernel_variables, start
 from model.scores import batches_of_outputs
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
@@ -88,17 +87,6 @@ def describe(model: ModelParams) -> str:
         variables=kernel_variables(),
         accelerators=accelerators(),
     )
-
-
-def accelerators() -> list[str]:
-    """The kinds of GPU that NVIDIA's driver for Linux names, and which of them may be used."""
-    lines = [
-        line
-        for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-        for line in file.read_text().splitlines()
-        if line.startswith("Model:")
-    ]
-    return [*lines, os.environ.get("CUDA_VISIBLE_DEVICES", "all")] if lines else []
 
 
 def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":

@@ -98,7 +98,7 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
     if preparation.crop.detector.is_onnx:
         return preparation, {"libraries": libraries, "processor": processor}
     from model.detector import attach
-    from model.runtime import PACKAGES, chosen_backend, kernel_variables
+    from model.runtime import PACKAGES, accelerators, chosen_backend, kernel_variables
 
     backend = chosen_backend()
     return attach(preparation), {
@@ -106,6 +106,7 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
         "processor": processor,
         "backend": backend,
         "variables": kernel_variables(),
+        "accelerators": accelerators(),
     }
 
 

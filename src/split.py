@@ -179,12 +179,12 @@ def drop_untrained(
 
 def check_disk(inspected: Sequence[Inspected]) -> None:
     """Stops the stage if a failing disk, rather than bad photos, would empty the data set."""
-    lost = [item.row.path for item in inspected if item.fault == ("unreadable", BAD_SECTOR)]
+    lost = sorted({item.row.path for item in inspected if item.fault == ("unreadable", BAD_SECTOR)})
     if len(lost) > MOST_BAD_SECTORS:
         raise StageError(
-            f"the disk cannot read {len(lost)} of {len(inspected)} photos, e.g. {lost[0]!r} "
-            f"({BAD_SECTOR}): no fault of so many photos, nothing was written; look after disk, "
-            "mount and network, and run again, or leave these photos out of data.labels"
+            f"the disk cannot read {len(lost)} files, e.g. {lost[0]!r} ({BAD_SECTOR}), too many to "
+            "set aside; nothing was written. Look after disk, mount and network, and run again; "
+            "if they are lost for good, make check-photos names each: take them out of data.labels"
         )
 
 

@@ -139,7 +139,8 @@ class ShardFeed(keras.utils.PyDataset):
             x, share = self._mix(x, theirs, random, len(rows), mine)
             share = share.astype(np.float32)[:, None]
             y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)
-        if self._weights is not None:  # of a mixed row each class counts by its own weight
+        # In a mixed row each class counts by its own weight, also for the accuracy that is shown.
+        if self._weights is not None:
             weighted = y * self._weights
             of_row = weighted.sum(axis=1)
             return x, weighted / of_row[:, None], weight[mine] * of_row

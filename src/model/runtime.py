@@ -146,6 +146,17 @@ def kernel_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in KERNELS if name in os.environ}
 
 
+def accelerators() -> list[str]:
+    """The models of GPU that NVIDIA's driver for Linux names, and which of them may be used."""
+    lines = [
+        line
+        for file in sorted(GPUS.glob("*/information"))
+        for line in file.read_text().splitlines()
+        if line.startswith("Model:")
+    ]
+    return [*lines, os.environ.get("CUDA_VISIBLE_DEVICES", "all")] if lines else []
+
+
 def _prepare_tensorflow() -> None:
     """Makes GPUs take memory as it is needed, and sum in a fixed order, so that bytes repeat."""
     tensorflow = import_quietly("tensorflow")

@@ -75,8 +75,9 @@ def _link_on_the_way(folder: Path) -> str:
     """The path of ``folder``, or of a parent in its DVC repository, that is a link; else empty."""
     way = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve would follow the link)
     parents = list(way.parents)
-    top = next((at for at, parent in enumerate(parents) if (parent / ".dvc").is_dir()), 0)
-    return next((repr(str(part)) for part in (way, *parents[:top]) if part.is_symlink()), "")
+    top = next((at for at, parent in enumerate(parents) if (parent / ".dvc").is_dir()), None)
+    inside = [] if top is None else [way, *parents[:top]]
+    return next((repr(str(part)) for part in inside if part.is_symlink()), "")
 
 
 def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:

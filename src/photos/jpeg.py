@@ -64,7 +64,9 @@ def with_usual_headers(data: bytes) -> bytes:
     B.2.3 requires 0, 63, 0).
     """
     mended, position, sequential = bytearray(data), 2, True
-    while position + 4 <= len(data) and data[position + 1] != 0xD9:
+    for _ in range(MAX_SEGMENTS):  # read_jpeg counts none behind the picture
+        if position + 4 > len(data) or data[position + 1] == 0xD9:
+            break
         if data[position + 1] == 0xFF:  # fill byte
             position += 1
             continue

@@ -49,6 +49,8 @@ def find_leak(
     for at, item in enumerate(usable):
         path = item.row.path
         if path in sides:
+            if picture[at] in no_car:  # its copies would not be kept together
+                return f"leak: {path!r} is in {sides[path]}, but shows no one car"
             first = first_of.setdefault(group[at], path)
             if sides[path] != sides[first]:
                 return (

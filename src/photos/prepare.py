@@ -146,7 +146,7 @@ class Preparation(Section):
 
         Each photo is a function that reads its bytes, and its box. If a photo cannot be used, its
         error takes its place in the result. No more decoded pixels are held at once than those of
-        two photos of the largest size (:data:`photos.MAX_PIXELS` each).
+        three photos of the largest size (:data:`photos.MAX_PIXELS` each).
         """
         results: list[Prepared | PhotoError] = []
         opened: list[_Photo | PhotoError] = []

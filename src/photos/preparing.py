@@ -15,7 +15,7 @@ BATCH = 16
 LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
 """``split`` trusts what it remembers of a file with the same size and times, hence the ``rm``."""
 
-RUN_AGAIN = "look after disk, mount and network, and run again"
+RUN_AGAIN = "look after disk, mount and network, and run again; if it stays so: "
 
 
 def prepare_photos(
@@ -37,8 +37,8 @@ def prepare_photos(
         results = (result for photos in some for result in preparation.prepare_all(photos))
         for photo, result in zip(batch, results, strict=True):
             if isinstance(result, PhotoError):
-                advice = RUN_AGAIN if result.detail == BAD_SECTOR else LOOK_AGAIN
-                raise StageError(f"{photo.path}: {result}; {advice}")
+                first_of_all = RUN_AGAIN if result.detail == BAD_SECTOR else ""
+                raise StageError(f"{photo.path}: {result}; {first_of_all}{LOOK_AGAIN}")
             yield photo, result
 
 
