@@ -20,10 +20,22 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# What a developer told Git about commits elsewhere: no key, no hook shall be asked for.
-OWN_GIT = {"commit.gpgSign": "false", "tag.gpgSign": "false", "core.hooksPath": "/dev/null"}
-os.environ["GIT_CONFIG_COUNT"] = str(len(OWN_GIT))
-for number, (key, value) in enumerate(OWN_GIT.items()):
+# Git tells a hook which repository it is in, and would commit there what a test makes elsewhere.
+for name in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY"):
+    os.environ.pop(f"GIT_{name}", None)
+# What a developer told Git about repositories elsewhere: no key, no hook shall be asked for, and no
+# file be passed over or changed.
+OWN_GIT = {
+    "commit.gpgSign": "false",
+    "tag.gpgSign": "false",
+    "core.hooksPath": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.autocrlf": "false",
+}
+GIVEN = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+os.environ["GIT_CONFIG_COUNT"] = str(GIVEN + len(OWN_GIT))
+for number, (key, value) in enumerate(OWN_GIT.items(), GIVEN):
     os.environ[f"GIT_CONFIG_KEY_{number}"], os.environ[f"GIT_CONFIG_VALUE_{number}"] = key, value
 
 

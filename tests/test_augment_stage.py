@@ -123,6 +123,28 @@ def test_no_copies_leave_an_empty_folder(run):
     assert list(Path("data/augmented").iterdir()) == []
 
 
+@pytest.mark.parametrize("change", ["policy", "processor", "kernels"])
+def test_copies_stay_while_policy_and_machine_are_those_that_made_them(
+    run, change: str, monkeypatch, capsys
+):
+    def counted() -> str:
+        capsys.readouterr()
+        augment.main()
+        return capsys.readouterr().out
+
+    run(**STILL | {"copies": 1})  # whose folder is the current one from here on
+    assert "augment: 0 rows made, 5 kept" in counted()
+    if change == "policy":
+        values = yaml.safe_load(Path("params.yaml").read_text())
+        values["augment"]["rotation"] = 20
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+    elif change == "processor":
+        monkeypatch.setattr(augment.cv2, "getCPUFeaturesLine", lambda: "another")
+    else:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "augment: 5 rows made, 0 kept" in counted()
+
+
 def test_knobs_at_rest_leave_the_photo_as_it_is(run):
     for seed, found in run(**STILL | {"copies": 1}).items():
         difference = np.abs(found[1].astype(int) - picture(seed, height=32, width=48))

@@ -63,10 +63,15 @@ def training(root: Path, *arguments: str, backend: str, **variables: str):
 
 
 def hosts(count: int) -> dict[str, str]:
-    """The variables that ``count`` processes on this host have in common."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    """The variables that ``count`` processes on this host have in common.
+
+    The port is below those that Linux deals out, so nobody takes it before the first of them.
+    """
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            break
+    address = f"127.0.0.1:{port}"
     return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
 
 

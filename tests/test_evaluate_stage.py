@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from scipy.special import softmax
 from scipy.stats import binomtest
 
 import evaluate
@@ -230,6 +231,53 @@ def test_a_planted_label_error_is_the_first_suspect(evaluated: Path):
     picture = cv2.imread(str(evaluated / f"metrics/gallery/label_suspects/{MISLABELLED}.jpg"))
     assert picture.shape == (tiny_bundle.SIDE, tiny_bundle.SIDE, 3)
     np.testing.assert_allclose(picture[16, 16, ::-1], tiny_bundle.COLOURS[2], atol=6)
+
+
+def test_the_confidence_of_suspects_is_calibrated(evaluated: Path):
+    bundle = evaluated / "models/vehicle"
+    known = read_calibration(evaluated / "models/calibration.json", network=check_hash(bundle))
+    assert abs(known.temperature - 1) > 0.05
+    photos = {
+        sample.photo_id: image
+        for name in ("train", "val")
+        for file in list_shards(evaluated / "data/processed" / name)
+        for image, sample in zip(*read_shard(file), strict=True)
+    }
+    suspects = read_table(evaluated / "metrics/gallery/label_suspects.csv")
+    network, _ = load_bundle(bundle)
+    logits = network.predict(np.stack([photos[row["photo_id"]] for row in suspects]), verbose=0)
+    expected = softmax(logits / known.temperature, axis=1).max(axis=1)
+    found = [float(row["confidence"]) for row in suspects]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_photos_of_several_batches_are_shown_each_with_its_own_heat(
+    evaluated: Path, rows, tmp_path: Path, monkeypatch
+):
+    shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    predicted = {row["photo_id"]: row["predicted"] for row in rows}
+    colour_of = {
+        label.label: colour for label, colour in zip(LABELS, tiny_bundle.COLOURS, strict=True)
+    }
+    for file in list_shards(explain.TEST[0]):  # each shows its class in another corner
+        images, samples = read_shard(file)
+        photos = np.zeros_like(images)
+        for number, (photo, sample) in enumerate(zip(photos, samples, strict=True)):
+            top, left = 16 * (number % 2), 16 * (number // 2 % 2)
+            photo[top:, left:][:16, :16] = colour_of[predicted[sample.photo_id]]
+        write_shard(file, photos, samples)
+    values, shown = yaml.safe_load(Path("params.yaml").read_text()), []
+    for size in (16, 2):  # of the five shown: one batch, and two with one left over
+        values["explain"] |= {"batch_size": size}
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        stage.run(explain.main)
+        shown.append({file: cv2.imread(str(file)) for file in explain.OUT.rglob("*.jpg")})
+    at_once, by_twos = shown
+    assert at_once.keys() == by_twos.keys()
+    assert len(at_once) > 10
+    for file, picture in at_once.items():
+        np.testing.assert_allclose(by_twos[file].astype(int), picture, atol=6)
 
 
 def test_each_gallery_has_a_sheet_and_a_picture_for_each_photo_shown(evaluated: Path):

@@ -167,11 +167,21 @@ def test_another_file_of_weights_makes_all_features_anew(stages: Stages, capsys)
     assert ", 0 kept" in text.partition("embed: ")[2].partition("embed: ")[2]
 
 
-def test_features_are_of_the_kernels_that_variables_choose(project: Project, monkeypatch) -> None:
-    monkeypatch.chdir(project.root)
-    Path(MODEL["weights"]).parent.mkdir(parents=True)
-    Path(MODEL["weights"]).write_bytes(b"weights")
-    model = ModelParams(**MODEL)
-    usual = embed.describe(model)
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert embed.describe(model) != usual
+def test_features_are_of_the_network_and_the_machine_that_made_them(monkeypatch) -> None:
+    """Published weights have no file here whose hash would tell two backbones apart."""
+    model = {"backbone": "resnet50", "weights": "imagenet", "threads": 1}
+
+    def described(**changes: object) -> str:
+        return embed.describe(ModelParams(**model | changes))
+
+    usual = described()
+    assert described() == usual
+    assert len({usual, described(backbone="resnet101"), described(threads=2)}) == 3
+    for change in (
+        lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        lambda patch: patch.setattr(embed.cv2, "getCPUFeaturesLine", lambda: "another"),
+        lambda patch: patch.setattr(embed, "accelerators", lambda: ["Model: another"]),
+    ):
+        with monkeypatch.context() as patch:
+            change(patch)
+            assert described() != usual

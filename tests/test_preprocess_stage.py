@@ -1,5 +1,6 @@
 """The preprocess stage: every photo of the manifest becomes pixels in the shard of its content."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import preprocess
 import split
+from photos import files
 from photos.onnx_detector import OnnxDetector
 from photos.prepare import Preparation
 from photos.shards import list_shards, read_shard, shard_file, shard_of
@@ -315,6 +317,18 @@ def test_a_photo_that_became_another_since_split_stops_the_stage(ready: Project)
     text = refusal(ready.preprocess)
     assert "another photo lies under this name now; split saw it otherwise; run: rm -f " in text
     assert f" {split.MEMORY} && dvc repro -f split" in text
+
+
+def test_a_photo_that_the_disk_lost_since_split_is_first_of_all_the_disk_s_fault(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> bytes:
+        raise OSError(errno.EIO, files.BAD_SECTOR)
+
+    monkeypatch.setattr(files, "_read", fail)
+    text = refusal(ready.preprocess)
+    words = "look after disk, mount and network, and run again; if it stays so: split saw it"
+    assert f"{files.BAD_SECTOR}; {words} otherwise; run: rm -f " in text
 
 
 def test_another_config_of_a_preset_is_another_preparation(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import evaluate
 import report
 import stage
+from chromium import chromium
 from page.charts import Axis, Line, line_chart, matrix
 from photos.tables import read_table, write_table
 from scoring.gallery import Seen
@@ -28,8 +29,6 @@ from tiny_project import refusal
 pytestmark = pytest.mark.xdist_group("keras")
 
 PHONE = 390
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
 CURVE = "metrics/train/plots/metrics/train/loss.tsv"
 
 
@@ -263,30 +262,10 @@ def test_a_page_of_196_classes_can_be_mailed(large: Path):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium or chromedriver is not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    size = {"width": PHONE, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        size = {"width": PHONE, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield browser
 
 
 def faults(browser, file: Path) -> list[str]:

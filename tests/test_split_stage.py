@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 import split
+from pages import python_of
 from photos import memory
 from photos.files import BAD_SECTOR
 from photos.inspect import Inspected, inspect_all
 from photos.manifest import Rejected
 from photos.second_look import compare_all
-from photos.source import Row
+from photos.source import Row, read_rows
 from photos.splits import Stable
 from photos.tables import read_table
 from split import check_disk, check_quarantine
@@ -326,6 +328,7 @@ def test_a_class_without_training_photos_is_set_aside_and_is_no_label(project: P
     assert [label["label"] for label in project.labels()] == ["Audi", "Seat"]
     project.set(split={"max_quarantined": 0.05})  # it counts among what cannot be used
     assert "1 of 9 photos cannot be used (1 no-training-photo)" in refusal(project.split)
+    assert [file.name for file in Path("data/split").iterdir()] == ["quarantine.csv"]
 
 
 def test_columns_without_use_lost_classes_and_mixed_makes_are_told(
@@ -578,6 +581,21 @@ def test_a_disk_that_fails_stops_the_stage_and_a_bad_sector_does_not() -> None:
         check_disk([*failing, *other])
 
 
+def test_photos_that_a_failing_disk_hides_are_not_set_aside(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(root: Path, rows: list[Row], **limits) -> Iterator[Inspected]:
+        for at, item in enumerate(inspect_all(root, rows, **limits)):
+            fault = ("unreadable", BAD_SECTOR) if at < 3 else item.fault
+            yield replace(item, fault=fault)
+
+    monkeypatch.setattr(split, "inspect_all", failing)
+    monkeypatch.setattr(split, "MOST_BAD_SECTORS", 2)
+    text = refusal(project.with_good_photos().split)
+    assert "the disk cannot read 3 files, e.g. 'audi-1.jpg'" in text
+    assert not Path("data/split").exists()
+
+
 @pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])
 def test_exactly_the_allowed_share_of_bad_photos_passes(
     bad: int, total: int, allowed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -610,6 +628,21 @@ def test_input_that_a_person_must_mend_is_one_clear_line(
     spoil(project)
     text = refusal(project.split)
     assert all(word in text for word in words)
+
+
+def test_the_code_on_the_page_about_own_photos_makes_a_table_that_split_reads(
+    project: Project,
+) -> None:
+    adverts = "advert_id,image_path,brand,model\n7,a/1.jpg, Audi ,A4\n8,b/2.jpg,,A4\n"
+    Path("adverts.csv").write_text(adverts, encoding="utf-8-sig")
+    Path("data/cars").mkdir(parents=True)
+    exec(python_of("own-photos.md", "adverts.csv"), {})  # noqa: S102 (it is ours)
+    rows = read_rows(photos=project.photos, labels=Path("data/cars/labels.csv"))
+    assert [(row.path, row.label, row.make, row.listing) for row in rows] == [
+        ("a/1.jpg", "Audi A4", "Audi", "7"),
+        ("b/2.jpg", "", "", "8"),
+    ]
+    assert [row.fault and row.fault[0] for row in rows] == [None, "no-label"]
 
 
 def test_an_empty_class_folder_is_one_clear_line(project: Project) -> None:

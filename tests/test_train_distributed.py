@@ -89,7 +89,8 @@ try:
     os.write(1, b"waits\\n")
     time.sleep(60)
 except KeyboardInterrupt:
-    sys.exit("stopped in epoch 2")
+    os.write(2, b"stopped in epoch 2\\n")
+    sys.exit(1)
 """
     with started(waits) as parent:
         for _ in range(4):

@@ -392,16 +392,20 @@ def test_a_damaged_checkpoint_starts_afresh(tmp_path: Path, content: bytes, caps
     assert "cannot be read" in capsys.readouterr().out
 
 
-def test_whatever_byte_of_a_checkpoint_is_damaged_it_is_no_bug(tmp_path: Path):
+def test_whatever_byte_of_a_checkpoint_is_damaged_nothing_damaged_is_gone_on_from(tmp_path: Path):
     file = tmp_path / "train.npz"
     # Large enough for NumPy to read its header before the checksum of all is looked at.
     Checkpoints(file, "ours").save(State("network", {}, [np.arange(1200.0)], [], []))
     whole = file.read_bytes()
     header = whole.index(b"NUMPY") - 1
-    for at in [*range(header + 128), *range(len(whole) - 400, len(whole))]:
+    end, rest = len(whole) - 400, range(header + 128, len(whole) - 400, 997)
+    for at in [*range(header + 128), *rest, *range(end, len(whole))]:
         for flipped in (1, 0x0E, 0x80, 0xFF):
             file.write_bytes(whole[:at] + bytes([whole[at] ^ flipped]) + whole[at + 1 :])
-            Checkpoints(file, "ours")
+            state = Checkpoints(file, "ours").state
+            if state is not None:  # the byte that was hit matters to nobody
+                assert (state.phase, state.history, len(state.network)) == ("network", {}, 1)
+                np.testing.assert_array_equal(state.network[0], np.arange(1200.0))
 
 
 def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path):

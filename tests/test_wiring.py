@@ -1,11 +1,15 @@
-"""Two structural checks that DVC does not make: listed deps and params against real ones."""
+"""Structural checks that DVC does not make: listed deps and params against real ones."""
 
+import builtins
 import contextlib
 import copy
 import importlib
+import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -68,11 +72,24 @@ def test_no_command_is_built_from_params():
     assert all("$" not in stage["cmd"] for stage in STAGES.values())
 
 
-@pytest.fixture(scope="module")
-def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """Runs the whole graph once, from pretrained weights, and notes which params each stage reads.
+class Reads(NamedTuple):
+    """What each stage read: params as ``section.key``, and files of the project."""
 
-    Compute's are left out: they change no result, and no stage may list them.
+    params: dict[str, set[str]]
+    files: dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def params_read(whole_run: Reads) -> dict[str, set[str]]:
+    return whole_run.params
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Reads:
+    """Runs the whole graph once, from pretrained weights, and notes what each stage reads.
+
+    Compute's params are left out: they change no result, and no stage may list them. So are photos,
+    which are opened in other processes or relative to their folder.
     """
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("params")
@@ -106,14 +123,32 @@ def params_read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
                 reads.add(f"{sections[id(self)][0]}.{name}")
             return plain(self, name)
 
+        opened: set[Path] = set()
+        open_ = builtins.open
+
+        def traced_open(file, mode: str = "r", *arguments, **options):
+            if not isinstance(file, int) and not set(mode) & set("wax"):
+                opened.add(Path(os.fsdecode(file)).absolute())
+            return open_(file, mode, *arguments, **options)
+
         patch.setattr(params, "load", traced_load)
         patch.setattr(params.Section, "__getattribute__", traced)
-        found = {}
+        found = Reads({}, {})
         with eagerly():
             for name in STAGES:
+                main = importlib.import_module(name).main
                 reads.clear()
-                importlib.import_module(name).main()
-                found[name] = {key for key in reads if not key.startswith("compute.")}
+                opened.clear()
+                with pytest.MonkeyPatch.context() as opening:
+                    opening.setattr(builtins, "open", traced_open)
+                    opening.setattr(io, "open", traced_open)
+                    main()
+                found.params[name] = {key for key in reads if not key.startswith("compute.")}
+                found.files[name] = {
+                    file.relative_to(folder).as_posix()
+                    for file in opened
+                    if file.is_relative_to(folder) and file.is_file()
+                }
         assert len(project.manifest()) == len(GOOD)
         return found
 
@@ -172,3 +207,47 @@ def test_every_knob_of_params_yaml_is_read_by_some_stage(params_read: dict[str, 
     knobs = {f"{section}.{key}" for section, keys in values.items() for key in keys}
     compute = {f"compute.{key}" for key in values["compute"]}
     assert knobs - set.union(*params_read.values()) == compute  # tests/test_compute.py has those
+
+
+BESIDE = ("params.yaml", ".cache", ".checkpoints", "data/.seen")
+"""Params, which are compared above, and what changes no result, so that DVC does not track it."""
+
+UNSEEN = {"${data.photos}", "models/detectors"}
+"""Deps of which this run does not show that they are read; see ``whole_run``."""
+
+
+def untracked_data(stages: dict[str, dict], read: dict[str, set[str]]) -> dict[str, set[str]]:
+    """For each stage, files that it reads and that are neither its deps nor its outs."""
+    places = {"${data.photos}": "photos", "${data.labels}": "labels.csv"}
+    found = {}
+    for name, stage in stages.items():
+        outs = [*stage["outs"], *stage.get("metrics", [])]
+        known = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+        known += [*BESIDE, *(places.get(dep, dep) for dep in stage["deps"])]
+        found[name] = {
+            file
+            for file in read[name]
+            if not any(f"{file}/".startswith(f"{place}/") for place in known)
+        }
+    return found
+
+
+@pytest.mark.xdist_group("keras")
+def test_every_stage_depends_on_the_files_that_it_reads(whole_run: Reads):
+    assert untracked_data(STAGES, whole_run.files) == {name: set() for name in STAGES}
+
+
+@pytest.mark.xdist_group("keras")
+def test_forgotten_data_is_found(whole_run: Reads):
+    for name, stage in STAGES.items():
+        for dep in set(stage["deps"]) - wiring.listed_modules(stage) - UNSEEN:
+            stages = copy.deepcopy(STAGES)
+            stages[name]["deps"].remove(dep)
+            assert untracked_data(stages, whole_run.files)[name], dep
+
+
+@pytest.mark.xdist_group("keras")
+def test_what_is_measured_on_is_never_opened_in_training(whole_run: Reads):
+    for name in ("augment", "embed", "train"):
+        assert whole_run.files[name]
+        assert not [file for file in whole_run.files[name] if "/test" in file]

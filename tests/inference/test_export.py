@@ -14,6 +14,7 @@ import export
 import stage
 from inference.export import FORMS, compare
 from inference.export import export as export_to
+from pages import python_of
 from photos.shards import shard_file
 from stage import StageError
 from tiny_bundle import COLOURS, LABELS, SIDE
@@ -41,9 +42,12 @@ def test_an_export_predicts_and_brings_its_contract(
     pixels = np.broadcast_to(COLOURS[:5, None, None], (5, SIDE, SIDE, 3)).astype(np.uint8)
     found = FORMS[kind].read(out / FORMS[kind].name)(pixels.astype(np.float32))
     assert found.shape == (5, len(LABELS))
-    np.testing.assert_allclose(
-        found, classifier.probabilities(list(pixels)), atol=FORMS[kind].tolerance
-    )
+    expected = classifier.probabilities(list(pixels))
+    np.testing.assert_allclose(found, expected, atol=FORMS[kind].tolerance)
+    code = python_of("use.md", f'"models/export/{kind}/').replace(f"models/export/{kind}", "o")
+    names = {"pixels": pixels.astype(np.float32)}
+    exec(code, names)  # noqa: S102 (it is ours)
+    np.testing.assert_allclose(names["probabilities"], expected, atol=FORMS[kind].tolerance)
 
 
 def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import writer
 from inference.stream import AHEAD, look
+from pages import python_of
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
 from tiny_cars import car, put
@@ -68,9 +68,7 @@ def test_the_code_on_the_page_about_use_says_what_the_script_says(
     ask, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     put(tmp_path, a_jpg=3, b_jpg=0, c_jpg=b"no photo")
-    page = (SRC.parent / "docs/use.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    (code,) = (block for block in blocks if "load_classifier" in block)
+    code = python_of("use.md", "load_classifier")
     for usual, here in (("models/vehicle", bundle), ("data/demo/photos", tmp_path)):
         assert f'"{usual}"' in code
         code = code.replace(f'"{usual}"', repr(str(here)))

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ import pytest
 import uvicorn
 
 import serve
+from chromium import chromium
 from hostile import corpus
 from inference import web
 from inference.classifier import Classifier
@@ -363,34 +363,9 @@ def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
 
 
 @pytest.fixture
-def browser() -> Iterator[object]:
-    if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        pytest.skip("no chromium with its chromedriver on this machine")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    with tempfile.TemporaryDirectory() as profile:
-        for flag in (
-            "headless",
-            "no-sandbox",
-            "disable-gpu",
-            "disable-quic",
-            "no-first-run",
-            "disable-background-networking",
-            "disable-component-update",
-            "disable-sync",
-            f"user-data-dir={profile}",
-            "window-size=1000,800",
-        ):
-            options.add_argument(f"--{flag}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = webdriver.ChromeService(shutil.which("chromedriver"))
-        driver = webdriver.Chrome(options=options, service=service)
-        try:
-            yield driver
-        finally:
-            driver.quit()
+def browser(tmp_path: Path) -> Iterator[object]:
+    with chromium(tmp_path / "chromium", "window-size=1000,800") as browser:
+        yield browser
 
 
 DROP = """
@@ -469,36 +444,49 @@ def test_what_is_no_host_is_one_line(host: str):
         serve.listen(host, 0)
 
 
+def test_it_listens_on_this_machine_alone_unless_told_otherwise(monkeypatch):
+    asked = []
+
+    def listen(*address: object) -> None:
+        asked.append(address)
+        raise StageError("enough")
+
+    monkeypatch.setattr(serve, "listen", listen)
+    monkeypatch.setattr("sys.argv", ["serve.py"])
+    with pytest.raises(StageError, match="enough"):
+        serve.main()
+    assert asked == [("127.0.0.1", 8000)]
+
+
 def test_a_real_server_starts_answers_and_ends_well(bundle, tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.listen()
-        command = [sys.executable, str(SRC / "serve.py"), "--bundle", str(bundle)]
-        command += ["--port", str(port), "--name", "cars.example"]
-        taken = subprocess.run(command, text=True, capture_output=True, timeout=120)
-    assert taken.returncode == 1
-    assert "cannot be used (Address already in use); give another --port" in taken.stderr
-    assert "Traceback" not in taken.stderr
+    command = [sys.executable, str(SRC / "serve.py"), "--bundle", str(bundle)]
+    with serve.listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        refused = subprocess.run(
+            [*command, "--port", port], text=True, capture_output=True, timeout=120
+        )
+    assert refused.returncode == 1
+    assert "cannot be used (Address already in use); give another --port" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    command += ["--port", "0", "--name", "cars.example"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    late = threading.Timer(120, process.kill)
+    late.start()
     try:
-        for _ in range(1200):
-            try:
-                assert ask(f"http://127.0.0.1:{port}", car(0)).status_code == 200
-                break
-            except httpx.ConnectError:
-                assert process.poll() is None
-                time.sleep(0.1)
-        else:
-            pytest.fail("it never answered")
+        said = next((line for line in process.stderr if line.startswith("serve: http")), "")
+        assert said, "it never began to serve"
+        address = f"http://127.0.0.1:{int(said.rpartition(':')[2])}"
+        assert ask(address, car(0)).status_code == 200
         for name, status in (("cars.example", 200), ("evil.example", 400)):
-            answer = httpx.get(f"http://127.0.0.1:{port}/health", headers={"host": name})
+            answer = httpx.get(f"{address}/health", headers={"host": name})
             assert answer.status_code == status
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        said = process.stderr.read()
+        process.wait(30)
     finally:
+        late.cancel()
         process.kill()
-    assert "Traceback" not in err
+    assert "Traceback" not in said
     assert process.returncode in (0, -signal.SIGTERM)
 
 

@@ -1,6 +1,7 @@
 """The knobs of training: each one changes what is learnt, and ``auto`` means what it says."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -254,6 +255,15 @@ def test_an_average_of_the_weights_never_steers_their_steps(learnt):
     for with_average, without in zip(learnt.states[-1], latest, strict=True):
         np.testing.assert_array_equal(with_average, without)
     assert any(not np.array_equal(a, b) for a, b in zip(average, plain, strict=True))
+
+
+def test_an_average_of_which_no_step_counted_is_the_weights_of_the_start(learnt, monkeypatch):
+    overflowing = partial(keras.optimizers.LossScaleOptimizer, initial_scale=np.inf)
+    monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", overflowing)
+    kept = learnt(finetune_epochs=0, ema=0.5, precision="mixed_float16")
+    kernels = [weight for weight in kept if weight.ndim > 1]
+    assert kernels
+    assert all(kernel.any() for kernel in kernels)
 
 
 @pytest.mark.parametrize("phase", ["head", "network"])

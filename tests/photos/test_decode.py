@@ -20,6 +20,7 @@ from hostile import canvas, riff, webp_picture
 from photos import complaints, files
 from photos.complaints import CAN_HEAR
 from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
+from photos.jpeg import MAX_SEGMENTS, with_usual_headers
 from stage import StageError
 from tiny_photos import (
     BLUE,
@@ -469,3 +470,14 @@ def test_a_jfif_of_another_version_is_no_damage(progressive: int) -> None:
     np.testing.assert_array_equal(decode(odd), decode(plain))
     reasons = [reason_of(decode, data[:-2000] + b"\xff\xd9") for data in (odd, plain)]
     assert reasons == ["damaged"] * 2
+
+
+@pytest.mark.parametrize("step", [b"\xff\xe0\0\2", b"\xff"], ids=["segment", "fill byte"])
+def test_headers_are_mended_no_further_than_segments_are_counted(step: bytes) -> None:
+    odd = b"\xff\xe0\0\x10JFIF\0\2" + bytes(8)
+
+    def mended(steps: int) -> bool:
+        data = b"\xff\xd8" + step * steps + odd
+        return with_usual_headers(data) != data
+
+    assert [mended(MAX_SEGMENTS - 1), mended(MAX_SEGMENTS)] == [True, False]

@@ -90,23 +90,27 @@ def test_a_detector_is_opened_once_however_many_threads_ask(tmp_path: Path) -> N
 
 
 def test_another_file_under_the_same_name_is_opened_anew(tmp_path: Path) -> None:
-    file = tmp_path / "a.onnx"
-    contents = []
+    file, contents = tmp_path / "a.onnx", []
+
+    def opener(path: Path, _: DetectorParams) -> bytes:
+        return path.read_bytes()
+
     for content in (b"one", b"three"):
         file.write_bytes(content)
-        contents.append(shared_detector(lambda path, _: path.read_bytes(), file, PARAMS))
+        contents.append(shared_detector(opener, file, PARAMS))
     assert contents == [b"one", b"three"]
 
 
 def test_a_preset_of_another_description_is_opened_anew(tmp_path: Path) -> None:
     (tmp_path / "model.weights.h5").write_bytes(b"weights")
     described = []
+
+    def opener(path: Path, _: DetectorParams) -> str:
+        return (path / "config.json").read_text()
+
     for text in ("{}", "{ }"):
         (tmp_path / "config.json").write_text(text)
-        found = shared_detector(
-            lambda path, _: (path / "config.json").read_text(), tmp_path, PARAMS
-        )
-        described.append(found)
+        described.append(shared_detector(opener, tmp_path, PARAMS))
     assert described == ["{}", "{ }"]
 
 

@@ -98,6 +98,15 @@ def test_one_mistake_among_the_surest_does_not_spoil_a_large_set() -> None:
     assert threshold == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("right", "proven"), [(71, False), (72, True)])
+def test_several_orders_share_the_error_that_is_allowed(right: int, proven: bool) -> None:
+    # Of 236 photos two orders begin, at the surest 118 and 59, so each may err once in 40 times:
+    # 0.95 ** 72 = 0.0249. A single order would take 59 photos.
+    confidence = np.linspace(0.99, 0.01, 236)
+    threshold = prove_threshold(confidence, np.arange(236) < right, precision=0.95)
+    assert (threshold is not None) == proven
+
+
 def test_no_photos_prove_nothing() -> None:
     assert prove_threshold(np.array([]), np.array([], bool), precision=0.5) is None
 
@@ -164,6 +173,12 @@ def test_only_photos_cropped_as_most_are_prove_anything() -> None:
     assert mixed.temperature == fit_temperature(logits[:60], targets[:60])
     assert mixed.threshold is not None
     assert calibrate(logits, targets, MAKES, ["box"] * 100, **PROMISE).threshold is None
+
+
+def test_of_equally_frequent_crops_the_first_by_name_counts_whatever_the_order() -> None:
+    logits, targets = np.tile([3.0, 0, 0], (60, 1)), np.zeros(60, int)
+    for crops in (["none"] * 30 + ["box"] * 30, ["box", "none"] * 30):
+        assert calibrate(logits, targets, MAKES, crops, **PROMISE).crop == "box"
 
 
 def test_precision_at_each_coverage_worked_out_by_hand() -> None:

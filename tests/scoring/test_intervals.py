@@ -17,14 +17,27 @@ def rows_of(values) -> np.ndarray:
     return np.stack([values, np.ones(len(values))], axis=1)
 
 
+def of_scipy(values: np.ndarray, method: str) -> tuple[float, float]:
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method=method, rng=np.random.default_rng(1)
+    ).confidence_interval
+    return found.low, found.high
+
+
 @pytest.mark.parametrize("right", [150, 188])
 def test_it_is_the_bca_interval_of_scipy(right: int) -> None:
     values = (np.arange(200) < right).astype(float)
-    low, high = bootstrap(rows_of(values), np.arange(200), share)["share"]
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
-    ).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    found = bootstrap(rows_of(values), np.arange(200), share)["share"]
+    assert found == pytest.approx(of_scipy(values, "BCa"), abs=0.006)
+
+
+def test_of_a_skewed_figure_it_is_not_the_percentile_interval(monkeypatch) -> None:
+    monkeypatch.setattr("scoring.intervals.RESAMPLES", 20_000)
+    values = np.geomspace(0.01, 100, 25)
+    found = bootstrap(rows_of(values), np.arange(25), share)["share"]
+    error = values.std() / 5  # of the mean of 25
+    assert found == pytest.approx(of_scipy(values, "BCa"), abs=0.2 * error)
+    assert found[1] > of_scipy(values, "percentile")[1] + 0.3 * error
 
 
 def test_photos_of_one_listing_are_drawn_together() -> None:
