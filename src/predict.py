@@ -108,7 +108,10 @@ def watch(items: Iterable["Item"]) -> Iterator["Item"]:
 
 
 class Watched:
-    """Passes photos on, counting all of them and those that could not be used."""
+    """Passes photos on, counting all of them and those that could not be used.
+
+    A row that repeats another one says nothing of its photo.
+    """
 
     def __init__(self, seen: Iterable["Seen"]):
         self._seen, self.photos, self.faults = seen, 0, 0
@@ -116,7 +119,7 @@ class Watched:
     def __iter__(self) -> Iterator["Seen"]:
         for row in self._seen:
             self.photos += 1
-            self.faults += row.fault is not None
+            self.faults += row.fault is not None and row.fault.reason != "duplicate-row"
             yield row
 
 

@@ -52,6 +52,7 @@ def run(main: Callable[[], None], *, usage: str | None = None) -> None:
         if isinstance(error, StageError):
             sys.exit(_line(str(error)))
         if isinstance(error, OSError) and is_of_disk(error):
+            _leave_full_disk()
             sys.exit(_line(of_disk(error)))
         if isinstance(error, BrokenPipeError) and unread:  # else it was another pipe
             sys.exit(141)
@@ -93,8 +94,20 @@ def _leave_closed_pipe() -> bool:
     watched.register(output, 0)
     if not watched.poll(0):  # with no event asked for, only errors are reported
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    _leave(output)
     return True
+
+
+def _leave_full_disk() -> None:
+    """Drops what stdout still holds if it cannot be written, as Python would try again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _leave(sys.stdout.fileno())
+
+
+def _leave(output: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 def printable(text: str) -> str:

@@ -95,6 +95,21 @@ def test_who_pipes_into_head_gets_no_traceback_but_faults_are_not_hidden(first, 
     assert ("BrokenPipeError" in told) == (status == 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    program = "import stage; stage.run(lambda: print('x' * 100_000))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(stage.__file__).parent,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    told = "error: cannot read or write a file: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
 @pytest.mark.parametrize(
     ("last", "status", "words"),
     [

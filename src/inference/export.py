@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import keras
@@ -90,7 +90,7 @@ def export(
             "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
             "temperature": "already applied",
         }
-        contract["files"] = sorted(file.name for file in partial.iterdir())
+        contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         if target.exists():
             shutil.rmtree(target)
@@ -105,7 +105,12 @@ def check_is_ours(target: Path, form: Form) -> None:
     try:
         earlier = json.loads((target / CONTRACT).read_bytes())
         found, ours = earlier["format"], {CONTRACT, *earlier["files"]}
-        others = sorted({file.name for file in target.iterdir()} - ours)
+        others = [
+            path
+            for path in sorted(_files_below(target))
+            # Earlier versions listed no more of a folder than its name.
+            if ours.isdisjoint([path, *map(str, PurePosixPath(path).parents)])
+        ]
     except (OSError, ValueError, LookupError, TypeError):
         found, others = "nothing", []  # or an export by a version that listed no files
     if found != form.kind:
@@ -115,6 +120,12 @@ def check_is_ours(target: Path, form: Form) -> None:
     else:
         return
     raise StageError(f"{target}: {what}; give another --out, or remove that")
+
+
+def _files_below(folder: Path) -> set[str]:
+    """All that is no folder, relative to ``folder`` with forward slashes."""
+    found = (entry for entry in folder.rglob("*") if entry.is_symlink() or not entry.is_dir())
+    return {entry.relative_to(folder).as_posix() for entry in found}
 
 
 def with_probabilities(classifier: Classifier) -> keras.Model:

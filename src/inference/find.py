@@ -61,9 +61,12 @@ def find_photos(arguments: Sequence[Path], passed_over: Counter | None = None) -
             folder = place if argument.is_dir() else place.parent
             folders.setdefault(folder, []).append(argument)
     # Named files of a folder come before its walk, so that its photos stay together.
-    named = (sorted(of_one, key=Path.is_dir) for of_one in folders.values())
-    passed_over = Counter() if passed_over is None else passed_over
-    return _find([argument for of_one in named for argument in of_one], passed_over)
+    named = [
+        (argument, of_one[0] if of_one[0].is_dir() else of_one[0].parent)
+        for of_one in folders.values()
+        for argument in sorted(of_one, key=Path.is_dir)
+    ]
+    return _find(named, Counter() if passed_over is None else passed_over)
 
 
 def _is_met(place: Path, above: Path) -> bool:
@@ -78,15 +81,15 @@ def _is_photo(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-def _find(arguments: Sequence[Path], passed_over: Counter) -> Iterator[Item]:
-    several = len(arguments) > 1
-    for argument in arguments:
+def _find(named: Sequence[tuple[Path, Path]], passed_over: Counter) -> Iterator[Item]:
+    # An argument, and its folder as the first argument spelt it: one listing, however it is spelt.
+    several = len(named) > 1
+    for argument, folder in named:
         if argument.is_dir():
-            yield from _walk(argument, passed_over, below=str(argument) if several else "")
+            yield from _walk(argument, passed_over, below=str(folder) if several else "")
         else:
-            folder = str(argument.parent)
-            below = folder if several and folder != "." else ""
-            yield Item(argument.parent, argument.name, listing=folder, below=below)
+            below = str(folder) if several and str(folder) != "." else ""
+            yield Item(argument.parent, argument.name, listing=str(folder), below=below)
 
 
 def _walk(root: Path, passed_over: Counter, *, below: str) -> Iterator[Item]:

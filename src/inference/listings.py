@@ -1,12 +1,13 @@
 """From photos to listings: one verdict per listing, and listings that contradict their photos."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from inference.classifier import Candidate, Classifier
+from inference.find import Item
 from inference.stream import Seen
 
 
@@ -66,24 +67,28 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
     """
     names = [label.label for label in classifier.labels]
     makes = np.array([label.make for label in classifier.labels])
+    known = list(dict.fromkeys(label.make for label in classifier.labels))
     for (_, declared), group in groupby(seen, lambda row: (row.item.listing, row.item.label)):
         rows = list(group)
         listing = average(rows)
         if listing is None:
             continue
-        make = rows[0].item.make
+        shares = {name: listing.probabilities[makes == name].sum() for name in known}
+        make = _known_make(rows[0].item, shares)
         if declared in names:
             index = names.index(declared)
             make, right = str(makes[index]), listing.probabilities[index]
-        elif make in makes:
-            right = listing.probabilities[makes == make].sum()
+        elif make in shares:
+            right = shares[make]
         else:
             yield Unknown(listing.listing, listing.photos, declared, make)
             continue
         told = classifier.verdicts(listing.probabilities[None], top=1, crops=[listing.crops])
         best = told[0].candidates[0]
-        agrees = best.label == declared or (declared not in names and best.make == make)
-        contradicts = "" if agrees else "model" if best.make == make else "make"
+        # A make of many models may be the likeliest though none of them is.
+        same_make = max(shares, key=shares.get) == make
+        agrees = best.label == declared if declared in names else same_make
+        contradicts = "" if agrees else "model" if same_make else "make"
         wrong = min(max(1.0 - float(right), 0.0), 1.0)
         yield Contradiction(
             listing.listing,
@@ -95,6 +100,14 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
             contradicts,
             "model" if declared in names else "make",
         )
+
+
+def _known_make(item: Item, makes: Collection[str]) -> str:
+    """The make of a claim; where its first word was taken for it, the known make that fits."""
+    if item.make in makes or item.label.split()[:1] != [item.make]:
+        return item.make
+    longer = [make for make in makes if f"{item.label} ".startswith(f"{make} ")]
+    return max(longer, key=len, default=item.make)
 
 
 def ranked(found: Iterable[Contradiction]) -> list[Contradiction]:

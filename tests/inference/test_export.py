@@ -125,13 +125,16 @@ def test_a_link_to_an_earlier_export_gets_the_new_one(bundle, classifier, tmp_pa
 
 
 def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
-    (tmp_path / "mine.txt").write_text("keep")
+    (tmp_path / "a").mkdir()
+    for name in ("mine.txt", "a/mine.txt"):
+        (tmp_path / name).write_text("keep")
     words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     for contract, told in (
         (None, "is no export to onnx that can be replaced"),
         ('{"format": "tflite", "files": []}', "is no export to onnx that can be replaced"),
-        ('{"format": "onnx", "files": ["model.onnx"]}', "holds 'mine.txt' besides"),
+        ('{"format": "onnx", "files": ["a", "model.onnx"]}', "holds 'mine.txt' besides"),
+        ('{"format": "onnx", "files": ["mine.txt", "a/b"]}', "holds 'a/mine.txt' besides"),
     ):
         if contract:
             (tmp_path / "export.json").write_text(contract)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import export
 import predict
 import serve
 import stage
+from inference import listings
 from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import writer
@@ -212,6 +214,44 @@ def test_an_audit_names_the_surest_contradictions_first(ask, classifier, tmp_pat
     assert status == 3
 
 
+def sure_of(*shares: float) -> listings.Listing:
+    return listings.Listing("L", 1, frozenset({"box"}), np.array(shares))
+
+
+@pytest.mark.parametrize(
+    ("declared", "make", "shares", "contradicts"),
+    [
+        ("Audi Three", "Audi", (0.3, 0.3, 0, 0.4, 0, 0), None),  # no model, but the make is likely
+        ("Audi Three", "Audi", (0.2, 0.2, 0, 0.3, 0.3, 0), "make"),
+        ("Audi One", "Audi", (0.2, 0.4, 0, 0.4, 0, 0), "model"),
+        ("Audi One", "Audi", (0.2, 0.2, 0, 0.3, 0.3, 0), "make"),
+        ("<b>Make</b> Two", "<b>Make</b>", (0, 0, 1, 0, 0, 0), None),
+        ("Šeat Sport Six", "Šeat Sport", (0, 0, 0, 0.5, 0.5, 0), "unknown"),
+    ],
+)
+def test_a_make_is_judged_by_all_of_its_models(
+    declared: str, make: str, shares: tuple, contradicts: str | None, classifier, monkeypatch
+):
+    monkeypatch.setattr(listings, "average", lambda _: sure_of(*shares))
+    row = SimpleNamespace(item=Item(Path(), "a.jpg", "L", declared, make))
+    (found,) = listings.audit(classifier, [row])
+    if contradicts == "unknown":
+        assert isinstance(found, listings.Unknown)
+    else:
+        assert found.contradicts == (contradicts or "")
+
+
+def test_a_make_of_two_words_is_known_by_the_label_that_begins_with_it():
+    makes = {"Alfa Romeo", "Alfa", "Land Rover"}
+    for label, guess, expected in (
+        ("Land Rover Defender 90", "Land", "Land Rover"),
+        ("Land Roverette", "Land", "Land"),
+        ("Alfa Romeo Mito", "Alfa", "Alfa"),  # a known make, so it may have been meant
+        ("Land Rover Defender", "Solihull", "Solihull"),  # somebody's word, no guess
+    ):
+        assert listings._known_make(Item(Path(), "a", "L", label, guess), makes) == expected
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -369,6 +409,19 @@ def test_folders_of_one_name_are_not_one_listing(tmp_path: Path, monkeypatch: py
         found = list(find_photos([Path(name) for name in named]))
         assert [(item.listing, item.name) for item in found] == expected, named
         assert all((item.root / item.path).is_file() for item in found)
+
+
+def test_a_folder_is_one_listing_however_its_photos_are_named(tmp_path: Path, monkeypatch):
+    put(tmp_path, car__a_png=0, car__b_png=0, car__c_png=0)
+    monkeypatch.chdir(tmp_path)
+    named = [Path("car/a.png"), tmp_path / "car/b.png", Path("./car/../car/c.png")]
+    found = list(find_photos(named))
+    assert [(item.listing, item.name) for item in found] == [
+        ("car", "car/a.png"),
+        ("car", "car/b.png"),
+        ("car", "car/c.png"),
+    ]
+    assert all((item.root / item.path).is_file() for item in found)
 
 
 def test_however_deep_folders_lie_they_are_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
