@@ -38,6 +38,7 @@ def main() -> None:
 
     from model.bundle import load_bundle
     from model.compiling import build_optimizer, compile_trainee
+    from model.devices import reading_threads
     from model.feed import ShardFeed
     from model.schedule import WarmupCosine
     from model.views import head_of
@@ -50,8 +51,9 @@ def main() -> None:
     first = keras.initializers.GlorotUniform(seed=0)(head.kernel.shape)
     first = [np.array(first), np.zeros(len(labels), np.float32)]
 
+    threads = reading_threads(model.threads)  # as in the train stage, so that no epoch ends late
     photos, val = (
-        ShardFeed([folder], classes, batch_size=train.batch_size, seed=seed)
+        ShardFeed([folder], classes, batch_size=train.batch_size, seed=seed, workers=threads)
         for folder, seed in ((TRAIN, 0), (VAL, None))
     )
     for layer in network.layers:

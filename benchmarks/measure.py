@@ -129,23 +129,28 @@ def record(
 
     ``ratios`` may be compared between machines, ``figures`` (times, sizes, accuracies) say what
     was seen on this one. With ``added``, ``figures`` include earlier ones
-    (:func:`earlier_figures`), whose command is kept beside the new one.
+    (:func:`earlier_figures`), whose command, commit and versions are kept beside the new ones.
     """
     ratios, figures = ratios or {}, figures or {}
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
     if BACKEND != DEFAULT_BACKEND:
         command = f"{BACKEND_VARIABLE}={shlex.quote(BACKEND)} {command}"
     file = RESULTS / f"{name}.json"
+    commits, versions = [COMMIT], {}
     if added and file.is_file():
-        before = json.loads(file.read_text())["command"].split(AND)
+        earlier = json.loads(file.read_text())
+        before = earlier["command"].split(AND)
         command = AND.join([*before, command] if command not in before else before)
+        commits = list(dict.fromkeys([*earlier.get("commit", COMMIT).split(", "), COMMIT]))
+        versions = earlier["versions"]
     document = {
         "benchmark": name,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "command": command,
-        "commit": COMMIT,
+        "commit": ", ".join(commits),
         "machine": machine(),
-        "versions": {
+        "versions": versions
+        | {
             library: importlib.metadata.version(library)
             for library, module in LIBRARIES.items()
             if importlib.util.find_spec(module)

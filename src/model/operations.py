@@ -18,7 +18,7 @@ def quick(network: keras.Model) -> Iterator[None]:
 
     For networks of ``model.backbone``. Each of their 3 x 3 convolutions with a small output becomes
     one matrix product (``as_product``), each normalisation in training one operation
-    (``normalise``). In bfloat16, at 112 pixels, a ResNet-18 then trains some 1.7 times as fast on
+    (``normalise``). In bfloat16, at 112 pixels, a ResNet-18 then trains some 1.8 times as fast on
     an AMX processor (``benchmarks/operations.py``). Has no effect on GPUs, nor with backends other
     than TensorFlow.
     """
