@@ -9,14 +9,14 @@ import asyncio
 import base64
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -40,6 +40,10 @@ MAX_PHOTO_PIXELS = 50_000_000
 """Pixels of a large phone's photo; bounds the time and memory that decoding may take."""
 UPLOAD_SECONDS = 120.0
 """The longest that a request's body may take to arrive."""
+ANSWER_SECONDS = 120.0
+"""The longest that a client may take to read the answer about its photos."""
+PIECE = 2**16
+"""The bytes of an answer that are sent at a time."""
 MAX_UPLOADS = 64
 """The most requests with photos at the same time; bounds their memory."""
 READERS = 4
@@ -54,6 +58,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",  # else browsers keep the page of an older version for days
 }
 
 
@@ -85,6 +90,9 @@ class Batcher:
             batch = [await self._waiting.get()]
             while len(batch) < BATCH_SIZE and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
+            batch = [(photo, future) for photo, future in batch if not future.done()]
+            if not batch:  # all who asked are gone
+                continue
             photos = [photo for photo, _ in batch]
             try:
                 answers = await loop.run_in_executor(self._thread, self.answer, photos)
@@ -148,6 +156,25 @@ class UploadLimit:
         await self._app(scope, counted, guarded)
 
 
+class PiecewiseJSON(JSONResponse):
+    """JSON whose sending lasts until its client has read nearly all of it, or the time is over.
+
+    uvicorn takes any whole answer at once and keeps it until the client reads it, but of one in
+    pieces it takes no more while 64 KiB wait. It hangs up on an answer that ends too early.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def piecewise(message: Message) -> None:
+            body = message.pop("body", b"")
+            for start in range(0, len(body), PIECE):
+                await send({**message, "body": body[start : start + PIECE], "more_body": True})
+            await send(message)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await super().__call__(scope, receive, piecewise)
+
+
 def refusal(status: int, reason: str, detail: str) -> HTTPException:
     return HTTPException(status, {"reason": reason, "detail": detail})
 
@@ -189,25 +216,33 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     async def health() -> dict:
         return {"status": "ok", "classes": len(classifier.labels)}
 
-    @app.post("/api/predict")
-    async def predict(request: Request) -> JSONResponse:
+    async def one_of_few(request: Request) -> AsyncIterator[None]:
         # Forms on other sites can post here without a preflight, and would keep this machine busy.
         if is_from_elsewhere(request.headers):
-            raise refusal(403, "other-site", "a page of another site may not send photos here")
+            detail = "a page of another site may not send photos here; a proxy must not change Host"
+            raise refusal(403, "other-site", detail)
         nonlocal uploads
         if uploads >= MAX_UPLOADS:
             raise refusal(503, "busy", f"{uploads} uploads are at work; send these again later")
         uploads += 1
         try:
-            form = await read_form(request)
-            try:
-                results = await asyncio.gather(*map(answer, photos_of(form)))
-            finally:
-                await form.close()
+            yield
         finally:
             uploads -= 1
+
+    # In the scope of the request, so until the answer is sent: it takes memory too.
+    @app.post("/api/predict", dependencies=[Depends(one_of_few, scope="request")])
+    async def predict(request: Request) -> JSONResponse:
+        form = await read_form(request)
+        try:
+            results = await unless_gone(request, answers(photos_of(form)))
+        finally:
+            await form.close()
         faults = [result for result in results if "error" in result]
-        return JSONResponse({"photos": results}, 422 if len(faults) == len(results) else 200)
+        return PiecewiseJSON({"photos": results}, 422 if len(faults) == len(results) else 200)
+
+    async def answers(photos: Sequence[UploadFile]) -> list[dict]:
+        return await asyncio.gather(*map(answer, photos))
 
     def read(upload: UploadFile) -> Prepared:
         # Read only now, so that at most READERS photos are held whole in memory.
@@ -276,6 +311,32 @@ async def read_form(request: Request) -> FormData:
         raise refusal(400, "broken-off", "the upload broke off") from None
     except Exception:  # also from the form's parser, which raises several kinds
         raise refusal(400, "bad-form", "the form cannot be read") from None
+
+
+async def unless_gone(request: Request, work: Coroutine[None, None, list[dict]]) -> list[dict]:
+    """Returns what ``work`` does, or cancels it if the client leaves: nobody waits for it any more.
+
+    The request's body must have been read.
+
+    Raises:
+        HTTPException: 400 if the client has left; nobody reads it.
+
+    """
+
+    async def leaving() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = working, _ = asyncio.create_task(work), asyncio.create_task(leaving())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise refusal(400, "broken-off", "the client has left")
+        return working.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def photos_of(form: FormData) -> list[UploadFile]:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import HTTPException, Request
 
 import serve
 from chromium import chromium
@@ -272,6 +274,120 @@ def test_photos_that_wait_for_a_reader_are_not_held_in_memory(address: str, monk
     assert held < 2 * web.READERS * size
 
 
+def until(done: Callable[[], bool]) -> None:
+    late = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < late, "it never came about"
+        time.sleep(0.01)
+
+
+def has_room(address: str) -> bool:
+    """Whether the server takes an upload now: then it refuses one for being no form."""
+    answer = httpx.post(f"{address}/api/predict", content=b"x", timeout=30)
+    return answer.status_code == 415
+
+
+def files_in(folder: Path) -> list[str]:
+    """The files of a folder that this process has open, also those without a name."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(str(one.readlink()))
+    return [name for name in found if name.startswith(f"{folder}/")]
+
+
+def test_who_leaves_before_the_answer_makes_room_for_others(
+    address: str, monkeypatch, tmp_path: Path
+):
+    busy, go_on, read = threading.Semaphore(0), threading.Event(), []
+
+    def slow(_, data: bytes, **__) -> None:
+        read.append(len(data))
+        busy.release()
+        go_on.wait(60)
+        raise PhotoError("damaged", "")
+
+    monkeypatch.setattr(Classifier, "read", slow)
+    monkeypatch.setattr(web, "MAX_UPLOADS", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    photos = [bytes(1_100_000)] * web.MAX_PHOTOS  # more than is held in memory
+    request = httpx.Request("POST", address, files=upload(*photos))
+    head = [f"{name}: {value}" for name, value in request.headers.items()]
+    host, port = address.removeprefix("http://").split(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            lines = ["POST /api/predict HTTP/1.1", *head, "", ""]
+            connection.sendall("\r\n".join(lines).encode() + request.read())
+            for _ in range(web.READERS):
+                assert busy.acquire(timeout=30)
+            assert not has_room(address)
+            assert len(files_in(tmp_path)) == web.MAX_PHOTOS
+        until(lambda: has_room(address))
+        assert files_in(tmp_path) == []
+    finally:
+        go_on.set()
+    assert ask(address, b"").status_code == 422
+    assert read == [1_100_000] * web.READERS + [0]  # the photos that waited were not read
+
+
+def test_no_task_is_left_of_an_upload_answered_or_broken_off():
+    began = asyncio.Event()
+
+    async def receive() -> dict:
+        await began.wait()
+        return {"type": "http.disconnect"}
+
+    async def work(seconds: float) -> list[dict]:
+        await asyncio.sleep(seconds)
+        return [{}]
+
+    async def answer_and_break_off() -> None:
+        request = Request({"type": "http"}, receive)
+        assert await web.unless_gone(request, work(0)) == [{}]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        began.set()
+        with pytest.raises(HTTPException, match="broken-off"):
+            await web.unless_gone(request, work(60))
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(answer_and_break_off())
+
+
+@contextlib.contextmanager
+def unread_answer(address: str) -> Iterator[httpx.Response]:
+    """An answer of which only the head is read, in a system that keeps little of the rest."""
+    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)]
+    with (
+        httpx.Client(transport=httpx.HTTPTransport(socket_options=small), timeout=30) as client,
+        client.stream("POST", f"{address}/api/predict", files=upload(car(0))) as answer,
+    ):
+        yield answer
+
+
+def test_an_answer_counts_until_it_is_read(address: str, monkeypatch):
+    """Else who reads none could make the server keep any number of them."""
+    picture = "x" * 16_000_000  # more than the systems at both ends keep
+    monkeypatch.setattr(web, "overlay", lambda *_: picture)
+    monkeypatch.setattr(web, "MAX_UPLOADS", 1)
+    with unread_answer(address) as answer:
+        assert answer.status_code == 200
+        time.sleep(0.2)
+        assert not has_room(address)
+        (photo,) = json.loads(answer.read())["photos"]
+    assert photo["overlay"] == picture
+    until(lambda: has_room(address))
+
+
+def test_an_answer_that_nobody_reads_is_broken_off(address: str, monkeypatch):
+    monkeypatch.setattr(web, "overlay", lambda *_: "x" * 16_000_000)
+    monkeypatch.setattr(web, "MAX_UPLOADS", 1)
+    monkeypatch.setattr(web, "ANSWER_SECONDS", 0.2)
+    with unread_answer(address) as answer:
+        until(lambda: has_room(address))
+        with pytest.raises(httpx.RemoteProtocolError):  # the server hung up
+            answer.read()
+
+
 def test_an_upload_that_trickles_in_is_hung_up_on(address: str, monkeypatch):
     monkeypatch.setattr(web, "UPLOAD_SECONDS", 0.2)
     host, port = address.removeprefix("http://").split(":")
@@ -300,6 +416,7 @@ def test_the_page_runs_no_code_but_its_own(address: str):
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["cache-control"] == "no-cache"  # so a new server's page is seen at once
     assert " on" not in page.text.replace(" once", "").replace(" one", "").replace(" or", "")
     for path in ("/../serve.py", "/%2e%2e/web.py", "/docs", "/openapi.json", "/..%2fweb.py"):
         assert httpx.get(address + path).status_code in (400, 404)
@@ -323,19 +440,29 @@ def test_a_photo_costs_one_pass_and_few_cost_few(classifier, monkeypatch):
     assert told == [[LABELS[number % 4].label for number in range(count)] for count in (1, 2, 9)]
 
 
-def test_who_leaves_early_harms_nobody(classifier):
+def test_who_leaves_early_harms_nobody_and_costs_nothing(classifier, monkeypatch):
+    plain, passes = web.Batcher.answer, []
+
+    def counted(batcher: web.Batcher, photos: list) -> list[web.Answer]:
+        passes.append(len(photos))
+        return plain(batcher, photos)
+
     async def leave_and_ask() -> web.Answer:
         batcher = web.Batcher(classifier)
         photo = classifier.read(car(2))
         gone = asyncio.create_task(batcher.ask(photo))
         await asyncio.sleep(0)
         gone.cancel()
+        await asyncio.sleep(0)
         worker = asyncio.create_task(batcher.run())
+        await asyncio.sleep(0)  # a batch of which all are gone
         answer = await asyncio.wait_for(batcher.ask(photo), 60)
         worker.cancel()
         return answer
 
+    monkeypatch.setattr(web.Batcher, "answer", counted)
     assert asyncio.run(leave_and_ask()).verdict.candidates[0].label == LABELS[2].label
+    assert passes == [1]
 
 
 def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
@@ -533,7 +660,10 @@ def test_the_page_knows_what_the_server_takes():
     assert int(limits["MOST_BYTES"]) * 2**20 < web.MAX_BODY_BYTES
     assert int(limits["MOST_MINUTES"]) * 60 == web.UPLOAD_SECONDS
     words = "up to 16 at once, 16 MiB each and 60 MiB together"
-    assert words in (web.PAGE / "index.html").read_text()
+    page = (web.PAGE / "index.html").read_text()
+    assert words in page
+    # By name, so that Safari converts what phones take (HEIC), which it does not for image/*.
+    assert 'accept="image/jpeg,image/png,image/webp"' in page
 
 
 def test_more_uploads_than_fit_are_sent_away(address: str, monkeypatch):
