@@ -141,7 +141,7 @@ def record(
         earlier = json.loads(file.read_text())
         before = earlier["command"].split(AND)
         command = AND.join([*before, command] if command not in before else before)
-        commits = list(dict.fromkeys([*earlier.get("commit", COMMIT).split(", "), COMMIT]))
+        commits = list(dict.fromkeys([*earlier.get("commit", "not noted").split(", "), COMMIT]))
         versions = earlier["versions"]
     document = {
         "benchmark": name,

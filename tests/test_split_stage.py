@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import split
-from pages import python_of
+from pages import run_python_of
 from photos import memory
 from photos.files import BAD_SECTOR
 from photos.inspect import Inspected, inspect_all
@@ -636,7 +636,7 @@ def test_the_code_on_the_page_about_own_photos_makes_a_table_that_split_reads(
     adverts = "advert_id,image_path,brand,model\n7,a/1.jpg, Audi ,A4\n8,b/2.jpg,,A4\n"
     Path("adverts.csv").write_text(adverts, encoding="utf-8-sig")
     Path("data/cars").mkdir(parents=True)
-    exec(python_of("own-photos.md", "adverts.csv"), {})  # noqa: S102 (it is ours)
+    run_python_of("own-photos.md", "adverts.csv")
     rows = read_rows(photos=project.photos, labels=Path("data/cars/labels.csv"))
     assert [(row.path, row.label, row.make, row.listing) for row in rows] == [
         ("a/1.jpg", "Audi A4", "Audi", "7"),

@@ -14,7 +14,7 @@ import export
 import stage
 from inference.export import FORMS, compare
 from inference.export import export as export_to
-from pages import python_of
+from pages import run_python_of
 from photos.shards import shard_file
 from stage import StageError
 from tiny_bundle import COLOURS, LABELS, SIDE
@@ -44,9 +44,8 @@ def test_an_export_predicts_and_brings_its_contract(
     assert found.shape == (5, len(LABELS))
     expected = classifier.probabilities(list(pixels))
     np.testing.assert_allclose(found, expected, atol=FORMS[kind].tolerance)
-    code = python_of("use.md", f'"models/export/{kind}/').replace(f"models/export/{kind}", "o")
-    names = {"pixels": pixels.astype(np.float32)}
-    exec(code, names)  # noqa: S102 (it is ours)
+    usual = f"models/export/{kind}"
+    names = run_python_of("use.md", usual, instead={usual: "o"}, pixels=pixels.astype(np.float32))
     np.testing.assert_allclose(names["probabilities"], expected, atol=FORMS[kind].tolerance)
 
 

@@ -11,7 +11,7 @@ import tensorflow
 
 import params
 import train
-from model import backbone, bundle, checkpoints, environment
+from model import backbone, bundle, checkpoints, environment, feed
 from model.agreement import check_sizes
 from model.backbone import build_backbone, build_classifier
 from model.fitting import size_of_epoch
@@ -255,6 +255,24 @@ def test_an_average_of_the_weights_never_steers_their_steps(learnt):
     for with_average, without in zip(learnt.states[-1], latest, strict=True):
         np.testing.assert_array_equal(with_average, without)
     assert any(not np.array_equal(a, b) for a, b in zip(average, plain, strict=True))
+
+
+def test_train_and_val_photos_are_read_by_threads_and_features_are_not(learnt, monkeypatch):
+    """Else Keras leaves them to tf.data, which may end an epoch late."""
+    threads, plain = {}, feed.ShardFeed.__init__
+
+    def noted(self, folders: list[Path], *arguments, **options) -> None:
+        plain(self, folders, *arguments, **options)
+        threads[folders[0].as_posix()] = self.workers
+
+    monkeypatch.setattr(feed.ShardFeed, "__init__", noted)
+    learnt()
+    assert {folder: workers > 1 for folder, workers in threads.items()} == {
+        "data/processed/train": True,
+        "data/processed/val": True,
+        "data/features/train": False,
+        "data/features/val": False,
+    }
 
 
 def test_an_average_of_which_no_step_counted_is_the_weights_of_the_start(learnt, monkeypatch):
