@@ -10,14 +10,19 @@ themselves (:mod:`photos.second_look`): fingerprints cannot tell two cars in one
 Whether two photos are a pair depends on these two alone, so adding photos never undoes a pair.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import SupportsBytes
 
 import cv2
 import numpy as np
 
 SIDE = 32
 """Width and height of a fingerprint in pixels; that is enough to recognise a photo."""
+
+IDENTITY = 16
+"""Bytes of :func:`identity`."""
 
 BITS = 64
 RADIUS = 12
@@ -27,7 +32,7 @@ REACH = 0.3
 """The largest difference of two fingerprints for which the photos themselves are compared."""
 
 _ROUND = 256  # pairs compared in the first round; each round has twice as many as the one before
-_TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 18, 1 << 10, 32
+_TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 16, 1 << 8, 16
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that may be cut off a copy, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same at all sides at once, for the hashes that are searched
 _COARSE = 0.45  # a pair whose coarse edges, without any shift, agree less than this is dropped
@@ -43,7 +48,7 @@ MIRROR = np.packbits(_COLUMNS % 2 == 1).view(np.uint64)[0]
 Alike = tuple[int, int, float]
 """Positions ``i < j`` of two fingerprints, and their difference."""
 
-Search = Callable[[Sequence[bytes]], list[Alike]]
+Search = Callable[[Sequence[SupportsBytes]], list[Alike]]
 
 
 def fingerprint(image: np.ndarray) -> bytes:
@@ -55,7 +60,7 @@ def fingerprint(image: np.ndarray) -> bytes:
 
 
 def near_duplicates(
-    fingerprints: Sequence[bytes],
+    fingerprints: Sequence[SupportsBytes],
     *,
     difference: float,
     look: Callable[[list[tuple[int, int]]], Iterable[float]] | None = None,
@@ -68,7 +73,8 @@ def near_duplicates(
     stands for all of them.
 
     Args:
-        fingerprints: one for each photo.
+        fingerprints: one for each photo; ``bytes()`` is called whenever its bytes are needed, so
+            that they need not be in memory.
         difference: the largest that still counts, from 0 (nothing is found) to 1.
         look: returns the differences of the photos at pairs of positions, in order; without it,
             the difference of their fingerprints counts.
@@ -77,30 +83,34 @@ def near_duplicates(
     """
     if difference <= 0 or len(fingerprints) < 2:
         return []
-    places: dict[bytes, list[int]] = {}
-    for at, mark in enumerate(fingerprints):
-        places.setdefault(mark, []).append(at)
-    unique = sorted(places)
-    first = [places[mark][0] for mark in unique]
     # The search gets equal fingerprints only once; their photos are copies unless they are blank.
-    pairs = [
-        (first[at], more)
-        for at, mark in enumerate(unique)
-        for more in places[mark][1:]
-        if _are_clear(_to_greys([mark]))[0]
-    ]
+    places: dict[bytes, int] = {}
+    pairs = []
+    for at, mark in enumerate(fingerprints):
+        first = places.setdefault(identity(mark), at)
+        if first != at and _are_clear(_to_greys([mark]))[0]:
+            pairs.append((first, at))
+    unique = [places[mark] for mark in sorted(places)]
+    del places
     doubtful = [
-        (unlike, *sorted((first[one], first[other])))
-        for one, other, unlike in (search or find_alike)(unique)
+        (unlike, *sorted((unique[one], unique[other])))
+        for one, other, unlike in (search or find_alike)([fingerprints[at] for at in unique])
     ]
     return sorted(pairs + _confirmed(sorted(doubtful), difference, look))
 
 
-def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = None) -> list[Alike]:
+def identity(fingerprint: SupportsBytes) -> bytes:
+    """16 bytes that tell a fingerprint from all others (BLAKE2b, RFC 7693)."""
+    return hashlib.blake2b(bytes(fingerprint), digest_size=IDENTITY).digest()
+
+
+def find_alike(
+    fingerprints: Sequence[SupportsBytes], *, new: Sequence[int] | None = None
+) -> list[Alike]:
     """Finds pairs alike enough for the photos themselves to be compared, sorted.
 
     Args:
-        fingerprints: sorted, no two of them equal.
+        fingerprints: no two of them equal.
         new: positions; only pairs with one of these are returned. Each is compared with all
             fingerprints, so with many of them searching everything is faster.
 
@@ -119,8 +129,8 @@ def find_alike(fingerprints: Sequence[bytes], *, new: Sequence[int] | None = Non
     return [(*pair, 1 - like) for pair, like in alike if 1 - like <= REACH]
 
 
-def _to_greys(fingerprints: Sequence[bytes]) -> np.ndarray:
-    return np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, SIDE, SIDE)
+def _to_greys(fingerprints: Sequence[SupportsBytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(map(bytes, fingerprints)), np.uint8).reshape(-1, SIDE, SIDE)
 
 
 def _are_clear(greys: np.ndarray) -> np.ndarray:
@@ -249,7 +259,7 @@ _WAVES = np.cos(np.pi / SIDE * np.arange(16)[:, None] * (np.arange(SIDE) + 0.5))
 _CUT_WAVES = [(_WAVES @ _resampling(cut, cut)).astype(np.float32) for cut in _VIEWS]
 
 
-def _look(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+def _look(fingerprints: Sequence[SupportsBytes]) -> tuple[np.ndarray, np.ndarray]:
     """Clearness of each picture, bool ``(n,)``, and hashes of all cuts, uint64 ``(cuts, n)``."""
     clear = np.empty(len(fingerprints), bool)
     hashes = np.empty((len(_VIEWS), len(fingerprints)), np.uint64)
@@ -272,7 +282,7 @@ def _edges(greys: np.ndarray) -> np.ndarray:
     return edges / np.maximum(np.linalg.norm(edges, axis=-1, keepdims=True), 1e-6)
 
 
-def _roughly_alike(fingerprints: Sequence[bytes], pairs: np.ndarray) -> np.ndarray:
+def _roughly_alike(fingerprints: Sequence[SupportsBytes], pairs: np.ndarray) -> np.ndarray:
     """Drops pairs whose coarse edges disagree both as they are and mirrored."""
     keep = np.empty(len(pairs), bool)
     for start in range(0, len(pairs), _BLOCK):
@@ -296,7 +306,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return _likenesses([one.tobytes(), other.tobytes()], np.array([[0, 1]]))[0]
 
 
-def _likenesses(fingerprints: Sequence[bytes], pairs: np.ndarray) -> list[float]:
+def _likenesses(fingerprints: Sequence[SupportsBytes], pairs: np.ndarray) -> list[float]:
     """:func:`likeness` of pairs of positions, int ``(pairs, 2)``.
 
     Where many pictures are alike, each is in many pairs. So pairs are compared block by block of

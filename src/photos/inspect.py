@@ -8,7 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from sys import intern
+from typing import NamedTuple, SupportsBytes
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from photos.duplicates import SIDE, Search, fingerprint, near_duplicates
 from photos.limits import limited_map
 from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
-from photos.source import SUBSET_ORDER, Row, conflict, labels_of_paths
+from photos.source import SUBSET_ORDER, Row, SharedSets, conflict, labels_of_paths
 
 MOST_LABELS, MOST_LISTINGS = 5, 5
 """A picture with more labels, or with several labels and in more listings, shows no one car.
@@ -38,7 +39,7 @@ class Inspected:
     row: Row
     photo_id: str = ""
     fault: tuple[str, str] | None = None
-    fingerprint: bytes = b""
+    fingerprint: SupportsBytes = b""
 
 
 Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
@@ -178,12 +179,13 @@ def resolve(
     copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
     for one, other in copies.seen:
         pictures.join(one.photo_id, other.photo_id)
-    named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
-    listings = defaultdict(set)
+    named = labels_of_paths(item.row for item in inspected)
+    labels, listings = SharedSets(), SharedSets()
     for item in usable:
         picture = pictures.find(item.photo_id)
-        labels[picture] |= named[item.row.path] | {item.row.label}
-        listings[picture].add(key_of(item))
+        labels.add(picture, named[item.row.path] | {item.row.label})
+        listings.add(picture, (key_of(item),))
+    del named
 
     def shows_car(item: Inspected) -> bool:
         picture = pictures.find(item.photo_id)
@@ -218,18 +220,21 @@ def resolve(
         if len({side for _, side in placed}) < 2:
             return placed
         winners: dict[str, str] = {}
-        owned = [(groups.find(key_of(item)), item, side) for item, side in placed]
-        for owner, _, side in owned:
+        for item, side in placed:
+            owner = groups.find(key_of(item))
             winners[owner] = min(winners.get(owner, ""), side, key=SUBSET_ORDER.index)
-        sides = {key_of(item): side for item, side in placed}
         left, lost = [], []
-        for owner, item, side in owned:
+        for item, side in placed:
+            owner = groups.find(key_of(item))
             winner = winners[owner]
             # Rows without a subset may train along with train; beside val or test that would leak.
             if side == winner or (winner == "train" and not side):
                 left.append((item, winner))
             else:
                 lost.append((item, owner, side))
+        if not lost:
+            return left
+        sides = {key_of(item): side for item, side in placed}
         there = {item.photo_id for item, _ in left}
 
         @cache  # many photos may have been joined by one copy
@@ -332,23 +337,27 @@ def find_copies(
 
 def key_of(item: Inspected | Candidate) -> str:
     """The key of what is placed as a whole, before copies join it to others: listing or photo."""
-    return f"listing {item.row.listing}" if item.row.listing else f"photo {item.photo_id}"
+    return intern(f"listing {item.row.listing}" if item.row.listing else f"photo {item.photo_id}")
 
 
 class _Groups:
-    """Disjoint sets of keys; the representative of a set is its smallest key."""
+    """Disjoint sets of keys; the representative of a set is its smallest key.
+
+    Keys that were never joined take no memory.
+    """
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
 
     def find(self, key: str) -> str:
-        while (parent := self._parent.setdefault(key, key)) != key:
-            self._parent[key] = self._parent[parent]
-            key = parent
+        while (parent := self._parent.get(key, key)) != key:
+            self._parent[key] = above = self._parent.get(parent, parent)
+            key = above
         return key
 
     def join(self, one: str, other: str) -> bool:
         """Merges the sets of both keys; returns whether they were different sets."""
         one, other = sorted((self.find(one), self.find(other)))
-        self._parent[other] = one
+        if one != other:
+            self._parent[other] = one
         return one != other

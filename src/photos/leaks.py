@@ -4,13 +4,14 @@ Works from rows and fingerprints and shares no grouping code with :mod:`photos.i
 counts as a near-duplicate and as a placeholder), so that a mistake there cannot hide itself.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from photos.duplicates import Search
 from photos.inspect import Inspected, Look, find_copies, shows_no_car
 from photos.manifest import Photo
-from photos.source import labels_of_paths
+from photos.source import SharedSets, labels_of_paths
 
 
 def find_leak(
@@ -28,21 +29,24 @@ def find_leak(
     picture that :func:`photos.inspect.shows_no_car` connects nothing.
     """
     usable = [item for item in inspected if item.photo_id]
-    number = {item.row.path: at for at, item in enumerate(usable)}
     copies = find_copies(usable, difference=difference, look=look, search=search)
+    paired = {item.row.path for pairs in copies for pair in pairs for item in pair}
+    number = {item.row.path: at for at, item in enumerate(usable) if item.row.path in paired}
     twins, unseen = (
         [(number[one.row.path], number[other.row.path]) for one, other in pairs] for pairs in copies
     )
     twins += _chains(item.photo_id for item in usable)
     picture = _components(len(usable), twins)
-    named, labels = labels_of_paths(item.row for item in inspected), defaultdict(set)
-    listings = defaultdict(set)
+    named = labels_of_paths(item.row for item in inspected)
+    labels, listings = SharedSets(), SharedSets()
     for at, item in enumerate(usable):
-        labels[picture[at]] |= named[item.row.path] | {item.row.label}
-        listings[picture[at]].add(item.row.listing or item.photo_id)
+        labels.add(picture[at], named[item.row.path] | {item.row.label})
+        listings.add(picture[at], (item.row.listing or item.photo_id,))
+    del named
     no_car = {at for at in listings if shows_no_car(labels[at], listings=len(listings[at]))}
+    del labels, listings
     cars = [pair for pair in twins + unseen if not no_car & {picture[at] for at in pair}]
-    group = _components(len(usable), cars + _chains(item.row.listing for item in usable))
+    group = _components(len(usable), chain(cars, _chains(item.row.listing for item in usable)))
 
     sides = {photo.path: photo.split for photo in manifest}
     first_of: dict[int, str] = {}
@@ -60,29 +64,25 @@ def find_leak(
     return None
 
 
-def _chains(names: Iterable[str]) -> list[tuple[int, int]]:
+def _chains(names: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Pairs of positions that connect all with the same name; an empty name connects nothing."""
     last: dict[str, int] = {}
-    pairs = []
     for at, name in enumerate(names):
         if name and name in last:
-            pairs.append((last[name], at))
+            yield last[name], at
         last[name] = at
-    return pairs
 
 
-def _components(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+def _components(count: int, pairs: Iterable[tuple[int, int]]) -> array:
     """The connected component of each of ``count`` positions, as a number its members share."""
-    ways: dict[int, list[int]] = defaultdict(list)
+    above = array("q", range(count))
+
+    def top(at: int) -> int:
+        while above[at] != at:
+            above[at] = above[above[at]]
+            at = above[at]
+        return at
+
     for one, other in pairs:
-        ways[one].append(other)
-        ways[other].append(one)
-    found = [-1] * count
-    for start in range(count):
-        pending = [start]
-        while pending:
-            at = pending.pop()
-            if found[at] < 0:
-                found[at] = start
-                pending += ways.get(at, ())
-    return found
+        above[top(one)] = top(other)
+    return array("q", map(top, range(count)))

@@ -19,15 +19,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import SupportsBytes
 
 import cv2
 import numpy as np
 
 from fingerprint import BYSTANDERS, imported_files
 from photos import second_look
-from photos.duplicates import SIDE, Alike, find_alike
+from photos.duplicates import IDENTITY, SIDE, Alike, find_alike, identity
 from photos.faults import PhotoError
+from photos.fingerprint_file import FingerprintFile
 from photos.inspect import Inspected
 from photos.remote import Store
 from photos.source import Row
@@ -37,6 +40,9 @@ SETTLED = 3.0
 
 EVERY = 60.0
 """Seconds of looking, or of comparing, that a kill may cost: results are saved this often."""
+
+_MOST_LEARNT = 4096
+"""Looks that are saved at once: more would only fill the memory."""
 
 _LOOKS = (  # not WITHOUT ROWID, as then each row of this length would take one page more
     "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
@@ -50,9 +56,6 @@ _SEARCHES = (
     "CREATE TABLE IF NOT EXISTS searches (reader BLOB PRIMARY KEY, marks BLOB, alike BLOB,"
     " digest BLOB)"
 )
-_MARK = 16
-"""Bytes of the digest that identifies a fingerprint."""
-
 _SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """SQLite's errors for a file that is damaged, is no database, or has other tables than ours.
 
@@ -75,6 +78,7 @@ def look_at_all(
 ) -> Iterator[Inspected]:
     """Yields the result of ``look`` for every row, in order; asks it only about unknown rows.
 
+    Fingerprints are left in a file (:class:`photos.fingerprint_file.FingerprintFile`).
     ``settings`` is a text of whatever else the result depends on, ``limits`` the seconds and
     megabytes that a photo may take: a look under these limits or lower ones is reused. ``memory``
     is the file in which looks are kept.
@@ -84,7 +88,8 @@ def look_at_all(
     there = f"{root.resolve()}\0"  # only once: it looks up each folder on the way
     linked: dict[str, bool] = {}
     keys = [_key(root, there, row, reader, linked) if row.speaks else None for row in rows]
-    known = _recall(memory, reader, limits)
+    marks = FingerprintFile(memory.parent)
+    known = _recall(memory, reader, limits, marks)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
     if unknown:  # the looks of other readers make room
         _write(memory, _LOOKS, [("DELETE FROM looks WHERE reader != ?", [(reader,)])])
@@ -97,13 +102,14 @@ def look_at_all(
                 yield Inspected(row, photo_id, row.fault, fingerprint=mark)
                 continue
             item = next(found)
+            item = replace(item, fingerprint=marks.keep(item.fingerprint))
             # Only if the file was the same before and after; else the look may be of another one.
             same = key is not None and _key(root, there, row, reader, {}) == key
             usable = item.photo_id and item.fault == row.fault
             if same and usable and _is_settled(root, row):
                 learnt.append((key, item))
             yield item
-            if time.monotonic() - last > EVERY:
+            if time.monotonic() - last > EVERY or len(learnt) >= _MOST_LEARNT:
                 _remember(memory, reader, limits, learnt)
                 learnt, last = [], time.monotonic()
         next(found, None)  # lets the workers end cleanly
@@ -195,22 +201,22 @@ class Likenesses:
 
     def __init__(self, *, memory: Path):
         self._memory, self._reader = memory, _reader()
-        self._last: tuple[list[bytes], list[Alike]] | None = None  # fingerprints' digests, pairs
+        self._last: tuple[bytes, list[Alike]] | None = None  # identities of fingerprints, pairs
 
-    def __call__(self, fingerprints: Sequence[bytes]) -> list[Alike]:
+    def __call__(self, fingerprints: Sequence[SupportsBytes]) -> list[Alike]:
         """Pairs of positions with their differences, sorted; fingerprints must all be different."""
         if self._last is None:
             self._last = _recall_search(self._memory, self._reader)
         known, pairs = self._last
-        marks = [hashlib.sha256(item).digest()[:_MARK] for item in fingerprints]
+        marks = b"".join(map(identity, fingerprints))
         if marks == known:
             return pairs
-        before = {mark: at for at, mark in enumerate(known)}
-        new = [at for at, mark in enumerate(marks) if mark not in before]
-        if len(new) > max(_MANY_NEW, len(marks) // 1000):
+        before = {mark: at for at, mark in enumerate(_split(known))}
+        new = [at for at, mark in enumerate(_split(marks)) if mark not in before]
+        if len(new) > max(_MANY_NEW, len(fingerprints) // 1000):
             alike = find_alike(fingerprints)
         else:
-            place = {before[mark]: at for at, mark in enumerate(marks) if mark in before}
+            place = {before[mark]: at for at, mark in enumerate(_split(marks)) if mark in before}
             alike = [
                 (*sorted((place[one], place[other])), unlike)
                 for one, other, unlike in pairs
@@ -223,8 +229,7 @@ class Likenesses:
 
     def _keep(self) -> None:
         """Saves the last search in place of earlier ones."""
-        marks = b"".join(self._last[0])
-        alike = np.array(self._last[1], _ALIKE).tobytes()
+        marks, alike = self._last[0], np.array(self._last[1], _ALIKE).tobytes()
         digest = hashlib.sha256(marks + alike).digest()
         changes = [
             ("DELETE FROM searches", [()]),
@@ -302,14 +307,14 @@ def _reader(settings: str = "") -> bytes:
 
 
 def _recall(
-    memory: Path, reader: bytes, limits: tuple[float, int]
-) -> dict[bytes, tuple[str, bytes]]:
+    memory: Path, reader: bytes, limits: tuple[float, int], marks: FingerprintFile
+) -> dict[bytes, tuple[str, SupportsBytes]]:
     asked = (
         "SELECT key, photo_id, fingerprint, seconds, megabytes, digest FROM looks"
         " WHERE reader = ? AND seconds <= ? AND megabytes <= ?"
     )
     return {
-        key: (photo_id, mark)
+        key: (photo_id, marks.keep(mark))
         for key, photo_id, mark, *within, digest in _read(memory, asked, reader, *limits)
         if (type(key), type(photo_id), type(mark)) == (bytes, str, bytes)
         and len(mark) == SIDE * SIDE
@@ -331,25 +336,27 @@ def _digest(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()[:8]
 
 
-def _recall_search(memory: Path, reader: bytes) -> tuple[list[bytes], list[Alike]]:
+def _recall_search(memory: Path, reader: bytes) -> tuple[bytes, list[Alike]]:
     rows = _read(memory, "SELECT marks, alike, digest FROM searches WHERE reader = ?", reader)
     for marks, alike, digest in rows:
         # A pair that got lost would be a leak, so every bit must be as it was.
         whole = all(type(value) is bytes for value in (marks, alike, digest))
         if whole and hashlib.sha256(marks + alike).digest() == digest:
-            found = [marks[at : at + _MARK] for at in range(0, len(marks), _MARK)]
-            return found, np.frombuffer(alike, _ALIKE).tolist()
-    return [], []
+            return marks, np.frombuffer(alike, _ALIKE).tolist()
+    return b"", []
 
 
-def _read(memory: Path, question: str, *values: bytes | float) -> list[tuple]:
+def _split(marks: bytes) -> Iterator[bytes]:
+    return (marks[at : at + IDENTITY] for at in range(0, len(marks), IDENTITY))
+
+
+def _read(memory: Path, question: str, *values: bytes | float) -> Iterator[tuple]:
+    """Yields rows as they are read; those behind a damage are left out."""
     if not memory.is_file():
-        return []
-    try:
-        with closing(sqlite3.connect(memory)) as table:
-            return table.execute(question, values).fetchall()
-    except (sqlite3.Error, UnicodeError):  # UnicodeError: text in a damaged file
-        return []
+        return
+    # UnicodeError: text in a damaged file
+    with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(memory)) as table:
+        yield from table.execute(question, values)
 
 
 def _remember(
@@ -362,8 +369,9 @@ def _remember(
 ) -> None:
     looks = []
     for key, item in learnt:
-        parts = key, item.photo_id.encode(), item.fingerprint, repr([*limits]).encode()
-        looks.append((key, reader, item.photo_id, item.fingerprint, *limits, _digest(*parts)))
+        mark = bytes(item.fingerprint)
+        parts = key, item.photo_id.encode(), mark, repr([*limits]).encode()
+        looks.append((key, reader, item.photo_id, mark, *limits, _digest(*parts)))
     _write(
         memory,
         _LOOKS,

@@ -9,9 +9,10 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import intern
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -253,7 +254,11 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
     if told := re.fullmatch(r'"?sep=([^"])"?', header.strip(" "), re.IGNORECASE):
         separator = told[1]
     decimal = "." if separator == "," else ","
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    del whole
+    data = io.BytesIO(text.encode())  # a StringIO would take four bytes for each character
+    del text
+    lines = io.TextIOWrapper(data, "utf-8", newline="")
+    table = csv.reader(lines, delimiter=separator, strict=True)
     try:
         if told:
             next(table)
@@ -303,15 +308,19 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
     def said(row: Row, **known: str) -> tuple[str, ...]:
         return row.path, *(known.get(field, getattr(row, field)) for field in SAID[use])
 
+    met: set[str] = set()
+    repeated = {row.path for _, row in rows if row.path in met or met.add(row.path)}
+    del met
+    some = [(line, row) for line, row in rows if row.path in repeated]
     first: dict[tuple[str, ...], int] = {}
     listed: dict[tuple[str, ...], int] = {}
-    for line, row in rows:
+    for line, row in some:
         if not row.fault:
             first.setdefault(said(row), line)
             if row.listing:
                 listed.setdefault(said(row, listing="", subset=""), line)
-    checked = dict(rows)
-    for line, row in rows:
+    checked = dict(some)
+    for line, row in some:
         if row.fault:
             continue
         same = first[said(row)]
@@ -324,18 +333,44 @@ def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:
             strictest = min(stays.subset, row.subset, key=SUBSET_ORDER.index)
             checked[same] = replace(stays, subset=strictest)
     boxes = {row.path: row.box for row in reversed(checked.values()) if row.box}
+    whole = (checked.get(line, row) for line, row in rows)
     return [
         row if row.fault or row.box or row.path not in boxes else replace(row, box=boxes[row.path])
-        for row in checked.values()
+        for row in whole
     ]
 
 
-def labels_of_paths(rows: Iterable[Row]) -> dict[str, set[str]]:
+class SharedSets(dict[Hashable, Set[str]]):
+    """A set of names for each key, empty at first; small sets that are equal are one object.
+
+    Most sets hold a name or two that many others hold, too, and a set of its own for each of a
+    million photos would take a quarter of a gigabyte.
+    """
+
+    SMALL = 8
+
+    def __init__(self) -> None:
+        self._shared: dict[Set[str], Set[str]] = {}
+
+    def __missing__(self, key: Hashable) -> Set[str]:
+        return frozenset()
+
+    def add(self, key: Hashable, names: Iterable[str]) -> None:
+        """Adds names to the set of ``key``."""
+        found = self[key]
+        if isinstance(found, set):
+            found.update(names)
+            return
+        found = found.union(names)
+        self[key] = self._shared.setdefault(found, found) if len(found) <= self.SMALL else {*found}
+
+
+def labels_of_paths(rows: Iterable[Row]) -> SharedSets:
     """The labels given to each path, ignoring rows that cannot be trusted (:attr:`Row.speaks`)."""
-    named: dict[str, set[str]] = defaultdict(set)
+    named = SharedSets()
     for row in rows:
         if row.speaks and row.label:
-            named[row.path].add(row.label)
+            named.add(row.path, (row.label,))
     return named
 
 
@@ -389,7 +424,8 @@ def _row(
     empty = {name for name, cell in cells.items() if cell.lower() in NOTHING} - {"path", "label"}
     cells |= dict.fromkeys(empty, "")
     path = cells["path"] and posixpath.normpath(cells["path"].replace("\\", "/"))
-    label, make, listing = (_folded(cells[field]) for field in ("label", "make", "listing"))
+    # Many rows share these names, which are kept for as long as the rows are.
+    label, make, listing = (intern(_folded(cells[field])) for field in ("label", "make", "listing"))
 
     def bad(reason: str, detail: str) -> Row:
         fault = reason, f"line {line}: {detail}"

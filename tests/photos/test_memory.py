@@ -388,6 +388,23 @@ def test_a_kill_costs_no_more_than_the_last_looks(
         assert table.execute("SELECT count(*) FROM looks").fetchone() == (3,)
 
 
+def test_looks_do_not_gather_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(rows: list[Row]) -> Iterator[Inspected]:
+        return (inspect(root, row) for row in rows)
+
+    monkeypatch.setattr(memory, "_MOST_LEARNT", 2)
+    rows = [Row(str(number), "Audi") for number in range(4)]
+    looked_at = look_at_all(look, root, rows, memory=root / "fresh.db")
+    found = list(islice(looked_at, 4))
+    with closing(sqlite3.connect(root / "fresh.db")) as table:
+        assert table.execute("SELECT count(*) FROM looks").fetchone() == (2,)
+    looked_at.close()
+    again = list(look_at_all(None, root, rows, memory=root / "fresh.db"))
+    for items in (found, again):
+        assert not any(isinstance(item.fingerprint, bytes) for item in items)
+    assert found == again == [inspect(root, row) for row in rows]
+
+
 def test_a_kill_costs_no_comparison_that_was_made(tmp_path: Path) -> None:
     def killed(_: list[tuple[Inspected, Inspected]]) -> Iterator[float]:
         yield 0.25

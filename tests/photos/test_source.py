@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from photos.source import Row, labels_of_paths, read_rows
+from photos.source import Row, SharedSets, labels_of_paths, read_rows
 from stage import StageError
 
 PLAIN = "path,label,listing\na.jpg,Audi A4,1\nb.jpg,Citroën C3,\n"
@@ -401,3 +401,16 @@ def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
 def test_a_tab_that_excel_announces_separates(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "sep=\t\npath\tlabel\na.jpg\tAudi\n")
     assert (row.path, row.label) == ("a.jpg", "Audi")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sets(st.sampled_from("abcdefghijkl")))))
+def test_shared_sets_hold_what_sets_of_their_own_would(added: list[tuple[int, set[str]]]):
+    shared, own = SharedSets(), {}
+    for key, names in added:
+        shared.add(key, names)
+        own.setdefault(key, set()).update(names)
+        assert shared == own
+    small = [shared[key] for key in own if len(own[key]) <= SharedSets.SMALL]
+    assert len({id(found) for found in small}) == len({frozenset(found) for found in small})
+    assert shared["none"] == set()
+    assert "none" not in shared
