@@ -1,12 +1,15 @@
 """Are our copies made faster than by keras-cv's layers under tf.data, and than by albumentations?
 
+    python benchmarks/augment.py
+    python benchmarks/augment.py --beside albumentations    # it is no requirement: pip install it
+
 Uses the shipped policy, at 224 and at 112 pixels. keras-cv runs its layers on batches under
-``tf.data``, with a TensorFlow thread for every core; ours has a thread for every core, too. With
-albumentations, where that is installed (it is no requirement: ``pip install albumentations``), both
-sides use one thread, TensorFlow included, so each comparison has a process of its own. All results
-are uint8 arrays in memory. Three minutes on 2 cores.
+``tf.data``, with a TensorFlow thread for every core; ours has a thread for every core, too. Beside
+albumentations both sides use one thread, TensorFlow included. All results are uint8 arrays in
+memory. Three minutes on 2 cores.
 """
 
+import argparse
 import importlib.metadata
 import importlib.util
 import multiprocessing
@@ -35,23 +38,21 @@ PHOTOS, BATCH = 512, 64
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--beside", choices=tuple(PEERS), default="keras-cv")
+    peer = parser.parse_args().beside
+    if importlib.util.find_spec(peer.replace("-", "_")) is None:
+        parser.error(f"{peer} is not installed: pip install {peer}")
+    compare, bar, threads = PEERS[peer]
     ratios: dict[str, Ratio] = {}
-    figures: dict[str, float | str] = {}
+    figures: dict[str, float | str] = {f"version of {peer}": importlib.metadata.version(peer)}
     for size in (224, 112):
-        seconds = apart(beside_keras_cv, size, threads=joblib.cpu_count())
-        ratios[f"{size} px, keras-cv layers"] = speedup(
-            seconds["ours"], seconds["keras-cv"], bar=8.0
+        seconds = apart(compare, size, threads=threads)
+        ratios[f"{size} px, {peer}"] = speedup(seconds["ours"], seconds[peer], bar=bar)
+        figures[f"{size} px, {threads} threads, copies/s"] = round(
+            PHOTOS / float(np.median(seconds["ours"]))
         )
-        figures[f"{size} px, copies/s"] = round(PHOTOS / float(np.median(seconds["ours"])))
-        if importlib.util.find_spec("albumentations") is None:
-            figures["albumentations"] = "not installed"
-            continue
-        figures["albumentations"] = importlib.metadata.version("albumentations")
-        seconds = apart(beside_albumentations, size, threads=1)
-        ratios[f"{size} px, albumentations"] = speedup(
-            seconds["ours"], seconds["albumentations"], bar=0.9
-        )
-    record("augment", ratios=ratios, figures=figures)
+    record("augment" if peer == "keras-cv" else f"augment-{peer}", ratios=ratios, figures=figures)
 
 
 def apart(compare: Callable[[int], dict], size: int, *, threads: int) -> dict[str, list[float]]:
@@ -84,6 +85,13 @@ def beside_albumentations(size: int) -> dict[str, list[float]]:
         "albumentations": partial(albumentations, photos, albumentations_policy()),
     }
     return alternate(cases)
+
+
+PEERS = {
+    "keras-cv": (beside_keras_cv, 8.0, joblib.cpu_count()),
+    "albumentations": (beside_albumentations, 0.9, 1),
+}
+"""How each is compared with ours, how many times as fast ours is to be, and on how many threads."""
 
 
 def prepare(size: int) -> tuple[np.ndarray, Policy]:

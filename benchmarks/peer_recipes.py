@@ -52,13 +52,15 @@ def keras_tutorial(
     network = keras.Model(inputs, layers.Dense(len(train.class_names))(x))
     phases = [(False, 1e-3, 1 / 3), (True, 1e-5, 1.0)] if backbone else [(True, 1e-3, 1.0)]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    steps = 0
     for trainable, rate, share in phases:
         base.trainable = trainable
         network.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
-        fit_until(network, train.prefetch(2), clock, share=share)
+        steps += fit_until(network, train.prefetch(2), clock, share=share)
     seconds = clock.spent
     ids = [Path(file).stem for file in scored.file_paths]
-    return Trained(named(root, ids, network.predict(scored, verbose=0)), seconds, [], {})
+    notes = {"epochs": round(steps / len(train), 1)}
+    return Trained(named(root, ids, network.predict(scored, verbose=0)), seconds, [], notes)
 
 
 def sklearn_head(

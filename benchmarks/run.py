@@ -8,9 +8,10 @@ A recorded result is measured again by its recorded command, so that its figures
 same photos and options. Two kinds are left out unless they are named: what was put together from
 several runs (``--add``), which then is measured with the script's default options, and what was
 measured on a GPU, which has to be run by hand on one (docs/training.md). Ratios carry over between
-machines of one kind, seconds do not, so only ratios are compared; a check records nothing. A ratio
-has fallen if it is lower by more than a fifth, or below the bar that it had reached, and if its
-best round is also below the worst recorded one. How long a benchmark takes is said at its head.
+machines of one kind, seconds do not, so only ratios are compared; a check records nothing, and
+leaves out what has no ratio. A ratio has fallen if it is lower by more than a fifth, or below the
+bar that it had reached, and if its best round is also below the worst recorded one. How long a
+benchmark takes is said at its head.
 """
 
 import argparse
@@ -43,6 +44,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
     names = [] if options.table else options.names or unattended(RESULTS)
+    if options.check and not options.names:
+        names = [name for name in names if read(RESULTS / f"{name}.json").get("ratios")]
     chosen = {name: known[name] for name in names}
     if options.check:
         with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +87,7 @@ def commands(results: Path) -> dict[str, list[str]]:
         script = Path(script).stem
         # A variant that does not name itself would be recorded under its script's name; a command
         # that sets a backend (so it begins with a variable) is not for the one that is set here.
-        named = file.stem == script or file.stem in options
+        named = file.stem in {script, *options, *(f"{script}-{option}" for option in options)}
         if script in found and named and program == "python":
             found[file.stem] = [script, *options]
     return found
