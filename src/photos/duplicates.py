@@ -10,7 +10,6 @@ themselves (:mod:`photos.second_look`): fingerprints cannot tell two cars in one
 Whether two photos are a pair depends on these two alone, so adding photos never undoes a pair.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import SupportsBytes
@@ -18,11 +17,10 @@ from typing import SupportsBytes
 import cv2
 import numpy as np
 
+from photos.fingerprint_file import identity
+
 SIDE = 32
 """Width and height of a fingerprint in pixels; that is enough to recognise a photo."""
-
-IDENTITY = 16
-"""Bytes of :func:`identity`."""
 
 BITS = 64
 RADIUS = 12
@@ -97,11 +95,6 @@ def near_duplicates(
         for one, other, unlike in (search or find_alike)([fingerprints[at] for at in unique])
     ]
     return sorted(pairs + _confirmed(sorted(doubtful), difference, look))
-
-
-def identity(fingerprint: SupportsBytes) -> bytes:
-    """16 bytes that tell a fingerprint from all others (BLAKE2b, RFC 7693)."""
-    return hashlib.blake2b(bytes(fingerprint), digest_size=IDENTITY).digest()
 
 
 def find_alike(

@@ -1,9 +1,27 @@
 """Keeps fingerprints in a file of its own: those of a million photos would fill a gigabyte."""
 
+import errno
+import hashlib
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, SupportsBytes
+
+IDENTITY = 16
+"""Bytes of :func:`identity`."""
+
+RESERVE = 256 << 20
+"""Bytes that stay free on the disk, for what a stage has to write."""
+
+_LOOK = 1 << 20  # bytes after which the free space is looked at again
+
+
+def identity(fingerprint: SupportsBytes) -> bytes:
+    """16 bytes that tell a fingerprint from all others (BLAKE2b, RFC 7693)."""
+    if isinstance(fingerprint, Kept):
+        return fingerprint.identity
+    return hashlib.blake2b(bytes(fingerprint), digest_size=IDENTITY).digest()
 
 
 class FingerprintFile:
@@ -15,8 +33,9 @@ class FingerprintFile:
     """
 
     def __init__(self, folder: Path):
+        self._folder = folder
         self._file: BinaryIO | None = None
-        self._end = 0
+        self._end = self._looked_until = 0
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
@@ -26,31 +45,42 @@ class FingerprintFile:
         if self._file is None or not fingerprint:
             return fingerprint
         try:
+            if self._end >= self._looked_until:
+                if shutil.disk_usage(self._folder).free < RESERVE:
+                    return fingerprint
+                self._looked_until = self._end + _LOOK
             self._file.seek(self._end)
             written = self._file.write(fingerprint)
-        except OSError:  # a full disk
+        except OSError:
             return fingerprint
-        if written < len(fingerprint):
+        if written < len(fingerprint):  # a full disk; the next one is written in its place
             return fingerprint
-        kept = Kept(self._file, self._end, written)
+        kept = Kept(self._file, self._end, written, identity(fingerprint))
         self._end += written
         return kept
 
 
 class Kept:
-    """A fingerprint that ``bytes()`` reads from its file; equal to the same bytes anywhere."""
+    """A fingerprint that ``bytes()`` reads from its file; equal to the same bytes anywhere.
 
-    __slots__ = ("_file", "_length", "_start")
+    Reading raises :class:`OSError` if the disk returns other bytes than were written: two copies
+    of a photo might then not be found.
+    """
 
-    def __init__(self, file: BinaryIO, start: int, length: int):
-        self._file, self._start, self._length = file, start, length
+    __slots__ = ("_file", "_length", "_start", "identity")
+
+    def __init__(self, file: BinaryIO, start: int, length: int, identity: bytes):
+        self._file, self._start, self._length, self.identity = file, start, length, identity
 
     def __bytes__(self) -> bytes:
         self._file.seek(self._start)
-        return self._file.read(self._length)
+        data = self._file.read(self._length)
+        if identity(data) != self.identity:
+            raise OSError(errno.EIO, "it returns other bytes than were written", "the disk")
+        return data
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, bytes | Kept) and bytes(self) == bytes(other)
+        return isinstance(other, bytes | Kept) and identity(other) == self.identity
 
     def __hash__(self) -> int:
         return hash(bytes(self))

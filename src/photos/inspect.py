@@ -181,9 +181,13 @@ def resolve(
         pictures.join(one.photo_id, other.photo_id)
     named = labels_of_paths(item.row for item in inspected)
     labels, listings = SharedSets(), SharedSets()
+    told: set[tuple[str, str]] = set()
     for item in usable:
-        picture = pictures.find(item.photo_id)
-        labels.add(picture, named[item.row.path] | {item.row.label})
+        picture, path = pictures.find(item.photo_id), item.row.path
+        if named[path] != {item.row.label} and (picture, path) not in told:  # it may be long
+            labels.add(picture, named[path])
+            told.add((picture, path))
+        labels.add(picture, (item.row.label,))
         listings.add(picture, (key_of(item),))
     del named
 
@@ -192,9 +196,15 @@ def resolve(
         return not shows_no_car(labels[picture], listings=len(listings[picture]))
 
     kept, leaders, bridges = [], {}, []
+
+    @cache  # a picture of many rows may have many labels
+    def conflict_of(picture: str) -> tuple[str, str]:
+        names = labels[picture] - {""}
+        return conflict(names if len(names) > 1 else labels[picture])
+
     for item in usable:
         picture = pictures.find(item.photo_id)
-        names = labels[picture] - {""}
+        names = len(labels[picture]) - ("" in labels[picture])
         is_car = shows_car(item)
         if is_car:
             leader = leaders.setdefault(picture, item)
@@ -202,11 +212,10 @@ def resolve(
                 bridges.append((item, leader))
         if item.fault:
             continue
-        if is_car and len(names) == 1:
+        if is_car and names == 1:
             kept.append(item)
         else:  # if it shows no one car, it joined nothing, and copies would lie in several splits
-            said = names if len(names) > 1 else labels[picture]
-            rejected.append(Rejected(item.row.path, *conflict(said)))
+            rejected.append(Rejected(item.row.path, *conflict_of(picture)))
 
     bridges += [
         pair

@@ -39,8 +39,13 @@ def find_leak(
     picture = _components(len(usable), twins)
     named = labels_of_paths(item.row for item in inspected)
     labels, listings = SharedSets(), SharedSets()
+    told: set[tuple[int, str]] = set()
     for at, item in enumerate(usable):
-        labels.add(picture[at], named[item.row.path] | {item.row.label})
+        path = item.row.path
+        if named[path] != {item.row.label} and (picture[at], path) not in told:
+            labels.add(picture[at], named[path])
+            told.add((picture[at], path))
+        labels.add(picture[at], (item.row.label,))
         listings.add(picture[at], (item.row.listing or item.photo_id,))
     del named
     no_car = {at for at in listings if shows_no_car(labels[at], listings=len(listings[at]))}

@@ -28,9 +28,9 @@ import numpy as np
 
 from fingerprint import BYSTANDERS, imported_files
 from photos import second_look
-from photos.duplicates import IDENTITY, SIDE, Alike, find_alike, identity
+from photos.duplicates import SIDE, Alike, find_alike
 from photos.faults import PhotoError
-from photos.fingerprint_file import FingerprintFile
+from photos.fingerprint_file import IDENTITY, FingerprintFile, identity
 from photos.inspect import Inspected
 from photos.remote import Store
 from photos.source import Row
@@ -61,6 +61,9 @@ _SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 A full disk or a lock of another process is not among them.
 """
+
+_UNREADABLE = (sqlite3.Error, UnicodeError)
+"""What reading a damaged or locked file may raise; Unicode: text with other bytes."""
 
 _ALIKE = np.dtype([("one", "<u4"), ("other", "<u4"), ("unlike", "<f8")])
 _MANY_NEW = 32
@@ -313,22 +316,26 @@ def _recall(
         "SELECT key, photo_id, fingerprint, seconds, megabytes, digest FROM looks"
         " WHERE reader = ? AND seconds <= ? AND megabytes <= ?"
     )
-    return {
-        key: (photo_id, marks.keep(mark))
-        for key, photo_id, mark, *within, digest in _read(memory, asked, reader, *limits)
-        if (type(key), type(photo_id), type(mark)) == (bytes, str, bytes)
-        and len(mark) == SIDE * SIDE
-        and digest == _digest(key, photo_id.encode(), mark, repr(within).encode())
-    }
+    with suppress(*_UNREADABLE):  # then nothing is used, so that all is written anew
+        return {
+            key: (photo_id, marks.keep(mark))
+            for key, photo_id, mark, *within, digest in _read(memory, asked, reader, *limits)
+            if (type(key), type(photo_id), type(mark)) == (bytes, str, bytes)
+            and len(mark) == SIDE * SIDE
+            and digest == _digest(key, photo_id.encode(), mark, repr(within).encode())
+        }
+    return {}
 
 
 def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], float]:
     asked = "SELECT one, other, difference, digest FROM differences WHERE reader = ?"
-    return {
-        (one, other): value
-        for one, other, value, digest in _read(memory, asked, reader)
-        if digest == _digest(reader, repr((one, other, value)).encode())
-    }
+    with suppress(*_UNREADABLE):
+        return {
+            (one, other): value
+            for one, other, value, digest in _read(memory, asked, reader)
+            if digest == _digest(reader, repr((one, other, value)).encode())
+        }
+    return {}
 
 
 def _digest(*parts: bytes) -> bytes:
@@ -338,11 +345,12 @@ def _digest(*parts: bytes) -> bytes:
 
 def _recall_search(memory: Path, reader: bytes) -> tuple[bytes, list[Alike]]:
     rows = _read(memory, "SELECT marks, alike, digest FROM searches WHERE reader = ?", reader)
-    for marks, alike, digest in rows:
-        # A pair that got lost would be a leak, so every bit must be as it was.
-        whole = all(type(value) is bytes for value in (marks, alike, digest))
-        if whole and hashlib.sha256(marks + alike).digest() == digest:
-            return marks, np.frombuffer(alike, _ALIKE).tolist()
+    with suppress(*_UNREADABLE):
+        for marks, alike, digest in rows:
+            # A pair that got lost would be a leak, so every bit must be as it was.
+            whole = all(type(value) is bytes for value in (marks, alike, digest))
+            if whole and hashlib.sha256(marks + alike).digest() == digest:
+                return marks, np.frombuffer(alike, _ALIKE).tolist()
     return b"", []
 
 
@@ -351,12 +359,10 @@ def _split(marks: bytes) -> Iterator[bytes]:
 
 
 def _read(memory: Path, question: str, *values: bytes | float) -> Iterator[tuple]:
-    """Yields rows as they are read; those behind a damage are left out."""
-    if not memory.is_file():
-        return
-    # UnicodeError: text in a damaged file
-    with suppress(sqlite3.Error, UnicodeError), closing(sqlite3.connect(memory)) as table:
-        yield from table.execute(question, values)
+    """Yields the rows that answer a question, none without a file; raises :data:`_UNREADABLE`."""
+    if memory.is_file():
+        with closing(sqlite3.connect(memory)) as table:
+            yield from table.execute(question, values)
 
 
 def _remember(

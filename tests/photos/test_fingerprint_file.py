@@ -5,6 +5,7 @@ import pytest
 
 from photos import fingerprint_file
 from photos.fingerprint_file import FingerprintFile
+from stage import is_of_disk
 
 MARKS = [bytes([number]) * 1024 for number in range(5)]
 
@@ -42,7 +43,38 @@ def test_what_a_full_disk_does_not_take_stays_in_memory(
             return super().write(data[:left])
 
     monkeypatch.setattr(fingerprint_file.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(fingerprint_file, "RESERVE", 0)
     file = FingerprintFile(tmp_path)
     kept = [file.keep(mark) for mark in MARKS]
     assert kept == MARKS
     assert [item is mark for item, mark in zip(kept, MARKS, strict=True)] == [False] + 4 * [True]
+
+
+def test_room_is_left_on_a_disk_for_what_the_stage_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fingerprint_file, "_LOOK", 2048)
+    file = FingerprintFile(tmp_path)
+    kept = [file.keep(mark) for mark in MARKS[:2]]
+    monkeypatch.setattr(fingerprint_file, "RESERVE", 1 << 60)
+    kept += [file.keep(mark) for mark in MARKS[2:]]
+    assert kept == MARKS
+    assert [isinstance(item, bytes) for item in kept] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("end", [b"", bytes(1024)])
+def test_other_bytes_than_were_written_are_an_error_of_the_disk(
+    end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    disk = (tmp_path / "disk").open("w+b", buffering=0)
+    monkeypatch.setattr(fingerprint_file.tempfile, "TemporaryFile", lambda **_: disk)
+    file = FingerprintFile(tmp_path)
+    first, second = (file.keep(mark) for mark in MARKS[1:3])
+    disk.truncate(1024)
+    disk.seek(1024)
+    disk.write(end)
+    assert bytes(first) == MARKS[1]
+    with pytest.raises(OSError, match="other bytes than were written") as lost:
+        bytes(second)
+    assert is_of_disk(lost.value)
+    disk.close()

@@ -99,6 +99,33 @@ def test_a_damaged_memory_is_thrown_away(spoil, root: Path) -> None:
     assert asked == []
 
 
+def test_a_memory_whose_end_is_damaged_is_whole_again_after_one_run(root: Path) -> None:
+    draw = np.random.default_rng(0)
+    marks = [draw.bytes(1024) for _ in range(300)]
+    (root / "many").mkdir()
+    for number in range(300):
+        file = root / f"many/{number}"
+        file.touch()
+        os.utime(file, (0, 0))
+    rows = [Row(f"many/{number}", "Audi") for number in range(300)]
+
+    def run() -> int:
+        def look(unknown: list[Row]) -> Iterator[Inspected]:
+            asked.extend(unknown)
+            return (Inspected(row, "a" * 16, fingerprint=marks[rows.index(row)]) for row in unknown)
+
+        asked: list[Row] = []
+        found = list(look_at_all(look, root, rows, memory=root / "many.db"))
+        assert [item.fingerprint for item in found] == marks
+        return len(asked)
+
+    assert [run(), run()] == [300, 0]
+    with (root / "many.db").open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(b"\xff" * 4096)
+    assert [run(), run()] == [300, 0]
+
+
 def test_a_folder_that_became_a_link_is_looked_at_anew(tmp_path: Path) -> None:
     (tmp_path / "photos/a/b").mkdir(parents=True)
     (tmp_path / "photos/a/b/0.jpg").write_bytes(photo_bytes(0))
