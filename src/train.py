@@ -15,6 +15,7 @@ from model.agreement import (
     check_rows,
     check_sizes,
     check_steps,
+    note_averages,
 )
 from model.recipe import TrainParams
 from model.runtime import start
@@ -73,10 +74,11 @@ def main() -> None:
         refuse_differences(work, part)  # else one might stop later, and the others wait for it
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
-    watched = {"classes": classes, "batch_size": train.batch_size, "part": part, "padded": True}
     # Not for features: starting and ending threads would take longer than an epoch of them.
     reading = {"workers": reading_threads(model.threads)}
     photos = ShardFeed(PHOTOS, **batches, **reading)
+    # Of val's batches none is larger: they are filled up, and would be most of the work.
+    watched = {"classes": classes, "batch_size": photos.batch_rows, "part": part, "padded": True}
     val_photos = ShardFeed([VAL], **watched, **reading)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
@@ -93,6 +95,7 @@ def main() -> None:
             check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
             check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
     check_steps(train, steps)
+    note_averages(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 
     work = work or identify()  # it is slow, so on one host it comes after all that may stop the run

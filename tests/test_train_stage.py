@@ -20,6 +20,7 @@ import train
 from children import ended_well, running
 from model.runtime import start
 from photos.shards import read_shard, write_shard
+from stage import StageError
 from tiny_project import refusal
 from tiny_training import CLASSES, ROOT, set_params, shrink_networks, write_shards
 
@@ -358,7 +359,9 @@ def test_a_checkpoint_gives_back_what_was_saved(tmp_path: Path):
 def test_the_latest_unfinished_runs_are_kept_and_no_others(tmp_path: Path):
     for number in range(6):
         file = tmp_path / f"train-{number}.npz"
-        (tmp_path / f"train-{number + 10}.npz.partial").touch()  # of a run killed in its write
+        left_over = tmp_path / f"train-{number + 10}.npz.partial"  # of a run killed in its write
+        left_over.touch()
+        os.utime(left_over, (0, 0))
         Checkpoints(file, str(number)).save(State("network", {}, [], [], []))
         os.utime(file, (number, number))
     assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -366,12 +369,40 @@ def test_the_latest_unfinished_runs_are_kept_and_no_others(tmp_path: Path):
     ]
 
 
+def test_what_another_run_is_writing_stays(tmp_path: Path):
+    writing, own = (tmp_path / f"train-{number}.npz.1.partial" for number in (1, 0))
+    for file in (writing, own):
+        file.touch()
+    Checkpoints(tmp_path / "train-0.npz", "ours").save(State("network", {}, [], [], []))
+    assert writing.exists()
+    assert not own.exists()
+
+
+def test_a_checkpoint_that_a_disk_cannot_read_now_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "train-0.npz"
+    Checkpoints(file, "ours").save(State("network", {}, [np.arange(3)], [], []))
+
+    def broken(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", broken)
+        text = refusal(lambda: Checkpoints(file, "ours"))
+    assert text == (
+        f"error: cannot read {file} (Input/output error); look after the disk and run again, or "
+        "delete the file to start afresh"
+    )
+    assert len(Checkpoints(file, "ours").state.network[0]) == 3
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     kept = Checkpoints(tmp_path / "train-0.npz", "ours")
     kept.save(State("network", {}, [np.arange(3)], [], []))
-    (tmp_path / "train-1.npz.partial").touch()
+    (tmp_path / "train-0.npz.1.partial").touch()
 
     def full(handle, **_):
         handle.write(b"PK half of a file")
@@ -473,6 +504,21 @@ def test_another_environment_than_the_committed_one_is_put_into_words(
     assert "other than where the committed model was trained: features" in capsys.readouterr().out
     written = json.loads(file.read_text())
     assert written == now == json.loads(Path("models/vehicle/environment.json").read_text())
+
+
+@pytest.mark.usefixtures("shards")
+def test_where_there_are_few_photos_val_is_not_filled_up_beyond_a_batch_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def begin(_: object, photos: ShardFeed, val: ShardFeed, **__: object) -> None:
+        raise StageError(f"{photos.batch_rows} {val.batch_rows} {len(photos.samples)}")
+
+    monkeypatch.setattr(fitting, "fit", begin)
+    set_params(train={"batch_size": 4096})
+    with pytest.raises(StageError) as begun:
+        train.main()
+    of_photos, of_val, photos = map(int, str(begun.value).split())
+    assert of_photos == of_val == photos < 4096
 
 
 @pytest.mark.usefixtures("shards")

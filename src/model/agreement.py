@@ -4,6 +4,7 @@ Under ``dvc repro`` DVC ensures this; the checks are for people who start single
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from model.recipe import TrainParams, scaled
 from model.section import ModelParams
 from photos.shards import Sample, digest_of_rows
 from stage import StageError
+
+MOST_OF_FIRST = 0.1
+"""Share of the weights before training in averages, above which a note is printed."""
 
 
 def check_parts(weights: str, recipe: TrainParams) -> None:
@@ -47,6 +51,23 @@ def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
             raise StageError(
                 f"params.yaml: train.accumulate: {recipe.accumulate} batches make a step, but "
                 f"{epochs} epochs ({phase}) have {epochs * an_epoch}; set fewer"
+            )
+
+
+def note_averages(recipe: TrainParams, batches: dict[str, int]) -> None:
+    """Prints a note for phases so short that averages would still hold much of the first weights.
+
+    After n steps the share of the weights before training in an average is ``train.ema ** n``.
+    """
+    lengths = {"head": recipe.head_epochs, "network": recipe.finetune_epochs}
+    for phase, an_epoch in batches.items():
+        steps = lengths[phase] * an_epoch // recipe.accumulate
+        if recipe.ema and steps and recipe.ema**steps > MOST_OF_FIRST:
+            most = math.floor(MOST_OF_FIRST ** (1 / steps) * 1000) / 1000
+            print(
+                f"note: train.ema: {recipe.ema:g} over {steps} steps ({phase}) leaves "
+                f"{recipe.ema**steps:.0%} of the averages to the weights before training; "
+                f"{most:g} or less leaves {MOST_OF_FIRST:.0%}"
             )
 
 

@@ -10,7 +10,9 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ import numpy as np
 from model.devices import from_first
 from model.runtime import UNREADABLE
 from photos.new_file import new_file
+from stage import StageError
+
+LEFT_OVER = 3600.0
+"""Seconds after which half a file of another run counts as left over."""
 
 MOST = 3
 """Files that are kept: this run's and the latest others. Each is some three times its network."""
@@ -77,8 +83,7 @@ class Checkpoints:
             for number, value in enumerate(values)
         }
         content["note"] = np.frombuffer(json.dumps(note).encode(), np.uint8)
-        for left_over in self.file.parent.glob("*.partial"):  # of a run killed while writing
-            left_over.unlink(missing_ok=True)
+        self._sweep()
         with new_file(self.file) as partial, partial.open("wb") as handle:
             np.savez(handle, **content)
             handle.flush()
@@ -102,6 +107,11 @@ class Checkpoints:
         except MemoryError:
             raise  # the file is not at fault
         except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno:  # it may be whole, and worth hours
+                raise StageError(
+                    f"cannot read {self.file} ({error.strerror}); look after the disk and run "
+                    "again, or delete the file to start afresh"
+                ) from None
             print(f"train: {self.file} cannot be read ({error}): starting afresh")
             return None
         if others := len(self._others()):
@@ -110,6 +120,14 @@ class Checkpoints:
                 f"{'run' if others == 1 else 'runs'}, of other params, data, code or machine"
             )
         return None
+
+    def _sweep(self) -> None:
+        """Deletes what runs left that were killed while writing; another run may be writing now."""
+        for left_over in self.file.parent.glob("*.partial"):
+            with suppress(FileNotFoundError):
+                old = left_over.stat().st_mtime < time.time() - LEFT_OVER
+                if old or left_over.name.startswith(self.file.name):
+                    left_over.unlink()
 
     def _others(self) -> list[Path]:
         """The files of other runs, the latest first."""

@@ -105,7 +105,7 @@ def download(name: str) -> Path:
     except Exception as error:  # the hub's client raises errors of several libraries
         raise StageError(
             f"preprocess.crop.detector.path: could not download the preset {name} "
-            f"({type(error).__name__}); on a machine without network, put its files "
+            f"({type(error).__name__}: {error}); on a machine without network, put its files "
             f"{' and '.join(PRESET_FILES)} (Kaggle model {handle}) into models/detectors/{name}/ "
             f"and set preprocess.crop.detector.path to models/detectors/{name}"
         ) from None

@@ -1,15 +1,24 @@
 """What does not belong together is refused before it trains."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from model.agreement import check_copies, check_origin, check_pixels, check_rows
+from model.agreement import (
+    check_copies,
+    check_origin,
+    check_pixels,
+    check_rows,
+    note_averages,
+)
+from model.recipe import TrainParams
 from model.section import ModelParams
 from photos.shards import Sample, digest_of_rows
 from stage import StageError
+from tiny_training import shipped
 
 PHOTOS = [
     Sample("a" * 16, 0, "Audi", ""),
@@ -17,6 +26,30 @@ PHOTOS = [
     Sample("b" * 16, 0, "Seat", ""),
 ]
 FEATURES = Path("data/features")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ema": 0.999}, "0.999 over 200 steps (network) leaves 82% of the averages to the"),
+        ({"ema": 0.9, "accumulate": 20}, "0.9 over 10 steps (network) leaves 35%"),
+        ({"ema": 0.98}, ""),
+        ({"ema": 0.0}, ""),
+    ],
+)
+def test_averages_that_would_hold_much_of_the_first_weights_are_noted(
+    changes: dict, words: str, capsys: pytest.CaptureFixture
+):
+    epochs = {"head_epochs": 0, "finetune_epochs": 10}
+    recipe = TrainParams(**shipped("train") | epochs | changes)
+    note_averages(recipe, {"head": 20, "network": 20})
+    note = capsys.readouterr().out
+    assert words in note
+    assert bool(words) == bool(note)
+    if note:
+        (most,) = re.findall(r"weights before training; (0\.\d+) or less leaves 10%", note)
+        steps = 200 // recipe.accumulate
+        assert float(most) ** steps <= 0.1 < (float(most) + 0.001) ** steps
 
 
 def test_what_belongs_together_passes():
