@@ -70,7 +70,8 @@ DISK = {
     "processed": ("data/processed",),
     "augmented": ("data/augmented",),
     "features": ("data/features",),
-    "tables and records": ("data/split", "data/records", "data/.seen", ".cache"),
+    "tables and records": ("data/split", "data/records", "data/.seen"),
+    "what split remembers": (".cache",),
 }
 
 
