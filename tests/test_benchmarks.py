@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import contest
+import from_scratch
 import measure
 import run
 import timed_stages
@@ -217,6 +218,37 @@ def test_the_time_to_an_accuracy_is_when_it_was_first_seen():
     looks = [(1.0, 0.2), (2.0, 0.5), (3.0, 0.4), (4.0, 0.6)]
     assert contest.minutes_until(looks, 0.4) == 2.0
     assert contest.minutes_until(looks, 0.7) == "never"
+
+
+def test_the_time_to_what_others_had_last_is_said_unless_they_learnt_nothing():
+    looks = {
+        "ours": [(2.0, 0.1), (6.0, 0.3), (12.0, 0.7)],
+        "plain": [(1.0, 0.2), (5.0, 0.5), (9.0, 0.4), (13.0, 0.5)],
+        "reference": [(6.0, 0.03), (13.0, 0.06)],
+    }
+    assert from_scratch.times_to_marks(1, looks, chance=1 / 30) == {
+        "ours, seed 1: minutes to the plain loop's last val top-1": 12.0,
+        "plain, seed 1: minutes to its last val top-1": 5.0,
+    }
+    learnt = from_scratch.times_to_marks(0, {**looks, "plain": []}, chance=0.01)
+    assert learnt == {
+        "ours, seed 0: minutes to the reference's last val top-1": 2.0,
+        "reference, seed 0: minutes to its last val top-1": 13.0,
+    }
+    alone = from_scratch.times_to_marks(0, {**looks, "ours": []}, chance=1 / 30)
+    assert alone == {"plain, seed 0: minutes to its last val top-1": 5.0}
+
+
+def test_recorded_times_to_a_mark_are_those_of_the_recorded_curves():
+    file = measure.RESULTS / "from_scratch.json"
+    figures = json.loads(file.read_text())["figures"]
+    curves = {
+        name: from_scratch.looks_in(str(figures.get(f"{name}, seed 0: minutes and val top-1", "")))
+        for name in ("ours", "plain", "reference")
+    }
+    found = from_scratch.times_to_marks(0, curves, chance=1 / figures["classes"])
+    assert found == {key: value for key, value in figures.items() if " last val top-1" in key}
+    assert found
 
 
 def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch):
