@@ -39,7 +39,7 @@ def test_a_speedup_is_the_median_of_rounds_with_their_spread():
     assert measure.speedup([1.0, 1.0, 5.0], [1.0, 5.0, 5.0]).value == 1.0
 
 
-def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(results):
+def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(results, capsys):
     before = results("before", fast=measure.Ratio(2.0, (1.9, 2.1)), new=measure.Ratio(1, (1, 1)))
     new = measure.Ratio(1, (1, 1))
     after = results("after", fast=measure.Ratio(1.59, (1.5, 1.7)), new=new)
@@ -47,7 +47,10 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(result
     assert run.compare(before, before) == []
     assert run.compare(results("good", fast=measure.Ratio(1.61, (1, 1.8)), new=new), before) == []
     noisy = results("noisy", fast=measure.Ratio(1.5, (1, 2)), new=new)  # a round was as good
+    capsys.readouterr()
     assert run.compare(noisy, before) == []
+    possibly = "reading: fast possibly fell from 2.00 to 1.50, but rounds overlap\n"
+    assert capsys.readouterr().out == possibly
     bar = results("bar", shards=measure.Ratio(1.0, (1.0, 1.0), 1.0))
     missed = results("missed", shards=measure.Ratio(0.8, (0.8, 0.8), 1.0))  # by a fifth, no more
     assert run.compare(missed, bar) == ["error: reading: shards fell from 1.00 to 0.80"]
@@ -102,6 +105,52 @@ def test_what_is_recorded_is_measured_again_with_the_same_options(results, monke
     assert "gpu" not in run.unattended(folder)  # hours here, and no such result
     assert "workers" in run.unattended(folder)
     assert not {"elsewhere", "reading-x"} & set(found)
+
+
+def test_a_variant_named_by_the_value_of_an_option_is_measured_again_with_it(results, monkeypatch):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    monkeypatch.setattr("sys.argv", ["benchmarks/augment.py", "--beside", "albumentations"])
+    measure.record("augment-albumentations", figures={})
+    found = run.commands(folder)
+    assert found["augment-albumentations"] == ["augment", "--beside", "albumentations"]
+    assert found["augment"] == ["augment"]
+
+
+def test_a_check_of_all_names_those_that_have_no_ratio_and_leaves_them_out(
+    results, monkeypatch, capsys
+):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    measure.record("codec", figures={"photos": 12})
+    ran = []
+    monkeypatch.setattr(run, "RESULTS", folder)
+    monkeypatch.setattr(run, "benchmarks", lambda: ["codec", "reading", "workers"])
+    monkeypatch.setattr(run, "run", lambda chosen, _: ran.extend(chosen) or [])
+    monkeypatch.setattr("sys.argv", ["run.py", "--check"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run.main()
+    assert stopped.value.code is None
+    assert ran == ["reading"]
+    left_out = "left out, as no ratio of them is recorded: codec, workers\n"
+    assert capsys.readouterr().out == left_out
+
+
+def test_the_table_says_with_what_versions_a_result_was_measured(results):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    file = folder / "reading.json"
+    for name, versions in (
+        ("codec", {"dvc": "3", "keras": "3.15", "timm": "1.0"}),
+        ("feed", {"dvc": "4", "keras": "3.15", "torch": "2.13"}),
+        ("reading", {"dvc": "3", "keras": "3.15", "torch": "2.13"}),
+    ):
+        document = json.loads(file.read_text()) | {"benchmark": name, "versions": versions}
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    head, codec, feed, reading = run.table(folder).split("\n## ")
+    assert "  dvc 3, keras 3.15, torch 2.13\n" in head
+    python = f"Python {measure.machine()['python']}"
+    assert f"{python}, with timm 1.0, without torch\n" in codec
+    assert f"{python}, with dvc 4\n" in feed
+    assert f"{python}\n" in reading
 
 
 def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch):
