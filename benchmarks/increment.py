@@ -59,11 +59,18 @@ FOLDERS = (
 """The folders whose arrays change for a training photo; those of val and test stay as they are."""
 TIME_NOTES = {
     "split": "it looks at one photo, but reads and writes every row again",
+    "preprocess": "it reads every row, and copies a shard of ten times as many",
+    "augment": "it reads every row, and copies a shard of ten times as many",
+    "embed": "it embeds a whole shard anew, of ten times as many rows",
+    "all stages": "they read every row, and write shards of ten times as many",
     "dvc repro": "DVC itself asks after every photo of the folder",
 }
 MEMORY_NOTES = {
     "split": "it holds every row and fingerprint: some 2.5 KB a photo",
     "preprocess": "it holds every row: some 1 KB a photo",
+    "augment": "it holds every row, of photos and of copies",
+    "embed": "it holds every row, of photos and of copies",
+    "dvc repro": "its largest process is a stage",
 }
 
 
