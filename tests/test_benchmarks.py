@@ -7,6 +7,7 @@ import pytest
 
 import contest
 import from_scratch
+import increment
 import measure
 import run
 import timed_stages
@@ -354,3 +355,32 @@ def test_a_late_run_is_thrown_away_unseen_and_the_next_keeps_its_pace(
     trained = timed_stages.train_for(tmp_path, {"train.seed": 2}, **given)
     assert copies[2:] == [kept]  # its pace is known by now
     assert "late runs before" not in trained.notes
+
+
+def test_an_increment_that_ends_in_other_bytes_than_a_full_rebuild_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ends = {"persist: true": "aa.dir", "persist: false": "aa.dir"}
+
+    def repro(*_: str) -> None:
+        out = {"path": "data/augmented", "md5": ends[Path("dvc.yaml").read_text()]}
+        Path("dvc.lock").write_text(json.dumps({"stages": {"augment": {"outs": [out]}}}))
+
+    project = object.__new__(increment.Project)
+    project.root, project.count = tmp_path, 1000
+    monkeypatch.setattr(project, "add", lambda: None, raising=False)
+    monkeypatch.setattr(project, "repro", repro, raising=False)
+    for remembered in (".cache", increment.SEEN):
+        (tmp_path / remembered).mkdir(parents=True)
+    (tmp_path / "dvc.yaml").write_text("persist: true")
+    project.compare_with_rebuild()
+    assert not (tmp_path / ".cache").exists()  # else it would be no full rebuild
+    for remembered in (".cache", increment.SEEN):
+        (tmp_path / remembered).mkdir()
+    ends["persist: false"] = "bb.dir"
+    with pytest.raises(SystemExit) as stopped:
+        project.compare_with_rebuild()
+    assert stopped.value.code == (
+        "error: 1,000 photos: not as after a full rebuild: data/augmented"
+    )
+    assert (tmp_path / "dvc.yaml").read_text() == "persist: true"
