@@ -48,6 +48,9 @@ PREPARATION = {
 Values = Mapping[str, Any]
 """Changes to the shipped params: ``{"train.lr": 0.1}``."""
 
+Looks = Sequence[tuple[float, float]]
+"""A curve: pairs of minutes and val top-1."""
+
 
 class Trained(NamedTuple):
     """What a recipe returns.
@@ -391,9 +394,15 @@ def evaluated_predictions(root: Path) -> dict[str, str]:
         return {row["photo_id"]: row["predicted"] for row in csv.DictReader(handle)}
 
 
-def minutes_until(looks: Sequence[tuple[float, float]], top1: float) -> float | str:
+def minutes_until(looks: Looks, top1: float) -> float | str:
     """The minutes at which a curve of val top-1 first reached a value, or ``never``."""
     return next((at for at, seen in looks if seen >= top1), "never")
+
+
+def looks_in(curve: str) -> list[tuple[float, float]]:
+    """The looks that a recorded curve holds: ``0.65 0.174, 1.3 0.217``; none in an empty one."""
+    pairs = (pair.split() for pair in curve.split(", ") if pair)
+    return [(float(at), float(seen)) for at, seen in pairs]
 
 
 def figures_of(

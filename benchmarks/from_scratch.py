@@ -26,6 +26,7 @@ included.
 
 import re
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,7 @@ import stanford_cars
 from contest import (
     SIDE,
     Clock,
+    Looks,
     Trained,
     apart,
     arguments,
@@ -42,6 +44,7 @@ from contest import (
     figures_of,
     fit_until,
     link_from,
+    looks_in,
     make_cars,
     make_folders,
     minutes_until,
@@ -116,7 +119,6 @@ def main() -> None:
     figures: dict[str, float | str] = earlier_figures(result, conditions) if options.add else {}
     figures |= conditions
     for seed in options.seeds:
-        looks = {}
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             seeded = {**changes, "train.seed": seed, "augment.seed": seed}
@@ -139,13 +141,35 @@ def main() -> None:
                 found = figures_of(title, trained, root=root, split=split, seconds=seconds)
                 print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
                 figures |= found
-                looks[name] = trained.looks
-        learnt = looks.get("reference") and looks["reference"][-1][1] > 2 / len(names)
-        if "ours" in looks and learnt:  # a reference at chance level is no mark to reach
-            title = f"ours, seed {seed}: minutes to the reference's last val top-1"
-            figures[title] = minutes_until(looks["ours"], looks["reference"][-1][1])
+        curves = {
+            name: looks_in(str(figures.get(f"{name}, seed {seed}: minutes and val top-1", "")))
+            for name in recipes
+        }
+        figures |= times_to_marks(seed, curves, chance=1 / len(names))
         if not (options.val or options.first):
             keep(result, figures, added=options.add)
+
+
+def times_to_marks(
+    seed: int, looks: Mapping[str, Looks], *, chance: float
+) -> dict[str, float | str]:
+    """When ours, and the others themselves, reached what the others had at their last look at val.
+
+    ``looks`` are those of each recipe, none where it did not run. What is at most twice ``chance``
+    is no mark to reach.
+    """
+    found: dict[str, float | str] = {}
+    for name, words in (("plain", "the plain loop's"), ("reference", "the reference's")):
+        mark = looks[name][-1][1] if looks[name] else 0.0
+        if mark <= 2 * chance:
+            continue
+        if looks["ours"]:
+            title = f"ours, seed {seed}: minutes to {words} last val top-1"
+            found[title] = minutes_until(looks["ours"], mark)
+        found[f"{name}, seed {seed}: minutes to its last val top-1"] = minutes_until(
+            looks[name], mark
+        )
+    return found
 
 
 def keep(name: str, figures: dict[str, float | str], *, added: bool) -> None:

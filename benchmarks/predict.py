@@ -27,6 +27,7 @@ from inference.stream import look  # noqa: E402
 from photos.decode import read_bytes  # noqa: E402
 
 FEW, MANY = 1000, 20_000
+NOTE = "the names of one folder's photos are held at a time"
 MEASURED = """
 import resource, subprocess, sys
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -68,7 +69,7 @@ def main() -> None:
     apart = [sum(pair) for pair in zip(seconds["decode"], seconds["network"], strict=True)]
     rate = speedup(seconds["stream"], apart, bar=0.9)
     few, many = memory(options.photos, FEW), memory(options.photos, options.many)
-    growth = Ratio(round(few / many, 3), (round(few / many, 3),) * 2, 0.95)
+    growth = Ratio(round(few / many, 3), (round(few / many, 3),) * 2, 0.95, NOTE)
     start = statistics.median(first_label(items[0].root / items[0].path) for _ in range(3))
     record(
         "predict",

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import contest
+import from_scratch
+import increment
 import measure
 import run
 import timed_stages
@@ -38,7 +40,7 @@ def test_a_speedup_is_the_median_of_rounds_with_their_spread():
     assert measure.speedup([1.0, 1.0, 5.0], [1.0, 5.0, 5.0]).value == 1.0
 
 
-def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(results):
+def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(results, capsys):
     before = results("before", fast=measure.Ratio(2.0, (1.9, 2.1)), new=measure.Ratio(1, (1, 1)))
     new = measure.Ratio(1, (1, 1))
     after = results("after", fast=measure.Ratio(1.59, (1.5, 1.7)), new=new)
@@ -46,7 +48,10 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(result
     assert run.compare(before, before) == []
     assert run.compare(results("good", fast=measure.Ratio(1.61, (1, 1.8)), new=new), before) == []
     noisy = results("noisy", fast=measure.Ratio(1.5, (1, 2)), new=new)  # a round was as good
+    capsys.readouterr()
     assert run.compare(noisy, before) == []
+    possibly = "reading: fast possibly fell from 2.00 to 1.50, but rounds overlap\n"
+    assert capsys.readouterr().out == possibly
     bar = results("bar", shards=measure.Ratio(1.0, (1.0, 1.0), 1.0))
     missed = results("missed", shards=measure.Ratio(0.8, (0.8, 0.8), 1.0))  # by a fifth, no more
     assert run.compare(missed, bar) == ["error: reading: shards fell from 1.00 to 0.80"]
@@ -103,6 +108,52 @@ def test_what_is_recorded_is_measured_again_with_the_same_options(results, monke
     assert not {"elsewhere", "reading-x"} & set(found)
 
 
+def test_a_variant_named_by_the_value_of_an_option_is_measured_again_with_it(results, monkeypatch):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    monkeypatch.setattr("sys.argv", ["benchmarks/augment.py", "--beside", "albumentations"])
+    measure.record("augment-albumentations", figures={})
+    found = run.commands(folder)
+    assert found["augment-albumentations"] == ["augment", "--beside", "albumentations"]
+    assert found["augment"] == ["augment"]
+
+
+def test_a_check_of_all_names_those_that_have_no_ratio_and_leaves_them_out(
+    results, monkeypatch, capsys
+):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    measure.record("codec", figures={"photos": 12})
+    ran = []
+    monkeypatch.setattr(run, "RESULTS", folder)
+    monkeypatch.setattr(run, "benchmarks", lambda: ["codec", "reading", "workers"])
+    monkeypatch.setattr(run, "run", lambda chosen, _: ran.extend(chosen) or [])
+    monkeypatch.setattr("sys.argv", ["run.py", "--check"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        run.main()
+    assert stopped.value.code is None
+    assert ran == ["reading"]
+    left_out = "left out, as no ratio of them is recorded: codec, workers\n"
+    assert capsys.readouterr().out == left_out
+
+
+def test_the_table_says_with_what_versions_a_result_was_measured(results):
+    folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    file = folder / "reading.json"
+    for name, versions in (
+        ("codec", {"dvc": "3", "keras": "3.15", "timm": "1.0"}),
+        ("feed", {"dvc": "4", "keras": "3.15", "torch": "2.13"}),
+        ("reading", {"dvc": "3", "keras": "3.15", "torch": "2.13"}),
+    ):
+        document = json.loads(file.read_text()) | {"benchmark": name, "versions": versions}
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    head, codec, feed, reading = run.table(folder).split("\n## ")
+    assert "  dvc 3, keras 3.15, torch 2.13\n" in head
+    python = f"Python {measure.machine()['python']}"
+    assert f"{python}, with timm 1.0, without torch\n" in codec
+    assert f"{python}, with dvc 4\n" in feed
+    assert f"{python}\n" in reading
+
+
 def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch):
     folder = results("all", fast=measure.Ratio(2.0, (1.9, 2.1)))
     monkeypatch.setattr("sys.argv", ["benchmarks/reading.py", "--add"])
@@ -118,12 +169,12 @@ def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch)
         measure.earlier_figures("reading", {"photos": 13})
 
 
-def test_every_lost_comparison_says_why():
+def test_every_lost_comparison_and_every_missed_bar_says_why():
     lost = {
         f"{file.stem}: {key}": ratio["note"]
         for file in measure.RESULTS.glob("*.json")
         for key, ratio in json.loads(file.read_text())["ratios"].items()
-        if ratio["value"] < (1 if ratio["bar"] is None else ratio["bar"])
+        if ratio["value"] < max(1, ratio["bar"] or 0)
     }
     assert [name for name, note in lost.items() if not note] == []
 
@@ -219,6 +270,37 @@ def test_the_time_to_an_accuracy_is_when_it_was_first_seen():
     assert contest.minutes_until(looks, 0.7) == "never"
 
 
+def test_the_time_to_what_others_had_last_is_said_unless_they_learnt_nothing():
+    looks = {
+        "ours": [(2.0, 0.1), (6.0, 0.3), (12.0, 0.7)],
+        "plain": [(1.0, 0.2), (5.0, 0.5), (9.0, 0.4), (13.0, 0.5)],
+        "reference": [(6.0, 0.03), (13.0, 0.06)],
+    }
+    assert from_scratch.times_to_marks(1, looks, chance=1 / 30) == {
+        "ours, seed 1: minutes to the plain loop's last val top-1": 12.0,
+        "plain, seed 1: minutes to its last val top-1": 5.0,
+    }
+    learnt = from_scratch.times_to_marks(0, {**looks, "plain": []}, chance=0.01)
+    assert learnt == {
+        "ours, seed 0: minutes to the reference's last val top-1": 2.0,
+        "reference, seed 0: minutes to its last val top-1": 13.0,
+    }
+    alone = from_scratch.times_to_marks(0, {**looks, "ours": []}, chance=1 / 30)
+    assert alone == {"plain, seed 0: minutes to its last val top-1": 5.0}
+
+
+def test_recorded_times_to_a_mark_are_those_of_the_recorded_curves():
+    file = measure.RESULTS / "from_scratch.json"
+    figures = json.loads(file.read_text())["figures"]
+    curves = {
+        name: from_scratch.looks_in(str(figures.get(f"{name}, seed 0: minutes and val top-1", "")))
+        for name in ("ours", "plain", "reference")
+    }
+    found = from_scratch.times_to_marks(0, curves, chance=1 / figures["classes"])
+    assert found == {key: value for key, value in figures.items() if " last val top-1" in key}
+    assert found
+
+
 def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch):
     now = 0.0
     monkeypatch.setattr(contest.time, "time", lambda: now)
@@ -273,3 +355,32 @@ def test_a_late_run_is_thrown_away_unseen_and_the_next_keeps_its_pace(
     trained = timed_stages.train_for(tmp_path, {"train.seed": 2}, **given)
     assert copies[2:] == [kept]  # its pace is known by now
     assert "late runs before" not in trained.notes
+
+
+def test_an_increment_that_ends_in_other_bytes_than_a_full_rebuild_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ends = {"persist: true": "aa.dir", "persist: false": "aa.dir"}
+
+    def repro(*_: str) -> None:
+        out = {"path": "data/augmented", "md5": ends[Path("dvc.yaml").read_text()]}
+        Path("dvc.lock").write_text(json.dumps({"stages": {"augment": {"outs": [out]}}}))
+
+    project = object.__new__(increment.Project)
+    project.root, project.count = tmp_path, 1000
+    monkeypatch.setattr(project, "add", lambda: None, raising=False)
+    monkeypatch.setattr(project, "repro", repro, raising=False)
+    for remembered in (".cache", increment.SEEN):
+        (tmp_path / remembered).mkdir(parents=True)
+    (tmp_path / "dvc.yaml").write_text("persist: true")
+    project.compare_with_rebuild()
+    assert not (tmp_path / ".cache").exists()  # else it would be no full rebuild
+    for remembered in (".cache", increment.SEEN):
+        (tmp_path / remembered).mkdir()
+    ends["persist: false"] = "bb.dir"
+    with pytest.raises(SystemExit) as stopped:
+        project.compare_with_rebuild()
+    assert stopped.value.code == (
+        "error: 1,000 photos: not as after a full rebuild: data/augmented"
+    )
+    assert (tmp_path / "dvc.yaml").read_text() == "persist: true"
