@@ -78,10 +78,14 @@ def parse_options() -> argparse.Namespace:
     )
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument(
-        "--labels", type=Path, help="CSV whose paths are read, with boxes and listings"
+        "--labels",
+        type=Path,
+        help="CSV whose paths are read, with boxes and listings if it has them; needs no labels",
     )
     tables.add_argument(
-        "--declared", type=Path, help="the same, and rank listings whose photos contradict it"
+        "--declared",
+        type=Path,
+        help="CSV with labels, too: rank the listings whose photos contradict them",
     )
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")

@@ -514,6 +514,24 @@ def test_what_only_training_asks_for_is_not_read(tmp_path: Path, claims: bool):
     assert item.fault is None
 
 
+def test_new_adverts_need_no_labels_but_claims_do(tmp_path: Path):
+    put(tmp_path, a_png=0, b_png=1)
+    table = tmp_path / "feed.csv"
+    table.write_text("path,listing\na.png,L\nb.png,L\na.png,L\n")
+    found = read_table(tmp_path, table, claims=False)
+    assert [(item.path, item.listing, item.fault and item.fault.reason) for item in found] == [
+        ("a.png", "L", None),
+        ("a.png", "L", "duplicate-row"),
+        ("b.png", "L", None),
+    ]
+    told = refusal(lambda: read_table(tmp_path, table, claims=True))
+    assert "feed.csv has no column label or class; found: path, listing" in told
+    table.write_text("path,listing,label\na.png,L,\nb.png,L,Audi One\n")
+    for claims, faults in ((False, [None, None]), (True, ["no-label", None])):
+        found = read_table(tmp_path, table, claims=claims)
+        assert [item.fault and item.fault.reason for item in found] == faults
+
+
 @pytest.mark.parametrize(("claims", "times"), [(True, 2), (False, 1)])
 def test_a_listing_has_a_photo_once_or_once_for_each_claim(
     tmp_path: Path, claims: bool, times: int
