@@ -131,14 +131,14 @@ def rows_of(
     classifier: "Classifier", seen: Iterable["Seen"], options: argparse.Namespace
 ) -> Iterator[dict]:
     """Yields a row for each photo and, if asked for, one for each listing after its photos."""
-    from inference.listings import average
+    from inference.listings import Average
 
     def verdict(probabilities: "np.ndarray", crops: Collection[str]) -> "Verdict":
         (told,) = classifier.verdicts(probabilities[None], top=options.top_k, crops=[crops])
         return told
 
     for listing, group in groupby(seen, lambda row: row.item.listing):
-        kept = []
+        so_far = Average()
         for row in group:
             known = {"kind": "photo", "listing": listing if options.listing_from else None}
             known["photo"] = row.item.name
@@ -148,8 +148,8 @@ def rows_of(
             known["crop"] = row.crop
             yield known | cells(verdict(row.probabilities, {row.crop}))
             if options.listing_from:
-                kept.append(row)
-        together = average(kept)
+                so_far.add(row)
+        together = so_far.listing()
         if together:
             known = {"kind": "listing", "listing": listing, "photos": together.photos}
             yield known | cells(verdict(together.probabilities, together.crops))

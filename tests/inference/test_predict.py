@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from inference import listings
 from inference.classifier import BATCH_SIZE, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import writer
-from inference.stream import AHEAD, look
+from inference.stream import AHEAD, Seen, look
 from pages import run_python_of
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
@@ -119,6 +120,30 @@ def test_the_photos_of_a_folder_speak_with_one_voice(ask, tmp_path: Path):
     # Two thirds sure of the model, but sure of the make.
     assert listings[0]["decision"] == "make"
     assert status == 3
+
+
+@pytest.mark.parametrize("use", ["listing", "audit"])
+def test_a_listing_may_have_any_number_of_photos(classifier, use: str):
+    random, kept, expected = np.random.default_rng(0), [], np.zeros(len(LABELS))
+
+    def photos():
+        for number in range(500):
+            row = np.append(random.dirichlet(np.ones(5)), 0.0)
+            expected[:] += row / 500
+            kept.append(weakref.ref(row))
+            assert sum(one() is not None for one in kept) < 10
+            yield Seen(Item(Path(), f"{number}.jpg", "L", "Zaz Absent"), row, None, "none")
+
+    if use == "audit":
+        (found,) = listings.audit(classifier, photos())
+        assert (found.photos, found.wrong) == (500, 1.0)
+        assert found.best.confidence == pytest.approx(expected.max(), abs=1e-12)
+    else:
+        options = SimpleNamespace(listing_from="folder", top_k=6)
+        *_, last = predict.rows_of(classifier, photos(), options)
+        assert (last["kind"], last["photos"]) == ("listing", 500)
+        found = {entry["label"]: entry["confidence"] for entry in last["top"]}
+        assert [found[label.label] for label in LABELS] == pytest.approx(expected, abs=1e-12)
 
 
 def test_boxes_and_listings_of_a_csv_are_used(ask, boxed_bundle: Path, tmp_path: Path):
