@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ import predict
 import serve
 import stage
 from inference import listings
-from inference.classifier import BATCH_SIZE, load_classifier
+from inference.classifier import BATCH_SIZE, Classifier, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import writer
 from inference.stream import AHEAD, Seen, look
@@ -79,6 +80,30 @@ def test_the_code_on_the_page_about_use_says_what_the_script_says(
         said = row["photo"], row["label"], row["make"], f"{row['confidence']:.3f}", row["decision"]
         assert line == " ".join(said)
     assert lines[0].startswith("c.jpg unknown-format")
+
+
+def test_a_log_counts_the_photos_that_are_done(ask, tmp_path: Path, monkeypatch, capsys):
+    put(tmp_path / "p", a_png=0, b_png=b"", c_png=1)
+    (tmp_path / "l.csv").write_text("path\na.png\nb.png\nc.png\n")
+    monkeypatch.setattr(predict, "progress", partial(stage.progress, every=0))
+    usual, before = Classifier.probabilities, []
+
+    def probabilities(self: Classifier, images: list) -> np.ndarray:
+        before.append(capsys.readouterr().err)  # all are read, but none is done
+        return usual(self, images)
+
+    monkeypatch.setattr(Classifier, "probabilities", probabilities)
+    for options, counted in (
+        ((), ["1 photos", "2 photos", "3 photos", "3 photos"]),
+        (("--labels", tmp_path / "l.csv"), ["1 of 3 photos", "2 of 3 photos", "3 photos"]),
+    ):
+        _, rows, err = ask(tmp_path / "p", *options)
+        assert len(rows) == 3
+        assert [line.split(",")[0] for line in err.splitlines()] == [
+            f"predict: {count}" for count in counted
+        ]
+        assert err.endswith("\npredict: 3 photos, 1 unreadable\n")
+    assert before == ["", ""]
 
 
 def test_photos_from_a_phone_are_counted_or_named(ask, tmp_path: Path):
