@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 from joblib import cpu_count
 
 from inference.output import FORMATS, writer
-from stage import StageError, printable, run
+from stage import StageError, printable, progress, run
 
 if TYPE_CHECKING:
     import numpy as np
 
     from inference.classifier import Classifier, Verdict
-    from inference.find import Item
     from inference.stream import Seen
 
 COLUMNS = ("kind", "listing", "photo", "photos", "crop", "label", "make", "confidence")
@@ -38,16 +37,17 @@ def main() -> None:
     from inference.find import find_photos, read_table
     from inference.stream import look
 
-    table, passed_over = options.declared or options.labels, Counter()
+    table, passed_over, total = options.declared or options.labels, Counter(), None
     if table:
         if len(options.photos) != 1:
             raise StageError("--labels and --declared need one folder of photos, found several")
         items = read_table(options.photos[0], table, claims=bool(options.declared))
+        total = len(items)
     else:
         items = find_photos(options.photos, passed_over)
     workers = options.workers or cpu_count()
     classifier = load_classifier(options.bundle, threads=cpu_count())
-    seen = Watched(look(classifier, watch(items), workers=workers))
+    seen = Watched(watch(look(classifier, items, workers=workers), total=total))
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as programs expect it
     write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
     rows = audit_rows if options.declared else rows_of
@@ -78,10 +78,14 @@ def parse_options() -> argparse.Namespace:
     )
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument(
-        "--labels", type=Path, help="CSV whose paths are read, with boxes and listings"
+        "--labels",
+        type=Path,
+        help="CSV whose paths are read, with boxes and listings if it has them; needs no labels",
     )
     tables.add_argument(
-        "--declared", type=Path, help="the same, and rank listings whose photos contradict it"
+        "--declared",
+        type=Path,
+        help="CSV with labels, too: rank the listings whose photos contradict them",
     )
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")
@@ -99,12 +103,12 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def watch(items: Iterable["Item"]) -> Iterator["Item"]:
-    """Shows a progress bar if standard error is a terminal and no rows appear on one."""
-    from tqdm import tqdm
-
-    off = sys.stdout.isatty() or None  # None: off unless standard error is a terminal
-    return iter(tqdm(items, desc="predict", unit=" photos", disable=off, dynamic_ncols=True))
+def watch(seen: Iterable["Seen"], *, total: int | None) -> Iterable["Seen"]:
+    """Shows on standard error how many photos are done, unless a terminal shows the rows, too."""
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return seen
+    log = {"log": sys.stderr, "closing": False}  # main writes the closing line
+    return progress(seen, total=total, label="predict", unit="photos", **log)
 
 
 class Watched:
@@ -127,14 +131,14 @@ def rows_of(
     classifier: "Classifier", seen: Iterable["Seen"], options: argparse.Namespace
 ) -> Iterator[dict]:
     """Yields a row for each photo and, if asked for, one for each listing after its photos."""
-    from inference.listings import average
+    from inference.listings import Average
 
     def verdict(probabilities: "np.ndarray", crops: Collection[str]) -> "Verdict":
         (told,) = classifier.verdicts(probabilities[None], top=options.top_k, crops=[crops])
         return told
 
     for listing, group in groupby(seen, lambda row: row.item.listing):
-        kept = []
+        so_far = Average()
         for row in group:
             known = {"kind": "photo", "listing": listing if options.listing_from else None}
             known["photo"] = row.item.name
@@ -144,8 +148,8 @@ def rows_of(
             known["crop"] = row.crop
             yield known | cells(verdict(row.probabilities, {row.crop}))
             if options.listing_from:
-                kept.append(row)
-        together = average(kept)
+                so_far.add(row)
+        together = so_far.listing()
         if together:
             known = {"kind": "listing", "listing": listing, "photos": together.photos}
             yield known | cells(verdict(together.probabilities, together.crops))

@@ -7,7 +7,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 Item = TypeVar("Item")
 
@@ -121,16 +121,20 @@ def printable(text: str) -> str:
 def progress(
     items: Iterable[Item],
     *,
-    total: int,
+    total: int | None,
     label: str,
     unit: str,
     every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
+    log: TextIO | None = None,
+    closing: bool = True,
 ) -> Iterator[Item]:
     """Yields ``items``, each of them a finished piece of work, and shows progress.
 
-    A terminal shows a bar with rate and time left. A log gets a closing line and, if the work takes
-    long, one about every ``every`` seconds with the time left at the rate so far.
+    A terminal shows a bar with rate and time left. A log (``log``, or else standard output) gets a
+    closing line, unless the caller writes it (``closing``), and, if the work takes long, one about
+    every ``every`` seconds with the time left at the rate so far. ``total`` is ``None`` where
+    nobody knows how many items come; then no time left is told.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -143,16 +147,18 @@ def progress(
         yield item
         done += 1
         now = clock()
-        if now - last >= every and done < total:
+        if now - last >= every and (total is None or done < total):
             last = now
-            left = (total - done) * (now - start) / done
-            print(
-                f"{label}: {done:,} of {total:,} {unit}, {_rate(done, now - start)}, "
-                f"{_duration(left)} left",
-                flush=True,
-            )
-    seconds = clock() - start
-    print(f"{label}: {done:,} {unit} in {_duration(seconds)} ({_rate(done, seconds)})", flush=True)
+            of = left = ""
+            if total is not None:
+                of = f" of {total:,}"
+                left = f", {_duration((total - done) * (now - start) / done)} left"
+            rate = _rate(done, now - start)
+            print(f"{label}: {done:,}{of} {unit}, {rate}{left}", file=log, flush=True)
+    if closing:
+        seconds = clock() - start
+        told = f"{label}: {done:,} {unit} in {_duration(seconds)} ({_rate(done, seconds)})"
+        print(told, file=log, flush=True)
 
 
 def _rate(count: int, seconds: float) -> str:

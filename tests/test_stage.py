@@ -35,6 +35,16 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys: pytest.Captur
     ]
 
 
+def test_where_nobody_knows_how_much_comes_no_time_left_is_told(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    told = {"label": "predict", "unit": "photos", "log": sys.stderr, "closing": False}
+    assert list(progress(iter("abcdefg"), total=None, clock=Clock(), **told)) == list("abcdefg")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "predict: 3 photos, 0.1/s\npredict: 6 photos, 0.1/s\n"
+
+
 def test_hours_are_told_as_hours(capsys: pytest.CaptureFixture) -> None:
     work = progress(range(1), total=1000, label="embed", unit="shards", every=10, clock=Clock())
     assert list(work) == [0]

@@ -5,11 +5,13 @@ gives calibrated probabilities, float32 ``(n, classes)``; the temperature is bui
 """
 
 import contextlib
+import errno
 import io
 import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -66,8 +68,7 @@ def export(
     if classifier.preparation.crop.uses_detector and not brings_detector(bundle):
         raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
     except OSError as error:
@@ -92,12 +93,26 @@ def export(
         }
         contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(partial, target)
+        _replace(target, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
+
+
+def _replace(target: Path, partial: Path) -> None:
+    """Moves ``partial`` to ``target``, where others may put an export at the same time."""
+    old = partial.with_suffix(".old")
+    while True:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(target, old)
+            os.replace(partial, target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def check_is_ours(target: Path, form: Form) -> None:

@@ -1,7 +1,7 @@
 """From photos to listings: one verdict per listing, and listings that contradict their photos."""
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +24,34 @@ class Listing(NamedTuple):
     probabilities: np.ndarray
 
 
+class Average:
+    """Combines the photos of one listing, of each of which only the sum is kept."""
+
+    def __init__(self) -> None:
+        self._listing, self._photos, self._crops, self._sum = "", 0, set(), 0.0
+
+    def add(self, row: Seen) -> None:
+        """Takes a photo in, if it can be used."""
+        if row.probabilities is not None:
+            self._listing = row.item.listing
+            self._photos += 1
+            self._crops.add(row.crop)
+            self._sum = self._sum + row.probabilities
+
+    def listing(self) -> Listing | None:
+        """The photos so far; ``None`` if none of them can be used."""
+        if not self._photos:
+            return None
+        mean = self._sum / self._photos
+        return Listing(self._listing, self._photos, frozenset(self._crops), mean)
+
+
 def average(seen: Iterable[Seen]) -> Listing | None:
     """Combines the photos of one listing; ``None`` if none of them can be used."""
-    rows = [row for row in seen if row.probabilities is not None]
-    if not rows:
-        return None
-    mean = np.mean([row.probabilities for row in rows], axis=0)
-    return Listing(rows[0].item.listing, len(rows), frozenset(row.crop for row in rows), mean)
+    so_far = Average()
+    for row in seen:
+        so_far.add(row)
+    return so_far.listing()
 
 
 class Contradiction(NamedTuple):
@@ -69,12 +90,13 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
     makes = np.array([label.make for label in classifier.labels])
     known = list(dict.fromkeys(label.make for label in classifier.labels))
     for (_, declared), group in groupby(seen, lambda row: (row.item.listing, row.item.label)):
-        rows = list(group)
-        listing = average(rows)
+        rows = iter(group)
+        first = next(rows)
+        listing = average(chain([first], rows))
         if listing is None:
             continue
         shares = {name: listing.probabilities[makes == name].sum() for name in known}
-        make = _known_make(rows[0].item, shares)
+        make = _known_make(first.item, shares)
         if declared in names:
             index = names.index(declared)
             make, right = str(makes[index]), listing.probabilities[index]

@@ -11,6 +11,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from sys import intern
 from typing import Annotated, Literal
@@ -107,6 +108,9 @@ SAID = {
     "audit": ("listing", "label"),
 }
 """By use, the fields in which rows of one path must differ for each of them to add something."""
+
+NEEDED = {"train": ("path", "label"), "predict": ("path",), "audit": ("path", "label")}
+"""By use, the columns that a CSV must have and the cells that each row must fill."""
 
 
 def read_rows(*, photos: Path | Store, labels: Path | Store, use: Use = "train") -> list[Row]:
@@ -263,13 +267,14 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         if told:
             next(table)
         names = [name.strip().lower() for name in next(table, [])]
-        columns = _find_columns(names, labels)
+        columns = _find_columns(names, labels, use)
         if use == "train":
             _note(names, columns)
         else:
             columns.pop("subset", None)  # only for training are photos divided into splits
+        row = partial(_row, names=names, columns=columns, photos=photos, decimal=decimal, use=use)
         rows = [
-            (line := skipped + table.line_num, _row(values, names, columns, photos, line, decimal))
+            (line := skipped + table.line_num, row(values, line=line))
             for values in table
             if any(values)
         ]
@@ -380,7 +385,7 @@ def conflict(labels: Iterable[str]) -> tuple[str, str]:
     return "label-conflict", f"the same photo is labelled {' and '.join(names)}"[:400]
 
 
-def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
+def _find_columns(names: list[str], labels: Path | Store, use: Use) -> dict[str, int]:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise StageError(f"data.labels: {labels} has two columns {twice[0]!r}; rename one")
@@ -389,7 +394,7 @@ def _find_columns(names: list[str], labels: Path | Store) -> dict[str, int]:
         for field, accepted in COLUMNS.items()
         if any(name in names for name in accepted)
     }
-    for field in ("path", "label"):
+    for field in NEEDED[use]:
         if field not in columns:
             raise StageError(
                 f"data.labels: {labels} has no column {' or '.join(COLUMNS[field])}; "
@@ -413,11 +418,13 @@ def _note(names: list[str], columns: dict[str, int]) -> None:
 
 def _row(
     values: list[str],
+    *,
+    line: int,
     names: list[str],
     columns: dict[str, int],
     photos: Path | Store,
-    line: int,
     decimal: str,
+    use: Use,
 ) -> Row:
     cells = dict.fromkeys(COLUMNS, "")
     cells |= {field: values[at].strip() for field, at in columns.items() if at < len(values)}
@@ -442,7 +449,7 @@ def _row(
     if path.split("/")[0] == ".." or "\0" in path:
         return bad("outside", "the path leaves the photos folder")
     path = _as_on_disk(photos, path)
-    if not label:
+    if not label and "label" in NEEDED[use]:
         return bad("no-label", "no label")
     subset = cells["subset"].lower()
     if subset and subset not in SUBSETS:

@@ -1,6 +1,7 @@
 """Exports give what Keras gives, with all that a reader needs beside them."""
 
 import json
+import os
 import shutil
 import sys
 from functools import partial
@@ -121,6 +122,40 @@ def test_a_link_to_an_earlier_export_gets_the_new_one(bundle, classifier, tmp_pa
     export_to(classifier, bundle, tmp_path / "link", kind="onnx", images=pictures)
     assert (old / "model.onnx").read_bytes() == b"new"
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("moment", ["writes", "replaces"])
+def test_two_exports_to_one_place_do_not_disturb_each_other(
+    bundle, classifier, tmp_path, monkeypatch, moment
+):
+    calls, replace = [], os.replace
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    export_there = partial(
+        export_to, classifier, bundle, tmp_path / "o", kind="onnx", images=pictures
+    )
+
+    def between(now: str) -> None:
+        calls.append(now)
+        if calls.count(moment) == 1 and now == moment:
+            export_there()
+
+    def write(_, path: Path) -> None:
+        number = calls.count("writes")
+        between("writes")
+        path.write_bytes(b"%d" % number)
+
+    def slow_replace(source: Path, target: Path) -> None:
+        if Path(target).name == "o":
+            between("replaces")
+        replace(source, target)
+
+    read = lambda _: lambda pixels: classifier.probabilities(list(pixels))  # noqa: E731
+    monkeypatch.setitem(FORMS, "onnx", FORMS["onnx"]._replace(write=write, read=read))
+    monkeypatch.setattr(os, "replace", slow_replace)
+    export_there()
+    assert (tmp_path / "o/model.onnx").read_bytes() == b"0"  # that of the later one to end
+    assert calls.count("writes") == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["o"]
 
 
 def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):

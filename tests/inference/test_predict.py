@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +21,10 @@ import predict
 import serve
 import stage
 from inference import listings
-from inference.classifier import BATCH_SIZE, load_classifier
+from inference.classifier import BATCH_SIZE, Classifier, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import writer
-from inference.stream import AHEAD, look
+from inference.stream import AHEAD, Seen, look
 from pages import run_python_of
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
@@ -80,6 +82,30 @@ def test_the_code_on_the_page_about_use_says_what_the_script_says(
     assert lines[0].startswith("c.jpg unknown-format")
 
 
+def test_a_log_counts_the_photos_that_are_done(ask, tmp_path: Path, monkeypatch, capsys):
+    put(tmp_path / "p", a_png=0, b_png=b"", c_png=1)
+    (tmp_path / "l.csv").write_text("path\na.png\nb.png\nc.png\n")
+    monkeypatch.setattr(predict, "progress", partial(stage.progress, every=0))
+    usual, before = Classifier.probabilities, []
+
+    def probabilities(self: Classifier, images: list) -> np.ndarray:
+        before.append(capsys.readouterr().err)  # all are read, but none is done
+        return usual(self, images)
+
+    monkeypatch.setattr(Classifier, "probabilities", probabilities)
+    for options, counted in (
+        ((), ["1 photos", "2 photos", "3 photos", "3 photos"]),
+        (("--labels", tmp_path / "l.csv"), ["1 of 3 photos", "2 of 3 photos", "3 photos"]),
+    ):
+        _, rows, err = ask(tmp_path / "p", *options)
+        assert len(rows) == 3
+        assert [line.split(",")[0] for line in err.splitlines()] == [
+            f"predict: {count}" for count in counted
+        ]
+        assert err.endswith("\npredict: 3 photos, 1 unreadable\n")
+    assert before == ["", ""]
+
+
 def test_photos_from_a_phone_are_counted_or_named(ask, tmp_path: Path):
     phone = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
     put(tmp_path, a_png=0, b_HEIC=phone, c_heic=phone)
@@ -119,6 +145,30 @@ def test_the_photos_of_a_folder_speak_with_one_voice(ask, tmp_path: Path):
     # Two thirds sure of the model, but sure of the make.
     assert listings[0]["decision"] == "make"
     assert status == 3
+
+
+@pytest.mark.parametrize("use", ["listing", "audit"])
+def test_a_listing_may_have_any_number_of_photos(classifier, use: str):
+    random, kept, expected = np.random.default_rng(0), [], np.zeros(len(LABELS))
+
+    def photos():
+        for number in range(500):
+            row = np.append(random.dirichlet(np.ones(5)), 0.0)
+            expected[:] += row / 500
+            kept.append(weakref.ref(row))
+            assert sum(one() is not None for one in kept) < 10
+            yield Seen(Item(Path(), f"{number}.jpg", "L", "Zaz Absent"), row, None, "none")
+
+    if use == "audit":
+        (found,) = listings.audit(classifier, photos())
+        assert (found.photos, found.wrong) == (500, 1.0)
+        assert found.best.confidence == pytest.approx(expected.max(), abs=1e-12)
+    else:
+        options = SimpleNamespace(listing_from="folder", top_k=6)
+        *_, last = predict.rows_of(classifier, photos(), options)
+        assert (last["kind"], last["photos"]) == ("listing", 500)
+        found = {entry["label"]: entry["confidence"] for entry in last["top"]}
+        assert [found[label.label] for label in LABELS] == pytest.approx(expected, abs=1e-12)
 
 
 def test_boxes_and_listings_of_a_csv_are_used(ask, boxed_bundle: Path, tmp_path: Path):
@@ -512,6 +562,24 @@ def test_what_only_training_asks_for_is_not_read(tmp_path: Path, claims: bool):
     table.write_text("path,label,listing,split\na.png,One,L,new\n")
     (item,) = read_table(tmp_path, table, claims=claims)
     assert item.fault is None
+
+
+def test_new_adverts_need_no_labels_but_claims_do(tmp_path: Path):
+    put(tmp_path, a_png=0, b_png=1)
+    table = tmp_path / "feed.csv"
+    table.write_text("path,listing\na.png,L\nb.png,L\na.png,L\n")
+    found = read_table(tmp_path, table, claims=False)
+    assert [(item.path, item.listing, item.fault and item.fault.reason) for item in found] == [
+        ("a.png", "L", None),
+        ("a.png", "L", "duplicate-row"),
+        ("b.png", "L", None),
+    ]
+    told = refusal(lambda: read_table(tmp_path, table, claims=True))
+    assert "feed.csv has no column label or class; found: path, listing" in told
+    table.write_text("path,listing,label\na.png,L,\nb.png,L,Audi One\n")
+    for claims, faults in ((False, [None, None]), (True, ["no-label", None])):
+        found = read_table(tmp_path, table, claims=claims)
+        assert [item.fault and item.fault.reason for item in found] == faults
 
 
 @pytest.mark.parametrize(("claims", "times"), [(True, 2), (False, 1)])
