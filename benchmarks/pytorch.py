@@ -14,6 +14,7 @@ Needs PyTorch, which the graph does not: pip install torch
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -52,9 +53,11 @@ def main() -> None:
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     cases = {}
     for kind in options.precision:
-        cases[f"keras, {kind}"] = keras_epoch(photos, targets, policies[kind], **shared)
+        cases[f"keras, {kind}"], ours = keras_epoch(photos, targets, policies[kind], **shared)
         dtype = getattr(torch, kind)
-        cases[f"pytorch, {kind}"] = torch_epoch(torch, photos, targets, dtype, **shared)
+        cases[f"pytorch, {kind}"], theirs = torch_epoch(torch, photos, targets, dtype, **shared)
+        if ours != theirs:
+            sys.exit(f"error: the networks learn {ours:,} and {theirs:,} numbers, not the same")
     seconds = alternate(cases)
     ratios = {
         f"Keras over PyTorch, {kind}": speedup(
@@ -87,7 +90,7 @@ def keras_backend() -> str:
 def keras_epoch(
     photos: np.ndarray, targets: np.ndarray, policy: str, *, backbone: str, batch: int, gpu: bool
 ):
-    """A function that trains our network for one pass over the photos."""
+    """A function that trains our network for one pass, and how many numbers the network learns."""
     from model.runtime import import_quietly, start
 
     start(threads=THREADS)
@@ -117,13 +120,13 @@ def keras_epoch(
         with quick(network):  # as the train stage does
             network.fit(**given, verbose=0, shuffle=False)
 
-    return epoch
+    return epoch, sum(math.prod(weight.shape) for weight in network.trainable_weights)
 
 
 def torch_epoch(
     torch, photos: np.ndarray, targets: np.ndarray, dtype, *, backbone: str, batch: int, gpu: bool
 ):
-    """The same pass in PyTorch."""
+    """The same pass and number in PyTorch."""
     device = torch.device("cuda" if gpu else "cpu")
     build = resnet18 if backbone == "resnet18" else resnet50
     network = build(torch).to(device, memory_format=torch.channels_last)
@@ -148,7 +151,7 @@ def torch_epoch(
         if gpu:
             torch.cuda.synchronize()
 
-    return epoch
+    return epoch, sum(weight.numel() for weight in network.parameters())
 
 
 def resnet18(torch):

@@ -23,6 +23,11 @@ from stage import StageError, run
 
 SCRIPT = Path(__file__).parent / "train.py"
 
+MOMENT = 5.0
+"""Seconds that processes have after Ctrl-C to end by themselves, before they are interrupted."""
+BOUND = 30.0
+"""Seconds that they have then, before they are killed."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -43,10 +48,8 @@ def main() -> None:
                 command = [sys.executable, SCRIPT]
                 started.append(subprocess.Popen(command, env=mine))  # noqa: S603  # our own
         wait_for_all(started)
-    except KeyboardInterrupt:  # a terminal sends it to all processes; each says how to continue
-        for process in started:
-            process.send_signal(signal.SIGINT)
-            process.wait()
+    except KeyboardInterrupt:  # each process says how to continue
+        interrupt_all(started)
         sys.exit(1)
     finally:
         for process in started:
@@ -92,6 +95,38 @@ def wait_for_all(processes: list[subprocess.Popen]) -> None:
         time.sleep(0.2)
     if any(process.returncode for process in processes):
         raise StageError("a process failed; its own words stand above")
+
+
+def interrupt_all(processes: list[subprocess.Popen]) -> None:
+    """Waits until every process has ended after Ctrl-C; interrupts those that did not hear of it.
+
+    A terminal sends Ctrl-C to all processes, and a second signal would disturb those that tidy up.
+    All are interrupted before any is waited for, since they may wait for each other.
+
+    Raises:
+        StageError: a process goes on nevertheless; the caller kills it.
+
+    """
+    if all_end(processes, within=MOMENT):
+        return
+    for process in processes:
+        process.send_signal(signal.SIGINT)  # nothing is sent to one that has ended
+    if not all_end(processes, within=BOUND):
+        left = [process.poll() for process in processes].count(None)
+        raise StageError(
+            f"{left} of {len(processes)} processes had to be killed, {MOMENT + BOUND:g} s after "
+            "Ctrl-C; run the same command again to go on from the last complete epoch"
+        )
+
+
+def all_end(processes: list[subprocess.Popen], *, within: float) -> bool:
+    """Whether every process ends ``within`` so many seconds."""
+    end = time.monotonic() + within
+    while None in [process.poll() for process in processes]:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def running(command: list[str], **options) -> Iterator[subprocess.Popen]:
-    """A process with its output in one pipe; it leads a group of its own, killed in the end."""
+    """A process that leads a group of its own, killed in the end.
+
+    Its output comes in one pipe, unless ``stderr`` says otherwise.
+    """
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        **options,
+        command, text=True, start_new_session=True, **(pipes | options)
     ) as process:
         try:
             yield process

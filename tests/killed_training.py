@@ -21,6 +21,7 @@ from model.runtime import start  # noqa: E402
 start(threads=1)
 
 import dvclive  # noqa: E402, F401  # for all children at once
+import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import train  # noqa: E402
@@ -30,11 +31,16 @@ from tiny_training import set_params, shrink_networks, write_shards  # noqa: E40
 
 RECIPE = {
     "head_epochs": 2,
-    "finetune_epochs": 2,
+    "finetune_epochs": 4,
+    "accumulate": 2,  # of five batches an epoch, so that one waits for the next epoch
     "ema": 0.8,
     "mixup": 0.2,
     "flip": 0.5,
+    "sizes": [0.8, 1.0],
+    "patience": 1,
 }
+ON_VAL = {"head": [3.0, 2.0], "network": [2.0, 1.0, 4.0, 0.0]}
+"""What is added to the losses on val, so that patience ends the network one epoch early."""
 WEIGHTS = Path("models/pretrained/tiny.keras")
 
 
@@ -72,13 +78,31 @@ def half_a_checkpoint(times: int) -> None:
     np.savez = torn
 
 
+def plan_losses_on_val() -> None:
+    """Adds ``ON_VAL`` to what is measured, by phase and epoch, also in a run that goes on."""
+    run_epoch, evaluate = fitting.run_epoch, keras.Model.evaluate
+    epochs = []
+
+    def watched(trainee, feed, epoch):
+        epochs.append(epoch)
+        return run_epoch(trainee, feed, epoch)
+
+    def planned(measure, *arguments, **options):
+        seen = evaluate(measure, *arguments, **options)
+        phase = "network" if len(measure.input_shape) == 4 else "head"
+        return seen | {"cross_entropy": seen["cross_entropy"] / 100 + ON_VAL[phase][epochs[-1]]}
+
+    fitting.run_epoch, keras.Model.evaluate = watched, planned
+
+
 WAYS_TO_DIE = {
     "inside the first checkpoint": lambda: half_a_checkpoint(1),
     "at the head's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
-    "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 12),
+    "at the head's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 5),
     "at the network's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
     "between a checkpoint and its name": lambda: setattr(os, "replace", die),
-    "at the network's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 2),
     "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
     "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "remove", die),
 }
@@ -110,6 +134,7 @@ def prepare() -> None:
 
 def main() -> None:
     shrink_networks((0, 0, 0, 0))  # what is saved and resumed does not depend on the depth
+    plan_losses_on_val()
     top = Path(sys.argv[1])
     for name in ("undisturbed", "killed"):
         (top / name).mkdir()

@@ -1,5 +1,6 @@
 """Several processes as on several hosts: they end together, however one of them ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import train_distributed
+from children import running
 
 STAND_IN = """
 import os, sys, time
@@ -22,18 +24,17 @@ os.write(1, said.encode() + b"\\n")  # in one piece, where two write at once
 def started(tmp_path: Path):
     """Starts two processes; each runs the code that is given after it said who it is."""
 
-    def start(code: str) -> subprocess.Popen:
+    def start(code: str, *, moment: float = 0.2, bound: float = 20):
         script = tmp_path / "train.py"
         script.write_text(STAND_IN.format(code))
         # A shell's background job begins with Ctrl-C ignored, and so would all below it.
         program = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); "
-        program += "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); t.run(t.main)"
-        return subprocess.Popen(
+        program += "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); "
+        program += f"t.MOMENT, t.BOUND = {moment}, {bound}; t.run(t.main)"
+        return running(
             [sys.executable, "-c", program, str(script), "--processes", "2"],
             cwd=Path(train_distributed.__file__).parent,
-            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     return start
@@ -98,3 +99,65 @@ except KeyboardInterrupt:
         parent.send_signal(signal.SIGINT)
         _, told = parent.communicate(timeout=20)
     assert (parent.returncode, told) == (1, "stopped in epoch 2\n" * 2)
+
+
+def test_ctrl_c_on_a_terminal_reaches_each_once_so_none_is_disturbed_in_its_clean_up(started):
+    tidies_up = """
+try:
+    os.write(1, b"waits\\n")
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # a second signal would end it here
+    os.write(2, b"tidied up\\n")
+    sys.exit(1)
+"""
+    with started(tidies_up, moment=20) as parent:
+        for _ in range(4):
+            parent.stdout.readline()
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        _, told = parent.communicate(timeout=20)
+    assert (parent.returncode, told) == (1, "tidied up\n" * 2)
+
+
+def test_processes_that_wait_for_each_other_are_all_stopped(started, tmp_path: Path):
+    first_waits_for_second = f"""
+other = {str(tmp_path / "second has stopped")!r}
+try:
+    os.write(1, b"waits\\n")
+    time.sleep(60)
+except KeyboardInterrupt:
+    if os.environ["JAX_PROCESS_ID"] == "1":
+        open(other, "w").close()
+    while not os.path.exists(other):
+        time.sleep(0.02)
+    sys.exit(1)
+"""
+    with started(first_waits_for_second) as parent:
+        for _ in range(4):
+            parent.stdout.readline()
+        parent.send_signal(signal.SIGINT)
+        _, told = parent.communicate(timeout=20)
+    assert (parent.returncode, told) == (1, "")
+
+
+def test_a_process_that_ignores_ctrl_c_is_killed_and_one_line_says_so(started):
+    ignores = """
+import signal
+if os.environ["JAX_PROCESS_ID"] == "0":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+try:
+    os.write(1, b"waits\\n")
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(1)
+"""
+    with started(ignores, bound=0.5) as parent:
+        for _ in range(4):
+            parent.stdout.readline()
+        parent.send_signal(signal.SIGINT)
+        _, told = parent.communicate(timeout=20)  # which ends when no child holds the pipe
+    assert parent.returncode == 1
+    assert told == (
+        "error: 1 of 2 processes had to be killed, 0.7 s after Ctrl-C; run the same command again "
+        "to go on from the last complete epoch\n"
+    )

@@ -70,19 +70,22 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     with running(command) as process:
         text = ended_well(process)
     _, *runs = re.split(r"^(?:KILLED|WHOLE) .*\n", text, flags=re.MULTILINE)
-    reached = [re.findall(r"(\w+: \d) of 2 epochs are done already", run) for run in runs]
+    reached = [re.findall(r"(\w+: \d) of [24] epochs are done already", run) for run in runs]
     assert reached == [  # each run goes on where the one before it was killed
         [],
         [],
         [],
         ["head: 1"],
         ["head: 2"],
+        ["head: 2"],
         ["head: 2", "network: 1"],
         ["head: 2", "network: 1"],
-        ["head: 2", "network: 2"],
-        ["head: 2", "network: 2"],
-        ["head: 2", "network: 2"],
+        ["head: 2", "network: 3"],
+        ["head: 2", "network: 3"],
+        ["head: 2", "network: 3"],
     ]
+    assert "network 3/4" in runs[0]
+    assert "network 4/4" not in text  # patience ended it, also in runs that went on from there
     undisturbed = digests(tmp_path / "undisturbed")
     assert digests(tmp_path / "killed") == undisturbed
     assert not any(name.startswith(".checkpoints") for name in undisturbed)
