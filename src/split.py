@@ -5,7 +5,7 @@ Inspects every photo once, sets unusable ones aside, keeps those that belong tog
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 import params
 from compute import ComputeParams
+from photos.faults import PhotoError
 from photos.files import BAD_SECTOR, MOST_BAD_SECTORS
 from photos.inspect import Candidate, Inspected, inspect_all, resolve
 from photos.leaks import find_leak
@@ -79,11 +80,14 @@ def main() -> None:
     check_disk(inspected)
     given = frozenset(item.row.subset for item in inspected if not item.fault)
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
+
+    def compare(pairs: Sequence[tuple[Inspected, Inspected]]) -> Iterator[float | PhotoError]:
+        found = compare_all(root, pairs, **limits)
+        return progress(found, total=len(pairs), label="split", unit="pairs of like photos")
+
     copies = {
         "difference": split.near_duplicates,
-        "look": Differences(
-            partial(compare_all, root, **limits), memory=MEMORY, settings=repr(bounds)
-        ),
+        "look": Differences(compare, memory=MEMORY, settings=repr(bounds)),
         "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **copies, place=place)

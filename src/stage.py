@@ -128,26 +128,31 @@ def progress(
     clock: Callable[[], float] = time.monotonic,
     log: TextIO | None = None,
     closing: bool = True,
+    size: Callable[[Item], int] = lambda _: 1,
 ) -> Iterator[Item]:
     """Yields ``items``, each of them a finished piece of work, and shows progress.
 
     A terminal shows a bar with rate and time left. A log (``log``, or else standard output) gets a
     closing line, unless the caller writes it (``closing``), and, if the work takes long, one about
-    every ``every`` seconds with the time left at the rate so far. ``total`` is ``None`` where
-    nobody knows how many items come; then no time left is told.
+    every ``every`` seconds with the time left at the rate so far. ``size`` is how many ``unit`` an
+    item counts for; ``total``, the sum of all, is ``None`` where nobody knows how many items come;
+    then no time left is told.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
+        with tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
         return
     start = last = clock()
     done = 0
     for item in items:
         yield item
-        done += 1
+        done += size(item)
         now = clock()
-        if now - last >= every and (total is None or done < total):
+        if now - last >= every and done and (total is None or done < total):
             last = now
             of = left = ""
             if total is not None:

@@ -45,6 +45,18 @@ def test_where_nobody_knows_how_much_comes_no_time_left_is_told(
     assert err == "predict: 3 photos, 0.1/s\npredict: 6 photos, 0.1/s\n"
 
 
+def test_a_piece_of_work_may_count_for_many(capsys: pytest.CaptureFixture) -> None:
+    shards = [0, 10, 200, 1000, 290]
+    told = {"label": "preprocess", "unit": "rows", "size": int, "every": 10, "clock": Clock()}
+    assert list(progress(shards, total=1500, **told)) == shards
+    assert capsys.readouterr().out.splitlines() == [
+        "preprocess: 10 of 1,500 rows, 0.5/s, 50 min left",
+        "preprocess: 210 of 1,500 rows, 7/s, 3 min left",
+        "preprocess: 1,210 of 1,500 rows, 30/s, 9.6 s left",
+        "preprocess: 1,500 rows in 1 min (25/s)",
+    ]
+
+
 def test_hours_are_told_as_hours(capsys: pytest.CaptureFixture) -> None:
     work = progress(range(1), total=1000, label="embed", unit="shards", every=10, clock=Clock())
     assert list(work) == [0]

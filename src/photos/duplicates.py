@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from photos.fingerprint_file import identity
+from stage import progress
 
 SIDE = 32
 """Width and height of a fingerprint in pixels; that is enough to recognise a photo."""
@@ -31,6 +32,7 @@ REACH = 0.3
 
 _ROUND = 256  # pairs compared in the first round; each round has twice as many as the one before
 _TABLES, _KEY_BITS, _BATCH, _BLOCK, _SQUARE = 48, 18, 1 << 16, 1 << 8, 16
+_LONG = 100_000  # hashes from which the search takes seconds, or hours, and shows progress
 _CUTS = (0.0, 0.025, 0.05)  # shares of a side that may be cut off a copy, at either end
 _VIEWS = (0.0, 0.03, 0.06)  # the same at all sides at once, for the hashes that are searched
 _COARSE = 0.45  # a pair whose coarse edges, without any shift, agree less than this is dropped
@@ -173,7 +175,10 @@ def candidates(hashes: np.ndarray, views: np.ndarray, *, radius: int) -> np.ndar
     """
     size = len(hashes)
     found = [np.empty(0, np.int64)]
-    for bits in _table_bits():
+    tables = _table_bits()
+    if size >= _LONG:
+        tables = progress(tables, total=len(tables), label="near-duplicates", unit="tables")
+    for bits in tables:
         keys = _keys(hashes, bits)
         order = np.argsort(keys, kind="stable").astype(np.int32)
         counts = np.bincount(keys, minlength=1 << _KEY_BITS)

@@ -131,7 +131,8 @@ def update(
     shards = [replace(shard, stamp=stamps.get(str(shard.file)), run=this) for shard in shards]
     done = spread(work, shards, compute, stop=this.end) if compute else map(work, shards)
     try:
-        outcomes = list(progress(done, total=len(shards), label=stage, unit="shards"))
+        rows = {"total": sum(len(shard.samples) for shard in shards), "unit": "rows"}
+        outcomes = list(progress(done, **rows, label=stage, size=lambda one: one.made + one.kept))
     finally:
         this.end()
     # A file written just now could change within the same tick of the file clock, unnoticed.
