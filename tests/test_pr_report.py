@@ -93,12 +93,35 @@ def test_a_reviewer_sees_what_changed_verdict_first(branches: History, capsys, m
     assert "| `reasons.unreadable` | 0 | 2 | +2 |  |" in lines
     found = json.loads(run_dvc("params", "diff", "--json", "main", cwd=branches.root).stdout)
     assert list(found["params.yaml"]) == ["train.lr"]  # DVC sees no other change either
+    metrics = run_dvc("metrics", "diff", "--all", "--json", "main", cwd=branches.root)
+    assert shown_figures(text) == dvc_figures(json.loads(metrics.stdout))
     (evaluate,) = (line for line in lines if line.startswith("| `evaluate` |"))
     assert "params `train.lr`" in evaluate
     assert "earlier stages `metrics/split.json`" in evaluate
     assert evaluate.endswith("| changed |")
     assert "WARNING" not in text
     assert "NOTE" not in text
+
+
+def shown_figures(text: str) -> dict[str, tuple[str, ...]]:
+    """Before, after and difference of each row of the comment's tables of figures."""
+    tables = re.findall(r"^\| (?:figure|photos) \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    rows = [line.strip("| ").split(" | ") for table in tables for line in table.splitlines()[1:]]
+    assert len({row[0] for row in rows}) == len(rows)
+    return {name.strip("`"): tuple(cells[:3]) for name, *cells in rows}
+
+
+def dvc_figures(metrics: dict[str, dict[str, dict]]) -> dict[str, tuple[str, ...]]:
+    """The same from ``dvc metrics diff --all --json``: all that evaluate and what split changed."""
+    found = {}
+    for path, reported in metrics.items():
+        for name, values in reported.items():
+            before, after = values.get("old") or 0, values["new"]  # a reason may be new
+            if path == "metrics/evaluate.json" or before != after:
+                digits = "" if isinstance(after, int) else ".4f"
+                change = f"{after - before:+{digits}}" if before != after else "0"
+                found[name] = (f"{before:{digits}}", f"{after:{digits}}", change)
+    return found
 
 
 def test_the_same_report_comes_from_two_revisions(branches: History):
