@@ -14,7 +14,7 @@ import sys
 
 from review.figures import HEADLINES, numbers, read_json, row
 from review.history import WORKSPACE, Snapshot, git, is_experiment, snapshot
-from review.lock import changed, flat, read_yaml, stages
+from review.lock import changed, flat, graphs, named, read_yaml, stages
 from review.markdown import code, fit, folded, table
 from review.plots import changed_files, curves
 from review.predictions import PREDICTIONS, Prediction
@@ -134,13 +134,23 @@ def figures_part(base: Snapshot, head: Snapshot) -> str:
 
 
 def params_part(base: Snapshot, head: Snapshot) -> str:
-    """What ``dvc params diff`` shows, without the second that DVC takes."""
-    old, new = (flat(read_yaml(version, "params.yaml")) for version in (base, head))
-    rows = [
-        (code(key), code(old.get(key, "-")), code(new.get(key, "-")))
-        for key in dict.fromkeys([*new, *old])
-        if old.get(key, "-") != new.get(key, "-")
-    ]
+    """What ``dvc params diff`` shows, without the second that DVC takes.
+
+    Of the demo's params, those that no stage reads are shown too.
+    """
+    rows = []
+    for folder in graphs(base, head):
+        sides = (version.within(folder) for version in (base, head))
+        old, new = (flat(read_yaml(version, "params.yaml")) for version in sides)
+        rows += [
+            (
+                code(named(folder, "params.yaml", key)),
+                code(old.get(key, "-")),
+                code(new.get(key, "-")),
+            )
+            for key in dict.fromkeys([*new, *old])
+            if old.get(key, "-") != new.get(key, "-")
+        ]
     return f"### Params\n\n{table(('param', 'before', 'after'), rows)}" if rows else ""
 
 
@@ -172,7 +182,12 @@ def _apart(old: object, new: object) -> tuple[object, object]:
 def stages_part(base: Snapshot, head: Snapshot) -> str:
     """Which stages had different inputs, and whether their results differ."""
     rows = []
-    for name, kinds in changed(stages(base), stages(head)).items():
+    differ = {
+        named(folder, "dvc.yaml", name): kinds
+        for folder in graphs(base, head)
+        for name, kinds in changed(*(stages(v.within(folder)) for v in (base, head))).items()
+    }
+    for name, kinds in differ.items():
         why = "; ".join(
             f"{kind} {', '.join(code(item) for item in items[:4])}"
             f"{f' and {len(items) - 4} more' if len(items) > 4 else ''}".strip()

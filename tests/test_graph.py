@@ -5,6 +5,7 @@ so that any change goes all the way down and a test costs a second. What the rea
 tested in ``test_uses.py``.
 """
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,20 @@ def test_a_change_reruns_exactly_the_stages_behind_it(clean: Clone, change: str)
 def test_an_experiment_runs_what_its_param_touches(clean: Clone):
     run = clean.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
     assert stages_run(run.stdout) == TRAIN
+
+
+def test_an_experiment_elsewhere_leaves_the_workspace_alone(clean: Clone):
+    """With ``--temp``, as README and params.yaml say."""
+    names = ("params.yaml", "dvc.lock", "metrics/evaluate.json", "models/calibration.json")
+    before = [(clean.root / name).read_bytes() for name in names]
+    options = ("--temp", "--name", "apart", "-S", "evaluate.confused_pairs=3")
+    assert stages_run(clean.dvc("exp", "run", *options).stdout) == TRAIN[1:]
+    assert [(clean.root / name).read_bytes() for name in names] == before
+    assert clean.git("status", "--porcelain") == ""
+    here, _, apart = csv.DictReader(clean.dvc("exp", "show", "--csv").stdout.splitlines())
+    assert apart["Experiment"] == "apart"
+    assert apart["evaluate.confused_pairs"] == "3" != here["evaluate.confused_pairs"]
+    assert apart["metrics/evaluate.json:digest"] != here["metrics/evaluate.json:digest"]
 
 
 def test_a_review_sees_half_a_run(clean: Clone, monkeypatch: pytest.MonkeyPatch):

@@ -93,12 +93,35 @@ def test_a_reviewer_sees_what_changed_verdict_first(branches: History, capsys, m
     assert "| `reasons.unreadable` | 0 | 2 | +2 |  |" in lines
     found = json.loads(run_dvc("params", "diff", "--json", "main", cwd=branches.root).stdout)
     assert list(found["params.yaml"]) == ["train.lr"]  # DVC sees no other change either
+    metrics = run_dvc("metrics", "diff", "--all", "--json", "main", cwd=branches.root)
+    assert shown_figures(text) == dvc_figures(json.loads(metrics.stdout))
     (evaluate,) = (line for line in lines if line.startswith("| `evaluate` |"))
     assert "params `train.lr`" in evaluate
     assert "earlier stages `metrics/split.json`" in evaluate
     assert evaluate.endswith("| changed |")
     assert "WARNING" not in text
     assert "NOTE" not in text
+
+
+def shown_figures(text: str) -> dict[str, tuple[str, ...]]:
+    """Before, after and difference of each row of the comment's tables of figures."""
+    tables = re.findall(r"^\| (?:figure|photos) \|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    rows = [line.strip("| ").split(" | ") for table in tables for line in table.splitlines()[1:]]
+    assert len({row[0] for row in rows}) == len(rows)
+    return {name.strip("`"): tuple(cells[:3]) for name, *cells in rows}
+
+
+def dvc_figures(metrics: dict[str, dict[str, dict]]) -> dict[str, tuple[str, ...]]:
+    """The same from ``dvc metrics diff --all --json``: all that evaluate and what split changed."""
+    found = {}
+    for path, reported in metrics.items():
+        for name, values in reported.items():
+            before, after = values.get("old") or 0, values["new"]  # a reason may be new
+            if path == "metrics/evaluate.json" or before != after:
+                digits = "" if isinstance(after, int) else ".4f"
+                change = f"{after - before:+{digits}}" if before != after else "0"
+                found[name] = (f"{before:{digits}}", f"{after:{digits}}", change)
+    return found
 
 
 def test_the_same_report_comes_from_two_revisions(branches: History):
@@ -150,6 +173,72 @@ def test_figures_that_this_code_did_not_make_are_marked(branches: History):
         assert "These figures are not those of this code, these params and these photos" in text
         assert "`split` (`src/stand_in.py`)" in text
         assert "`evaluate` (`src/stand_in.py`, `train.lr`, `train.new`)" in text
+
+
+DEMO = """
+stages:
+  render:
+    cmd: mkdir photos sheets && cp render.py photos && cp render.py sheets
+    deps: [render.py, ../../src/stand_in.py]
+    params: [demo.seed]
+    outs: [photos, {sheets: {cache: false}}]
+"""
+
+
+@pytest.fixture
+def demo(branches: History) -> History:
+    """With a graph in ``data/demo`` that made the photos, all of it committed."""
+    branches.write("data/demo/dvc.yaml", DEMO)
+    branches.write("data/demo/params.yaml", "demo: {seed: 7}\n")
+    branches.write("data/demo/render.py", "# draws\n")
+    lie_in(branches, "data/demo/photos")
+    branches.dvc("repro", "data/demo/dvc.yaml")
+    branches.commit("A demo")
+    return branches
+
+
+def lie_in(history: History, photos: str) -> None:
+    params = yaml.safe_load((history.root / "params.yaml").read_text())
+    params["data"] = {"photos": photos}
+    history.write("params.yaml", yaml.safe_dump(params))
+
+
+def test_a_demo_that_was_not_rendered_with_its_code_and_params_is_marked(demo: History):
+    assert "WARNING" not in report("HEAD")
+    demo.write("data/demo/params.yaml", "demo: {seed: 8}\n")
+    demo.write("data/demo/render.py", "# draws more\n")
+    demo.commit("edited, never rendered")
+    for text in (report(), report("main", "HEAD")):
+        assert "Out of date: `data/demo/dvc.yaml:render` (`render.py`, `demo.seed`)\n" in text
+    demo.write("src/stand_in.py", "# edited\n")  # which the demo shares with the root's graph
+    assert "; `data/demo/dvc.yaml:render` (`../../src/stand_in.py`, `render.py`, " in report()
+    demo.git("checkout", "--quiet", "HEAD~1", "--", "src", "data/demo")
+    demo.write("data/demo/sheets/render.py", "by hand\n")
+    assert "Out of date: `data/demo/dvc.yaml:render` (`sheets`)\n" in report()
+
+
+def test_a_demo_that_was_rendered_anew_is_told(demo: History):
+    demo.write("data/demo/params.yaml", "demo: {seed: 8}\n")
+    demo.write("data/demo/render.py", "# draws more\n")
+    demo.dvc("repro", "data/demo/dvc.yaml")
+    text = report("HEAD")
+    assert "WARNING" not in text
+    found = json.loads(run_dvc("params", "diff", "--json", "HEAD", cwd=demo.root).stdout)
+    assert found == {"data/demo/params.yaml": {"demo.seed": {"old": 7, "new": 8, "diff": 1}}}
+    params = text.partition("### Params")[2].partition("###")[0]
+    assert params.endswith(
+        "| --- | --- | --- |\n| `data/demo/params.yaml:demo.seed` | `7` | `8` |\n\n"
+    )
+    why = "code `render.py`; params `demo.seed`"
+    assert f"| `data/demo/dvc.yaml:render` | {why} | changed |\n" in text
+
+
+def test_who_has_other_photos_hears_nothing_of_the_demo(demo: History):
+    lie_in(demo, "data/cars/photos")
+    demo.commit("Cars")
+    demo.write("data/demo/params.yaml", "demo: {seed: 8}\n")
+    demo.git("rm", "--quiet", "data/demo/dvc.lock")
+    assert "demo" not in report("HEAD")
 
 
 def test_a_stage_that_never_ran_and_another_command_are_marked(branches: History):

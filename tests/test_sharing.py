@@ -4,6 +4,8 @@ On real Git + DVC clones whose stages only note their inputs, as in ``test_graph
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,25 +16,46 @@ import yaml
 
 import wiring
 from clone import Clone
-from test_graph import NONE, TRAIN, graph  # noqa: F401  # a fixture
+from test_graph import ALL, NONE, TRAIN, graph  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.xdist_group("sharing")
+
+DEMO = "data/demo/dvc.yaml"
+RENDER = f"{DEMO}:render"
+RENDERS = "mkdir photos && echo > photos/1.jpg && echo > labels.csv && echo > contact_sheet.jpg"
 
 
 @pytest.fixture(scope="module")
 def branches(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  # noqa: F811
-    """Two branches, each reproduced with another param; ``mine`` is checked out."""
+    """Two branches, each reproduced with another param and other code of the demo's graph.
+
+    The demo's photos are those of the params, and rendered in no time. ``mine`` is checked out.
+    """
     clone = graph.copy_to(tmp_path_factory.mktemp("branches") / "clone")
+    demo = yaml.safe_load((clone.root / DEMO).read_text())
+    demo["stages"]["render"]["cmd"] = RENDERS
+    (clone.root / DEMO).write_text(yaml.safe_dump(demo))
+    clone.set(data={"photos": "data/demo/photos", "labels": "data/demo/labels.csv"})
+    assert clone.repro() == [RENDER, *ALL]
+    clone.commit("the demo")
     clone.git("checkout", "--quiet", "-b", "mine")
     clone.set(evaluate={"confused_pairs": 3})
-    assert "train" not in clone.repro()
+    edit(clone, "src/params.py")
+    assert clone.repro() == [RENDER, *TRAIN[1:]]
     clone.commit("mine")
     clone.git("checkout", "--quiet", "main")
     clone.set(train={"lr": 0.01})
-    assert clone.repro() == TRAIN
+    edit(clone, "src/stage.py")
+    assert clone.repro() == [RENDER, *TRAIN]
     clone.commit("theirs")
     clone.git("checkout", "--quiet", "mine")
     return clone
+
+
+def edit(clone: Clone, path: str) -> None:
+    """Changes code that the demo's graph depends on."""
+    with (clone.root / path).open("a") as handle:
+        handle.write("\n# changed\n")
 
 
 def unmerged(clone: Clone, *command: str) -> set[str]:
@@ -43,19 +66,28 @@ def unmerged(clone: Clone, *command: str) -> set[str]:
     return set(clone.git("diff", "--name-only", "--diff-filter=U").split())
 
 
+def run_of_page(clone: Clone, start: str) -> None:
+    """Runs the one Git command that begins so where docs/pull-requests.md tells of conflicts."""
+    page = (wiring.ROOT / "docs/pull-requests.md").read_text()
+    told = page.partition("## Conflicts in dvc.lock")[2].partition("\n## ")[0]
+    (command,) = re.findall(rf"{re.escape(start)}[^`\n]*", told)
+    clone.git(*shlex.split(command)[1:])
+
+
 @pytest.mark.parametrize(("way", "trains"), [("merge", True), ("rebase", False)])
 def test_a_conflict_in_the_lock_is_settled_by_a_run(
     branches: Clone, way: str, trains: bool, tmp_path: Path
 ):
     clone = branches.copy_to(tmp_path / "copy")
     files = unmerged(clone, way, "main")
-    assert {"dvc.lock", "metrics/evaluate.json"} <= files
-    assert all(name == "dvc.lock" or name.startswith("metrics/") for name in files)
-    assert "<<<<" not in (clone.root / "dvc.lock").read_text()
+    locks = {"dvc.lock", "data/demo/dvc.lock"}
+    assert {*locks, "metrics/evaluate.json"} <= files
+    assert all(name in locks or name.startswith("metrics/") for name in files)
+    assert all("<<<<" not in (clone.root / lock).read_text() for lock in locks)
     # From here on as docs/pull-requests.md says.
     ran = clone.repro()
-    assert ("train" in ran, "evaluate" in ran) == (trains, True)
-    clone.git("add", "dvc.lock", "metrics")
+    assert (RENDER in ran, "train" in ran, "evaluate" in ran) == (True, trains, True)
+    run_of_page(clone, "git add dvc.lock")
     clone.git("-c", "core.editor=true", way, "--continue")
     assert clone.git("status", "--porcelain") == ""
     if trains:  # once is enough
@@ -76,7 +108,7 @@ def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load((clone.root / "dvc.lock").read_text())
     # The way out for branches from before the attributes; then as above.
-    clone.git("checkout", "--ours", "--", "dvc.lock", "metrics")
+    run_of_page(clone, 'git checkout --ours -- "*dvc')
     assert (clone.root / "dvc.lock").read_text() == mine
 
 

@@ -1,9 +1,10 @@
 """Files as they stand in a commit, in a DVC experiment or in the workspace."""
 
 import os
+import posixpath
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stage import StageError
@@ -19,22 +20,34 @@ class TooLargeError(StageError):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The project's files at one time; ``commit`` is a full hash, or ``None`` for the workspace."""
+    """The project's files at one time; ``commit`` is a full hash, or ``None`` for the workspace.
+
+    Paths are relative to ``folder``, and that is to the current folder, as in DVC.
+    """
 
     name: str
     commit: str | None
+    folder: str = ""
+
+    def within(self, folder: str) -> "Snapshot":
+        """The same files, seen from one of the project's folders, or from the project for ``""``.
+
+        From there ``..`` leads up again.
+        """
+        name = f"{folder} of {self.name}" if folder else self.name
+        return replace(self, name=name, folder=folder)
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, ``None`` where there is no such regular file.
 
-        ``path`` is relative to the current folder, as in DVC. A file outside of the repository is
-        in no commit.
+        A file outside of the repository is in no commit.
 
         Raises:
             TooLargeError: the file is larger than :data:`LARGEST`.
 
         """
-        found = self._find(path)
+        place = self._place(path)
+        found = self._find(place)
         if found is None:
             return None
         size, blob = found
@@ -42,21 +55,26 @@ class Snapshot:
             raise TooLargeError(
                 f"{path} in {self.name}: {size:,} bytes; at most {LARGEST:,} are read"
             )
-        return Path(path).read_bytes() if blob is None else git("cat-file", "blob", blob)
+        return Path(place).read_bytes() if blob is None else git("cat-file", "blob", blob)
 
     def paths(self, folder: str) -> list[str]:
         """The paths of all regular files below a folder that Git does not ignore, sorted."""
+        below = f"{self._place(folder)}/"
         # Git lists the files: with -z it gives names as they are.
         if self.commit is None:
             which = ("--cached", "--others", "--exclude-standard")  # what `git add` would take
             outside = b""  # outside of a repository Git knows no files
-            listing = git("ls-files", "-z", *which, "--", f"{folder}/", missing=outside)
+            listing = git("ls-files", "-z", *which, "--", below, missing=outside)
         else:
-            listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", f"{folder}/")
+            listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", below)
         found = {path for path in listing.decode(errors="surrogateescape").split("\0") if path}
         if self.commit is None:
             found = {path for path in found if _regular(Path(path))}
-        return sorted(found)
+        return sorted(posixpath.relpath(path, self.folder or ".") for path in found)
+
+    def _place(self, path: str) -> str:
+        """The path from the current folder."""
+        return posixpath.normpath(posixpath.join(self.folder, path)) if self.folder else path
 
     def _find(self, path: str) -> tuple[int, str | None] | None:
         """Size and Git object of a regular file; the latter is ``None`` in the workspace."""

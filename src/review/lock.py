@@ -1,5 +1,7 @@
 """Reads ``dvc.lock`` of two versions: which stages differ, and why."""
 
+import posixpath
+
 import yaml
 
 from review.history import Snapshot
@@ -48,6 +50,26 @@ def read_yaml(version: Snapshot, path: str) -> dict:
     if not isinstance(document, dict | None):
         raise StageError(f"{path} in {version.name}: expected a mapping")
     return document or {}
+
+
+def graphs(*versions: Snapshot) -> list[str]:
+    """The folders of the graphs that these versions use: the project's, ``""``, is the first.
+
+    The demo's is among them where ``data.photos`` lies beside its ``dvc.yaml``.
+    """
+    folders = [""]
+    for version in versions:
+        photos = flat(read_yaml(version, "params.yaml")).get("data.photos")
+        folder = posixpath.dirname(posixpath.normpath(photos)) if isinstance(photos, str) else ""
+        elsewhere = folder.startswith(("/", ".."))  # another project's
+        if folder and not elsewhere and version.read(f"{folder}/dvc.yaml") is not None:
+            folders.append(folder)
+    return list(dict.fromkeys(folders))
+
+
+def named(folder: str, file: str, name: str) -> str:
+    """What DVC calls a stage or a param in a file of a graph: ``data/demo/dvc.yaml:render``."""
+    return f"{folder}/{file}:{name}" if folder else name
 
 
 def stages(version: Snapshot, lock: str = "dvc.lock") -> dict[str, dict]:

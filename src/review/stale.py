@@ -8,7 +8,7 @@ from functools import cache
 
 from params import to_number
 from review.history import Snapshot, TooLargeError
-from review.lock import flat, read_yaml, stages, state_of
+from review.lock import flat, graphs, named, read_yaml, stages, state_of
 from stage import StageError
 
 
@@ -19,7 +19,18 @@ def out_of_date(version: Snapshot) -> dict[str, list[str]]:
     holds is looked at: files, and what DVC has recorded in such files about others. So this works
     on a bare clone, and in a workspace whose other files are still those of another branch; what
     only DVC holds is checked by ``dvc status``.
+
+    Stages of the demo's graph, where that makes the photos, come last, named as DVC names them.
     """
+    return {
+        named(folder, "dvc.yaml", name): reasons
+        for folder in graphs(version)
+        for name, reasons in _of_graph(version.within(folder)).items()
+    }
+
+
+def _of_graph(version: Snapshot) -> dict[str, list[str]]:
+    """The same for the one graph whose ``dvc.yaml`` is in the snapshot's folder."""
     locked, params = stages(version), flat(read_yaml(version, "params.yaml"))
     graph = read_yaml(version, "dvc.yaml").get("stages") or {}
 
