@@ -195,6 +195,15 @@ def audit_rows(
         yield row._asdict() | {"reason": "unknown-class", "detail": detail}
     told = f"{agree.total():,} listings agree ({agree['make']:,} of them judged by make alone)"
     print(f"audit: {told}, {len(found):,} contradict, {len(unknown):,} unknown", file=sys.stderr)
+    if others := sum(not row.as_val for row in found):
+        crop = classifier.calibration.crop
+        why = f"not all of their photos were cropped as those of val were ({crop})"
+        why += "; give their boxes in x1, y1, x2, y2" if crop == "box" else ""
+        print(
+            f"note: in {others:,} of {len(found):,} rows `wrong` is no probability and only ranks: "
+            f"{why if crop else 'there were no val photos'}",
+            file=sys.stderr,
+        )
     for row in faults:
         detail = f"{row.item.path}: {row.fault.detail}"
         yield {"listing": row.item.listing, "reason": row.fault.reason, "detail": detail}

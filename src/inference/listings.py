@@ -58,7 +58,8 @@ class Contradiction(NamedTuple):
     """A listing, judged: how certain its photos make it that the declared class is wrong.
 
     ``wrong`` is the calibrated probability that the photos show another class than the declared
-    one (or another make, if the network knows only the declared make).
+    one (or another make, if the network knows only the declared make). It only ranks the listing,
+    and is no probability, unless all photos were cropped as those of val (``as_val``).
     """
 
     listing: str
@@ -69,6 +70,7 @@ class Contradiction(NamedTuple):
     wrong: float
     contradicts: str
     judged_by: str
+    as_val: bool
 
 
 class Unknown(NamedTuple):
@@ -121,6 +123,7 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
             wrong,
             contradicts,
             "model" if declared in names else "make",
+            listing.crops <= {classifier.calibration.crop},
         )
 
 

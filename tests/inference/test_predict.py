@@ -261,6 +261,26 @@ def test_an_audit_names_the_surest_contradictions_first(ask, classifier, tmp_pat
     assert status == 3
 
 
+def test_an_audit_says_where_wrong_is_no_probability(ask, boxed_bundle: Path, tmp_path: Path):
+    put(tmp_path / "p", **{f"{name}_png": 3 for name in "abcd"}, e_png=0)
+    header = "path,label,listing,x1,y1,x2,y2\n"
+    boxed = "a.png,Audi One,A,0,0,40,40\nb.png,Audi One,B,0,0,40,40\n"
+    bare = "c.png,Audi One,B,,,,\nd.png,Audi One,D,,,,\ne.png,Audi One,E,,,,\n"
+    for rows, note in (
+        (boxed, ""),
+        (
+            boxed + bare,
+            "note: in 2 of 3 rows `wrong` is no probability and only ranks: not all of their "
+            "photos were cropped as those of val were (box); give their boxes in x1, y1, x2, y2\n",
+        ),
+    ):
+        (tmp_path / "l.csv").write_text(header + rows)
+        options = ("--declared", tmp_path / "l.csv", "--bundle", boxed_bundle)
+        status, found, err = ask(tmp_path / "p", *options)
+        assert (status, {row["contradicts"] for row in found}) == (0, {"make"})
+        assert "".join(line for line in err.splitlines(True) if line.startswith("note")) == note
+
+
 def sure_of(*shares: float) -> listings.Listing:
     return listings.Listing("L", 1, frozenset({"box"}), np.array(shares))
 
