@@ -94,6 +94,11 @@ def export(
         contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         _replace(target, partial)
+    except Exception as error:
+        if type(error).__module__.startswith("tensorflow."):  # a full disk, for one
+            why = " ".join(str(error).split())[:200]
+            raise StageError(f"{target}: TensorFlow cannot write the export ({why})") from None
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow
 
 import export
 import stage
@@ -48,6 +49,19 @@ def test_an_export_predicts_and_brings_its_contract(
     usual = f"models/export/{kind}"
     names = run_python_of("use.md", usual, instead={usual: "o"}, pixels=pixels.astype(np.float32))
     np.testing.assert_allclose(names["probabilities"], expected, atol=FORMS[kind].tolerance)
+
+
+def test_a_disk_that_is_full_for_tensorflow_is_one_line(bundle, classifier, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise tensorflow.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setitem(FORMS, "saved_model", FORMS["saved_model"]._replace(write=full))
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    work = partial(export_to, classifier, bundle, tmp_path / "o", kind="saved_model")
+    text = refusal(lambda: work(images=pictures))
+    told = "TensorFlow cannot write the export (No space left on device)"
+    assert text == f"error: {tmp_path / 'o'}: {told}"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):
