@@ -22,9 +22,11 @@ start(threads=1)
 
 import keras  # noqa: E402
 
-from model.bundle import load_bundle  # noqa: E402
+from model import backbone  # noqa: E402
+from model.bundle import load_bundle, save_bundle  # noqa: E402
 from model.devices import join_hosts, reading_threads, refuse_on_gpus, refuse_uneven  # noqa: E402
 from model.recipe import TrainParams  # noqa: E402
+from photos.manifest import read_labels  # noqa: E402
 from photos.shards import list_shards, read_shard  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -75,25 +77,42 @@ def hosts(count: int) -> dict[str, str]:
     return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
 
 
-def trained_elsewhere(root: Path, backend: str, *words: str, **train: object) -> tuple[Path, str]:
+def trained_elsewhere(root: Path, backend: str) -> tuple[Path, str]:
     """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported.
 
     Returns the folder and what was printed.
     """
-    prepared(root, test=True, **train)
+    prepared(root, test=True)
+    save_here(root)
     np.save(root / "pixels.npy", PIXELS)
-    with training(root, "hide", *words, backend=backend) as process:
+    with training(root, "hide", "stop", backend=backend) as process:
         printed = ended_well(process)
     assert "evaluate: top-1" in printed
     return root, printed
 
 
-def predicts_alike_here(root: Path) -> bool:
-    """Whether a bundle gives the logits that it gave where it was trained."""
+def save_here(root: Path) -> None:
+    """Saves a bundle of random weights and statistics as ``tensorflow``."""
     assert keras.backend.backend() == "tensorflow"
-    network, labels = load_bundle(root / "models/vehicle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(backbone.BLOCKS, "resnet18", (1, 0, 0, 0))
+        layers = backbone.build_backbone("resnet18", shape=PIXELS.shape[1:3])
+    network = backbone.build_classifier(layers, classes=3, dropout=0.5)
+    random, weights = np.random.default_rng(1), network.get_weights()
+    # A new block is switched off, and new statistics change nothing.
+    others = [w if w.ndim > 1 else random.uniform(0.5, 1.5, w.shape) for w in weights]
+    network.set_weights(others)
+    preparation = root / "data/processed/train/preprocess.json"
+    labels = read_labels(root / "data/split/labels.json")
+    save_bundle(root / "tensorflow", network, labels=labels, preparation=preparation)
+
+
+def predicts_alike_here(root: Path, bundle: str) -> bool:
+    """Whether a bundle gives the logits that it gave in the process with the other backend."""
+    assert keras.backend.backend() == "tensorflow"
+    network, labels = load_bundle(root / bundle)
     assert len(labels) == 3
-    theirs = np.load(root / "logits.npy")
+    theirs = np.load(root / f"{Path(bundle).name}.npy")
     assert theirs.shape == (4, 3)
     ours = network.predict(PIXELS, verbose=0)
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
@@ -101,13 +120,26 @@ def predicts_alike_here(root: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_with_jax(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
-    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")[0]
+    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")
+
+
+@pytest.fixture
+def alone(trained_with_jax: tuple[Path, str]) -> Path:
+    return trained_with_jax[0]
 
 
 def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
-    assert predicts_alike_here(alone)
+    assert predicts_alike_here(alone, "models/vehicle")
+
+
+def test_a_bundle_saved_with_tensorflow_predicts_the_same_without_it(alone: Path):
+    assert predicts_alike_here(alone, "tensorflow")
+
+
+def test_with_jax_a_stopped_run_goes_on_to_the_same_bytes(trained_with_jax: tuple[Path, str]):
+    assert "the same bytes" in trained_with_jax[1]
 
 
 def test_on_val_every_photo_counts_once(alone: Path):
@@ -205,10 +237,10 @@ def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed here"
 )
 def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
-    more = {"dropout": 0.5, "finetune_epochs": 2}
-    root, printed = trained_elsewhere(tmp_path / "torch", "torch", "stop", **more)
+    root, printed = trained_elsewhere(tmp_path / "torch", "torch")
     assert "the same bytes" in printed  # also where the run was stopped on the way
-    assert predicts_alike_here(root)
+    assert predicts_alike_here(root, "models/vehicle")
+    assert predicts_alike_here(root, "tensorflow")
 
 
 def test_photos_are_read_by_several_threads_but_not_for_several_gpus(monkeypatch):

@@ -34,7 +34,7 @@ def test_eight_classes_of_real_cars_in_the_reference_layout(tmp_path: Path):
         data={"photos": "data/cars/car_ims", "labels": "data/cars/labels.csv"},
         preprocess={"size": 48},
         augment={"copies": 1, "brightness": 0, "contrast": 0},  # spares one start of TensorFlow
-        train={"finetune_epochs": 2},
+        train={"finetune_epochs": 2, "lr": 0.05},
         model={"threads": 2},
     )
     clone.repro()
@@ -55,4 +55,8 @@ def test_eight_classes_of_real_cars_in_the_reference_layout(tmp_path: Path):
     }
     metrics = json.loads((clone.root / "metrics/evaluate.json").read_text())
     assert metrics["test_classes"] == metrics["classes"] == CLASSES
-    assert metrics["log_loss"] < 4
+    assert metrics["log_loss"] < 2.5  # chance is 2.08, which calibration hardly leaves
+    # Two epochs show little on test. On train it was 0.31 to 0.33 over four seeds, 0.23 where
+    # labels were shuffled among the photos, and chance is 0.125.
+    learnt = json.loads((clone.root / "metrics/train/metrics.json").read_text())["train"]
+    assert learnt["accuracy"] > 0.27

@@ -29,7 +29,7 @@ start(threads=1)
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, checkpoints, curves, environment, fitting, selection  # noqa: E402
+from model import backbone, checkpoints, environment, fitting, selection  # noqa: E402
 from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
@@ -92,6 +92,8 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     assert {"models/vehicle/model.keras", "metrics/train/plots/metrics/val/loss.tsv"} <= set(
         undisturbed
     )
+    for name in ("undisturbed", "killed"):  # of all epochs, also those before a kill
+        assert [step for step, _ in rates(tmp_path / name)] == ["0", "1", "2", "3", "4"]
 
 
 INPUTS = (
@@ -320,14 +322,26 @@ def test_figures_on_val_are_those_of_the_network_that_is_kept(shards: Path):
 
 
 @pytest.mark.usefixtures("shards", "eager")
-def test_photos_a_second_are_those_that_were_shown(
+def test_photos_a_second_are_those_that_were_shown_and_in_no_output_of_the_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     a_second_each = SimpleNamespace(monotonic=itertools.count().__next__)
-    monkeypatch.setattr(curves, "time", a_second_each)
-    set_params(train={"batch_size": 15, "finetune_epochs": 1})
+    monkeypatch.setattr(fitting, "time", a_second_each)
+    set_params(train={"batch_size": 15, "finetune_epochs": 2})
     train.main()
-    assert " 30 photos/s" in capsys.readouterr().out  # of 40, in whole batches
+    assert capsys.readouterr().out.count(" 30 photos/s") == 2  # of 40, in whole batches
+    assert rates(Path()) == [["0", "30.0"], ["1", "30.0"]]
+    logged = [file for file in Path("metrics/train").rglob("*") if file.is_file()]
+    assert logged
+    assert not [file for file in logged if "second" in file.name + file.read_text()]
+
+
+def rates(folder: Path) -> list[list[str]]:
+    """Step and rate of each row of the log of photos per second."""
+    log = folder / ".cache/train/plots/metrics/photos_per_second.tsv"
+    header, *rows = [line.split("\t") for line in log.read_text().splitlines()]
+    assert header == ["step", "photos_per_second"]
+    return rows
 
 
 HISTORY = [

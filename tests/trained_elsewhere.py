@@ -2,13 +2,16 @@
 
     python trained_elsewhere.py [hide] [stop]
 
-``hide`` makes TensorFlow impossible to import, as where it is not installed. With ``stop`` a second
-run is stopped after its first epoch and goes on in a third; it prints whether they end in the same
-bytes. Where there are test photos, it evaluates too, and where there is a ``pixels.npy``, the
-network's logits for it become ``logits.npy``.
+``hide`` makes TensorFlow impossible to import, as where it is not installed. Where there are test
+photos, it evaluates too. Where there is a ``pixels.npy``, the logits that the network has for it
+become ``vehicle.npy``, and those of the bundle in ``tensorflow`` become ``tensorflow.npy``. With
+``stop`` it trains with dropout in a copy of the folder, once undisturbed and once stopped after the
+first epoch, and prints whether both end in the same bytes.
 """
 
 import contextlib
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -31,9 +34,15 @@ class Hiding:
 
 
 def goes_on_alike(train) -> bool:
-    """Whether a run that is stopped on the way ends as the one before it did."""
+    """Whether a run with dropout that is stopped on the way ends as one that is not."""
     from model.checkpoints import Checkpoints
+    from tiny_training import set_params
 
+    shutil.copytree(".", "../stopped")
+    os.chdir("../stopped")
+    # The last epoch is kept, so that the bytes tell how the run went on.
+    set_params(train={"dropout": 0.5, "mixup": 0.2, "ema": 0.5, "select": "last"})
+    train.main()
     undisturbed, save = (train.BUNDLE / "model.keras").read_bytes(), Checkpoints.save
 
     def save_and_stop(*arguments) -> None:
@@ -61,8 +70,6 @@ def main() -> None:
     train.start(threads=1)
     shrink_networks()
     run(train.main)
-    if "stop" in sys.argv:
-        print("the same bytes" if goes_on_alike(train) else "other bytes")
     if Path("data/processed/test").exists():
         run(evaluate.main)
     if Path("pixels.npy").exists():
@@ -70,8 +77,11 @@ def main() -> None:
 
         from model.bundle import load_bundle
 
-        network, _ = load_bundle(train.BUNDLE)
-        np.save("logits.npy", network.predict(np.load("pixels.npy"), verbose=0))
+        for folder in (train.BUNDLE, Path("tensorflow")):
+            network, _ = load_bundle(folder)
+            np.save(f"{folder.name}.npy", network.predict(np.load("pixels.npy"), verbose=0))
+    if "stop" in sys.argv:
+        print("the same bytes" if goes_on_alike(train) else "other bytes")
 
 
 if __name__ == "__main__":

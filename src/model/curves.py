@@ -1,7 +1,6 @@
 """Learning curves: one printed line per epoch, and files that DVC plots."""
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +11,22 @@ if TYPE_CHECKING:
     from dvclive import Live
 
 
+RATES = Path(".cache/train")
+"""DVCLive's log of throughput, which differs in every run and so is no output of a stage."""
+RATE = "photos_per_second"
+"""Its name among the figures of an epoch, and in that log."""
+
+
 class Curves:
     """Writes DVCLive's log anew in ``folder``; after a resume it is as if never interrupted.
 
-    Throughput is printed, not logged: it differs in every run. Of several processes only one
-    should be ``written``.
+    Throughput has a log of its own, in ``RATES``. Of several processes only one should be
+    ``written``.
     """
 
     def __init__(self, folder: Path, *, written: bool = True):
         self._live = _open(folder) if written else None
+        self._rates = _open(RATES) if written else None
 
     def __enter__(self) -> "Curves":
         return self
@@ -28,26 +34,23 @@ class Curves:
     def __exit__(self, kind: type | None, *_) -> None:
         if self._live is not None:
             self._live.end()
+            self._rates.end()
 
-    def reporter(
-        self, name: str, epochs: int, photos: int
-    ) -> Callable[[list[dict[str, float]], bool], None]:
-        """A function that :func:`model.fitting.fit` reports to; an epoch has ``photos`` photos."""
-        start = time.monotonic()
+    def reporter(self, name: str, epochs: int) -> Callable[[list[dict[str, float]], bool], None]:
+        """A function that :func:`model.fitting.fit` reports to."""
 
         def report(history: list[dict[str, float]], resumed: bool) -> None:
-            nonlocal start
             if self._live is not None:
                 for figures in history if resumed else history[-1:]:
                     self._log(figures)
                 if resumed:
                     print(f"train: {name}: {len(history)} of {epochs} epochs are done already")
                 else:
-                    text = "  ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-                    rate = photos / (time.monotonic() - start)
+                    figures = dict(history[-1])
+                    rate = figures.pop(RATE)
+                    text = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
                     done = f"{name} {len(history)}/{epochs}"
                     print(f"{done}  {text}  {rate:,.0f} photos/s", flush=True)
-            start = time.monotonic()
 
         return report
 
@@ -57,10 +60,13 @@ class Curves:
             print(f"train: {text}", flush=True)
 
     def _log(self, figures: dict[str, float]) -> None:
+        figures = dict(figures)
+        self._rates.log_metric(RATE, figures.pop(RATE))
         for name, value in figures.items():
             side, _, metric = name.rpartition("_")
             self._live.log_metric(name if name == "lr" else f"{side or 'train'}/{metric}", value)
         self._live.next_step()
+        self._rates.next_step()
 
 
 def _open(folder: Path) -> "Live":

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 
@@ -19,7 +20,7 @@ from model.compiling import (
     know_batches,
     start_averages,
 )
-from model.curves import Curves
+from model.curves import RATE, Curves
 from model.feed import ShardFeed
 from model.operations import quick
 from model.recipe import TrainParams, scaled
@@ -56,7 +57,7 @@ def fit(
         KeyboardInterrupt: training was interrupted; the message says how to continue.
 
     """
-    report = curves.reporter(phase, epochs, len(train) * train.batch_rows)
+    report = curves.reporter(phase, epochs)
     state = checkpoints.state
     if state and state.phase != phase and phase in state.history:  # a later phase has begun
         report(state.history[phase], True)
@@ -88,6 +89,7 @@ def fit(
     def settler_of(size: tuple[int, ...]) -> keras.Model:
         return know_batches(compile_settler(trainee_of(size), recipe), train)
 
+    began = time.monotonic()
     while len(history) < epochs and not is_stale(history, recipe.select, recipe.patience):
         epoch = len(history)
         size = size_of_epoch(network, epoch, epochs, recipe.sizes)
@@ -112,7 +114,10 @@ def fit(
             ) from None
         refuse_infinite(figures, epoch)
         last_step = (epoch + 1) * len(train) - 1
-        history.append({**figures, "lr": float(schedule(last_step))})
+        ended = time.monotonic()
+        rate = len(train) * train.batch_rows / (ended - began)  # the look at val is in it, too
+        began = ended
+        history.append({**figures, "lr": float(schedule(last_step)), RATE: rate})
         if best_epoch([*earlier, *history], recipe.select) == len(earlier) + epoch:
             state.kept = averages
         elif not state.kept:  # the epoch before was the best, and state.network still holds it
