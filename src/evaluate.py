@@ -16,6 +16,7 @@ from pydantic import Field
 
 import params
 from model.calibration import write_calibration
+from model.finished import forget_finished
 from model.runtime import start
 from model.section import ModelParams
 from scoring.decision import calibrate
@@ -53,6 +54,7 @@ def main() -> None:
     from model.feed import ShardFeed
 
     network, labels = load_bundle(BUNDLE)
+    forget_finished()  # under DVC, which has recorded the network by now
     names, makes = [label.label for label in labels], [label.make for label in labels]
     classes = {name: index for index, name in enumerate(names)}
     val, test, both = (

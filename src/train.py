@@ -1,7 +1,8 @@
 """data/processed/{train,val}, data/augmented, data/features -> models/vehicle, metrics/train.
 
 Fits the head on cached features when the backbone is pretrained, then the whole network. A killed
-run, started again, continues after its last complete epoch, which .checkpoints/ keeps.
+run, started again, continues after its last complete epoch, which .checkpoints/ keeps; the last one
+stays there until evaluate begins, in case DVC cannot save the network.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from model.agreement import (
     check_steps,
     note_averages,
 )
+from model.finished import FOLDER
 from model.recipe import TrainParams
 from model.runtime import start
 from model.section import WEIGHTS_FOLDER, ModelParams
@@ -33,7 +35,6 @@ INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
 CURVES = Path("metrics/train")
 ENVIRONMENT = CURVES / "environment.json"
-CHECKPOINTS = Path(".checkpoints")
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
     run_id = fingerprint([work, environment], [])
-    checkpoints = Checkpoints(CHECKPOINTS / f"train-{run_id[:16]}.npz", run_id, part=part)
+    checkpoints = Checkpoints(FOLDER / f"train-{run_id[:16]}.npz", run_id, part=part)
 
     with across_devices(), Curves(CURVES, written=host == 0) as curves:
         network = build_network(
@@ -140,7 +141,7 @@ def main() -> None:
         save_bundle(
             BUNDLE, network, labels=labels, preparation=preparation, environment=environment
         )
-    checkpoints.remove()
+    checkpoints.finish()
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ WAYS_TO_DIE = {
     "between a checkpoint and its name": lambda: setattr(os, "replace", die),
     "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 2),
     "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
-    "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "remove", die),
+    "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "finish", die),
 }
 
 

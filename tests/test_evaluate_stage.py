@@ -152,9 +152,15 @@ def test_running_again_changes_no_byte(evaluated: Path, monkeypatch):
         return {f: f.read_bytes() for folder in folders for f in folder.rglob("*") if f.is_file()}
 
     before = outputs()
+    Path(".checkpoints").mkdir()
+    finished, begun = (Path(".checkpoints/one.npz.finished"), Path(".checkpoints/two.npz"))
+    for file in (finished, begun):
+        file.touch()
     stage.run(evaluate.main)
     stage.run(explain.main)
     assert outputs() == before
+    assert begun.exists()
+    assert not finished.exists()  # DVC has the network by now
 
 
 def test_without_val_photos_nothing_is_tagged(evaluated: Path, tmp_path: Path, monkeypatch):

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from model import backbone, checkpoints, environment, fitting, selection  # noqa
 from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
+from model.finished import forget_finished  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -59,7 +61,7 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def digests(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
-        for name in ("models/vehicle", "metrics", ".checkpoints")
+        for name in ("models/vehicle", "metrics")
         for file in (folder / name).rglob("*")
         if file.is_file()
     }
@@ -88,7 +90,9 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     assert "network 4/4" not in text  # patience ended it, also in runs that went on from there
     undisturbed = digests(tmp_path / "undisturbed")
     assert digests(tmp_path / "killed") == undisturbed
-    assert not any(name.startswith(".checkpoints") for name in undisturbed)
+    for name in ("undisturbed", "killed"):
+        (left,) = (tmp_path / name / ".checkpoints").iterdir()
+        assert left.suffix == ".finished"
     assert {"models/vehicle/model.keras", "metrics/train/plots/metrics/val/loss.tsv"} <= set(
         undisturbed
     )
@@ -384,6 +388,31 @@ def test_the_latest_unfinished_runs_are_kept_and_no_others(tmp_path: Path):
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"train-{number}.npz" for number in (3, 4, 5)
     ]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_training_whose_network_dvc_could_not_save_is_not_repeated(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    train.main()
+    before = digests(shards)
+    (first,) = (shards / ".checkpoints").iterdir()
+    for out in ("models", "metrics"):  # as DVC does before it runs a stage again
+        shutil.rmtree(shards / out)
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "run_epoch", lambda *_: pytest.fail("an epoch was repeated"))
+        train.main()
+    assert digests(shards) == before
+    shown = capsys.readouterr().out
+    assert "this training has ended already; its network is only written again" in shown
+    assert "network: 2 of 2 epochs are done already" in shown
+
+    set_params(train={"seed": 1})
+    train.main()  # of finished trainings only the last one is kept
+    (second,) = (shards / ".checkpoints").iterdir()
+    assert second.name != first.name
+    forget_finished()
+    assert not list((shards / ".checkpoints").iterdir())
 
 
 def test_what_another_run_is_writing_stays(tmp_path: Path):

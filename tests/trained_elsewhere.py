@@ -36,6 +36,7 @@ class Hiding:
 def goes_on_alike(train) -> bool:
     """Whether a run with dropout that is stopped on the way ends as one that is not."""
     from model.checkpoints import Checkpoints
+    from model.finished import FOLDER, forget_finished
     from tiny_training import set_params
 
     shutil.copytree(".", "../stopped")
@@ -49,11 +50,12 @@ def goes_on_alike(train) -> bool:
         save(*arguments)
         raise KeyboardInterrupt
 
+    forget_finished()
     Checkpoints.save = save_and_stop
     with contextlib.suppress(KeyboardInterrupt):
         train.main()
     Checkpoints.save = save
-    assert list(train.CHECKPOINTS.iterdir())
+    assert [file.suffix for file in FOLDER.iterdir()] == [".npz"]
     train.start(threads=1)  # as a new process would
     train.main()
     return (train.BUNDLE / "model.keras").read_bytes() == undisturbed

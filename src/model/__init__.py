@@ -2,7 +2,7 @@
 
 building    section (``model``), backbone, weights, network, views
 learning    recipe (``train``), fitting, compiling, schedule, selection, jitter, feed, curves
-running     runtime, devices, environment, operations, checkpoints, agreement
+running     runtime, devices, environment, operations, checkpoints, finished, agreement
 judging     bundle, scores, calibration, gradcam
 for others  photometric (augment), detector (preprocess)
 """

@@ -5,6 +5,7 @@ run with the same params, data, code and environment resumes from it; any other 
 a file beside it.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from model.devices import from_first
+from model.finished import FINISHED, forget_finished
 from model.runtime import UNREADABLE
 from photos.new_file import new_file
 from stage import StageError
@@ -65,7 +67,7 @@ class Checkpoints:
         self.file, self._fingerprint, self._part = file, fingerprint, part
         self.state = self._load() if part[0] == 0 else None
         if part[1] > 1:
-            content = from_first(self.file.read_bytes() if self.state else b"", part)
+            content = from_first(self._latest().read_bytes() if self.state else b"", part)
             if part[0] and content:
                 _, self.state = parse(io.BytesIO(content))
 
@@ -91,28 +93,45 @@ class Checkpoints:
         for old in self._others()[MOST - 1 :]:
             old.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Deletes the file; called once the run's bundle is written."""
-        if not self._part[0]:
-            self.file.unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Marks the training as over; called once the run's bundle is written."""
+        if self._part[0]:
+            return
+        finished = self._finished()
+        with suppress(FileNotFoundError):  # there is none where this run went on from the end
+            os.replace(self.file, finished)
+        forget_finished(self.file.parent, besides=finished)
+
+    def _finished(self) -> Path:
+        return self.file.with_name(self.file.name + FINISHED)
+
+    def _latest(self) -> Path:
+        return self.file if self.file.exists() else self._finished()
 
     def _load(self) -> State | None:
         """The state in the file, if the file belongs to this very run."""
+        file = self._latest()
         try:
-            run, state = parse(self.file)
+            run, state = parse(file)
             if run == self._fingerprint:
+                if file != self.file:
+                    print(
+                        "train: this training has ended already; its network is only written "
+                        f"again (without {file} it is trained anew)"
+                    )
                 return state
         except FileNotFoundError:
             pass
         except MemoryError:
             raise  # the file is not at fault
         except UNREADABLE as error:
-            if isinstance(error, OSError) and error.errno:  # it may be whole, and worth hours
+            damaged = getattr(error, "errno", None) in (None, errno.EINVAL)  # a senseless place
+            if isinstance(error, OSError) and not damaged:  # it may be whole, and worth hours
                 raise StageError(
-                    f"cannot read {self.file} ({error.strerror}); look after the disk and run "
+                    f"cannot read {file} ({error.strerror}); look after the disk and run "
                     "again, or delete the file to start afresh"
                 ) from None
-            print(f"train: {self.file} cannot be read ({error}): starting afresh")
+            print(f"train: {file} cannot be read ({error}): starting afresh")
             return None
         if others := len(self._others()):
             print(

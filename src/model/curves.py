@@ -1,7 +1,9 @@
 """Learning curves: one printed line per epoch, and files that DVC plots."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ RATES = Path(".cache/train")
 """DVCLive's log of throughput, which differs in every run and so is no output of a stage."""
 RATE = "photos_per_second"
 """Its name among the figures of an epoch, and in that log."""
+OFFLINE = "DVC_STUDIO_OFFLINE"
+"""Where this variable is true as it starts, DVCLive sends nothing to DVC Studio."""
 
 
 class Curves:
@@ -26,7 +30,8 @@ class Curves:
 
     def __init__(self, folder: Path, *, written: bool = True):
         self._live = _open(folder) if written else None
-        self._rates = _open(RATES) if written else None
+        with _apart_from_studio():  # it would take the second log for another experiment
+            self._rates = _open(RATES) if written else None
 
     def __enter__(self) -> "Curves":
         return self
@@ -67,6 +72,18 @@ class Curves:
             self._live.log_metric(name if name == "lr" else f"{side or 'train'}/{metric}", value)
         self._live.next_step()
         self._rates.next_step()
+
+
+@contextmanager
+def _apart_from_studio() -> Iterator[None]:
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "true"
+    try:
+        yield
+    finally:
+        del os.environ[OFFLINE]
+        if before is not None:
+            os.environ[OFFLINE] = before
 
 
 def _open(folder: Path) -> "Live":
