@@ -69,7 +69,7 @@ TIME_NOTES = {
     "dvc repro": "DVC itself asks after every photo of the folder",
 }
 MEMORY_NOTES = {
-    "split": "it holds every row and fingerprint: some 2.5 KB a photo",
+    "split": "it holds every row: some 1.2 KB a photo",
     "preprocess": "it holds every row: some 1 KB a photo",
     "augment": "it holds every row, of photos and of copies",
     "embed": "it holds every row, of photos and of copies",

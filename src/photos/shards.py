@@ -122,9 +122,18 @@ def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
 
 
 def read_samples(file: Path) -> list[Sample]:
-    """The rows of the shard whose array is ``file``."""
+    """The rows of the shard whose array is ``file``.
+
+    Texts that other rows have, too, such as all but the digests of copies, are kept only once: a
+    large set has millions of rows.
+    """
     numbers = ("copy", "width", "height")
+    texts = ("photo_id", "label", "listing", "crop", "region")
     return [
-        Sample(**row | {name: int(row[name]) for name in numbers} | {"label": intern(row["label"])})
+        Sample(
+            **row
+            | {name: int(row[name]) for name in numbers}
+            | {name: intern(row[name]) for name in texts}
+        )
         for row in read_rows(samples_file(file))
     ]
