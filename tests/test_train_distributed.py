@@ -158,6 +158,6 @@ except KeyboardInterrupt:
         _, told = parent.communicate(timeout=20)  # which ends when no child holds the pipe
     assert parent.returncode == 1
     assert told == (
-        "error: 1 of 2 processes had to be killed, 0.7 s after Ctrl-C; run the same command again "
-        "to go on from the last complete epoch\n"
+        "error: stopped; 1 of 2 processes were in a step that they share and were killed; run the "
+        "same command again to go on from the last complete epoch\n"
     )
