@@ -17,14 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from made_photos import ROOT
 from measure import record
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+sys.path.insert(0, str(ROOT / "src"))
 
 from photos.manifest import read_labels, read_manifest
 from photos.tables import read_table
 
-SRC = Path(__file__).parents[1] / "src"
 FORMS = ("saved_model", "onnx", "tflite")
 BUNDLE = Path("models/vehicle")
 
@@ -38,7 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for form in FORMS:
             said = run("export.py", "--to", form, "--out", f"{folder}/{form}")
-            photos, within = re.search(r": (\d+) test .* within (\S+)", said).groups()
+            told = re.search(r": (\d+) test photos as in Keras, .* within (\S+)", said)
+            if told is None:
+                sys.exit(f"error: no test photos to compare on; run dvc repro ({said.strip()})")
+            photos, within = told.groups()
             figures[f"{form}: test photos of the same class"] = int(photos)
             figures[f"{form}: largest difference of a probability"] = float(within)
     record("agreement", figures=figures)
@@ -72,7 +75,7 @@ def of_files(photos: str, labels: str) -> dict[str, float]:
 
 def run(script: str, *arguments: str) -> str:
     """What one of our scripts prints."""
-    command = [sys.executable, str(SRC / script), *arguments]
+    command = [sys.executable, str(ROOT / "src" / script), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

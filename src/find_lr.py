@@ -108,8 +108,8 @@ def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> No
     from model.fitting import fit
     from model.views import head_of
 
-    watched = {"batch_size": train.batch_size, "padded": True}
     features = ShardFeed(FEATURES, classes, **train.batches())
+    watched = {"batch_size": features.batch_rows, "padded": True}  # as train has it
     val_features, val = (ShardFeed([one], classes, **watched) for one in (VAL_FEATURES, VAL))
     check_rows(features.samples, photos.samples, FEATURES[0].parent)
     check_rows(val_features.samples, val.samples, VAL_FEATURES)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,14 @@ def test_who_stops_the_parent_stops_its_children(started):
     assert (parent.returncode, told) == (128 + signal.SIGTERM, "")
 
 
+def interrupted(parent: subprocess.Popen, send: Callable[[int, int], None] = os.kill) -> str:
+    """What is told on stderr after Ctrl-C, which comes when both children wait."""
+    for _ in range(4):  # each says who it is, and that it waits
+        parent.stdout.readline()
+    send(parent.pid, signal.SIGINT)
+    return parent.communicate(timeout=20)[1]  # which ends when no child holds the pipe
+
+
 def test_where_ctrl_c_stops_them_each_says_how_to_go_on_and_the_parent_nothing_more(started):
     waits = """
 try:
@@ -94,10 +103,7 @@ except KeyboardInterrupt:
     sys.exit(1)
 """
     with started(waits) as parent:
-        for _ in range(4):
-            parent.stdout.readline()
-        parent.send_signal(signal.SIGINT)
-        _, told = parent.communicate(timeout=20)
+        told = interrupted(parent)
     assert (parent.returncode, told) == (1, "stopped in epoch 2\n" * 2)
 
 
@@ -112,10 +118,7 @@ except KeyboardInterrupt:
     sys.exit(1)
 """
     with started(tidies_up, moment=20) as parent:
-        for _ in range(4):
-            parent.stdout.readline()
-        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
-        _, told = parent.communicate(timeout=20)
+        told = interrupted(parent, os.killpg)  # as a terminal does
     assert (parent.returncode, told) == (1, "tidied up\n" * 2)
 
 
@@ -133,10 +136,7 @@ except KeyboardInterrupt:
     sys.exit(1)
 """
     with started(first_waits_for_second) as parent:
-        for _ in range(4):
-            parent.stdout.readline()
-        parent.send_signal(signal.SIGINT)
-        _, told = parent.communicate(timeout=20)
+        told = interrupted(parent)
     assert (parent.returncode, told) == (1, "")
 
 
@@ -152,10 +152,7 @@ except KeyboardInterrupt:
     sys.exit(1)
 """
     with started(ignores, bound=0.5) as parent:
-        for _ in range(4):
-            parent.stdout.readline()
-        parent.send_signal(signal.SIGINT)
-        _, told = parent.communicate(timeout=20)  # which ends when no child holds the pipe
+        told = interrupted(parent)
     assert parent.returncode == 1
     assert told == (
         "error: stopped; 1 of 2 processes were in a step that they share and were killed; run the "

@@ -94,11 +94,9 @@ def export(
         contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         _replace(target, partial)
-    except Exception as error:
-        if type(error).__module__.startswith("tensorflow."):  # a full disk, for one
-            why = " ".join(str(error).split())[:200]
-            raise StageError(f"{target}: TensorFlow cannot write the export ({why})") from None
-        raise
+    except import_quietly("tensorflow").errors.OpError as error:  # a full disk, for one
+        why = " ".join(str(error).split())[:200]
+        raise StageError(f"{target}: TensorFlow cannot write the export ({why})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
@@ -115,6 +113,8 @@ def _replace(target: Path, partial: Path) -> None:
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                with contextlib.suppress(OSError):  # the earlier export is better than none
+                    os.replace(old, target)
                 raise
         finally:
             shutil.rmtree(old, ignore_errors=True)

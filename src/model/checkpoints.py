@@ -125,8 +125,8 @@ class Checkpoints:
         except MemoryError:
             raise  # the file is not at fault
         except UNREADABLE as error:
-            damaged = getattr(error, "errno", None) in (None, errno.EINVAL)  # a senseless place
-            if isinstance(error, OSError) and not damaged:  # it may be whole, and worth hours
+            # EINVAL: a damaged file names a place before its start. Otherwise it may be whole.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise StageError(
                     f"cannot read {file} ({error.strerror}); look after the disk and run "
                     "again, or delete the file to start afresh"

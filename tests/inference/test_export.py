@@ -1,9 +1,11 @@
 """Exports give what Keras gives, with all that a reader needs beside them."""
 
+import errno
 import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,12 +165,40 @@ def test_two_exports_to_one_place_do_not_disturb_each_other(
             between("replaces")
         replace(source, target)
 
-    read = lambda _: lambda pixels: classifier.probabilities(list(pixels))  # noqa: E731
+    def read(_: Path) -> Callable:
+        return lambda pixels: classifier.probabilities(list(pixels))
+
     monkeypatch.setitem(FORMS, "onnx", FORMS["onnx"]._replace(write=write, read=read))
     monkeypatch.setattr(os, "replace", slow_replace)
     export_there()
     assert (tmp_path / "o/model.onnx").read_bytes() == b"0"  # that of the later one to end
     assert calls.count("writes") == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["o"]
+
+
+def test_an_export_that_cannot_take_its_place_leaves_the_earlier_one(
+    bundle, classifier, tmp_path, monkeypatch
+):
+    export_there = partial(
+        export_to,
+        classifier,
+        bundle,
+        tmp_path / "o",
+        kind="onnx",
+        images=np.zeros((2, SIDE, SIDE, 3), np.uint8),
+    )
+    plain = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".partial"):
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        plain(source, target)
+
+    export_there()
+    before = (tmp_path / "o/model.onnx").read_bytes()
+    monkeypatch.setattr(os, "replace", replace)
+    assert "Input/output error" in refusal(export_there)
+    assert (tmp_path / "o/model.onnx").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["o"]
 
 

@@ -1,3 +1,5 @@
+"""What a file of fingerprints holds comes back, or an error does, whatever the disk does."""
+
 import io
 from pathlib import Path
 
