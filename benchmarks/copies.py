@@ -29,6 +29,9 @@ from photos.memory import Differences
 from photos.second_look import compare_all
 from photos.source import Row
 
+NEAREST = 3
+"""So many differences on either side of the limit are recorded one by one."""
+
 LIMITS = {"formats": FORMATS, "workers": 0, "seconds": 60, "megabytes": 1024}
 
 
@@ -165,6 +168,10 @@ def main() -> None:
             found = [getattr(look, by) for look in part]
             if found:
                 figures[f"{name}, by_{by}"] = f"{min(found):.3f} to {max(found):.3f}"
+    nearest = {"one_picture": one_picture[-NEAREST:], "other_pictures": others[:NEAREST]}
+    for name, part in nearest.items():
+        listed = ", ".join(f"{look.photos:.3f}" for look in part)
+        figures[f"{name}, by_photos, nearest_to_the_limit"] = listed
     draw = np.random.default_rng(0)
     chosen = draw.permutation(len(originals))[: options.copies].tolist()
     with tempfile.TemporaryDirectory() as folder:

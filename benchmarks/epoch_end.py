@@ -5,7 +5,7 @@ in epochs of several lengths. Batches come from a ``PyDataset`` read by two thre
 by one, which Keras leaves to ``tf.data`` and its tuning; or from a ``tf.data`` pipeline built as in
 Keras's guides, with tuning and without. ``tf.data`` tunes itself in a thread that sleeps twice as
 long each time, up to a minute, and at the end of an epoch TensorFlow 2.20 sometimes waits until
-that thread wakes. Whole epochs are timed, and what follows their last batch. Seven minutes on 2
+that thread wakes. Whole epochs are timed, and what follows their last batch. Nine minutes on 2
 cores.
 """
 
@@ -81,7 +81,7 @@ def main() -> None:
             ends[name].append(time.perf_counter() - last.at)
 
     with quick(network):  # as the train stage does
-        seconds = alternate({name: partial(epochs, name) for name in ways}, rounds=4)
+        seconds = alternate({name: partial(epochs, name) for name in ways})
     ours = seconds["two threads"]
     record(
         "epoch_end",
