@@ -1,5 +1,5 @@
 # make repro   set up .venv, then run the graph; GPU=1 with CUDA's libraries for TensorFlow
-# make test    set up .venv, then run the tests
+# make test    set up .venv, then run the tests; ARGS="-k splits" for some
 # make check-photos PHOTOS=folder LABELS=file   before dvc add: what is unsafe, what is unusable?
 # make report  all figures and pictures on one page: report.html; BASE=main compares with main
 # make pr-report BASE=main   what this branch changes, as Markdown for a pull request
@@ -8,7 +8,7 @@
 # make bench   measure side by side; NAME="reading workers" for some
 # make bench-check   measure again: which ratio fell by more than a fifth, or below its bar?
 # make image-steps   as root: what Dockerfile says, done without Docker; IMAGE=Dockerfile.gpu for that
-# make lint    ruff, formatting included
+# make lint    ruff, formatting included; make format mends what it can
 # make lock    pin requirements anew
 #
 # Works from any folder (make -C, make -f) and again on top of itself.

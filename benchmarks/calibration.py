@@ -3,7 +3,7 @@
 For each seed the graph's stages run in a project of their own, with another split, other copies and
 another training seed; the demo's photos stay the same. Reported for each seed: the calibration
 error (bar: at most 0.05 after scaling), and whether the promised precision lies within or below
-the interval of the precision on test. About 3 minutes a seed on 2 cores; needs the demo's photos:
+the interval of the precision on test. Two minutes a seed on 2 cores; needs the demo's photos:
 
     python benchmarks/calibration.py [0 1 2 3 4]
 """

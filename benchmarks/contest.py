@@ -7,6 +7,7 @@ val rows. When their time is up, they are scored once, on the same test rows.
 import argparse
 import csv
 import json
+import math
 import multiprocessing
 import shutil
 import subprocess
@@ -136,14 +137,18 @@ def make_cars(
     make_project(root, photos=source / stanford_cars.PHOTOS, values=values, keep=keep)
 
 
-def make_demo(root: Path, changes: Values) -> None:
-    """Makes a project of the demo's photos with some params changed; see :func:`make_project`."""
+def make_demo(root: Path, changes: Values) -> Values:
+    """Makes a project of the demo's photos with some params changed; see :func:`make_project`.
+
+    Returns the changes that the project's params need to be the shipped ones, and ``changes``.
+    """
     if not (DEMO / "photos").is_dir():
         sys.exit("error: no photos; render them first: dvc repro data/demo/dvc.yaml")
     shutil.copyfile(DEMO / "labels.csv", root / "labels.csv")
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values = {key: value_of(shipped, key) for key in PREPARATION}
-    make_project(root, photos=DEMO / "photos", values={**values, **changes})
+    values = {key: value_of(shipped, key) for key in PREPARATION} | changes
+    make_project(root, photos=DEMO / "photos", values=values)
+    return values
 
 
 def demo_figures(changes: Values) -> dict[str, float]:
@@ -217,9 +222,15 @@ class Clock:
 
     seconds: float
     started: float = field(default_factory=time.time)
+    begun: float = 0.0
+    """Seconds until the first step began, imports included."""
+
     _last: float | None = None
     _longest: float = 0.0
     _looked: int = 0
+    first_step: float | None = None
+    """Seconds of the first step, which traces or compiles."""
+
     looks: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -229,7 +240,7 @@ class Clock:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Stops the clock for trials that tell how long a run takes; ours do not count either."""
+        """Stops the clock, for looks at val and for trials that tell how long a run takes."""
         before = time.time()
         yield
         self.started += time.time() - before
@@ -239,25 +250,33 @@ class Clock:
         """The part of the time that has gone, 0 to 1."""
         return min(1.0, self.spent / self.seconds)
 
+    @property
+    def learnt(self) -> float:
+        """The part of the time for steps that has gone, 0 to 1: what schedules go by."""
+        return min(1.0, (self.spent - self.begun) / (self.seconds - self.begun))
+
     def over(self) -> bool:
         """Whether one more step might end too late.
 
         It is expected to take as long as the longest, or three times as long as the last one. A
         step is the time between two calls; the time before the first call does not count.
         """
+        if self._last is None:
+            self.begun = self.spent
         step = 0.0 if self._last is None else self.spent - self._last
+        if self._last is not None and self.first_step is None:
+            self.first_step = round(step, 2)
         self._last, self._longest = self.spent, max(self._longest, step)
         return self.spent + max(3 * step, self._longest) > self.seconds
 
     def look(self, top1: Callable[[], float], *, times: int = 20) -> None:
-        """Records val top-1 about ``times`` times over the whole time."""
-        before = self.spent
-        if before >= self.seconds or self._looked == int(self.share * times):
+        """Records val top-1 about ``times`` times over the whole time, while the clock stands."""
+        if self.spent >= self.seconds or self._looked == int(self.share * times):
             return
         self._looked = int(self.share * times)
-        self.looks.append((round(before / 60, 2), round(top1(), 4)))
-        if self._last is not None:
-            self._last += self.spent - before  # a look does not count as a step
+        at = round(self.spent / 60, 2)
+        with self.stopped():
+            self.looks.append((at, round(top1(), 4)))
 
 
 def apart(recipe: Callable[..., Any], *positional, **named):
@@ -274,6 +293,12 @@ def arrays(root: Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     index = {name: number for number, name in enumerate(label_names(root))}
     targets = np.array([index[sample.label] for sample in samples])
     return np.concatenate([a for a, _ in shards]), targets, [s.photo_id for s in samples]
+
+
+def input_shape(root: Path) -> tuple[int, int]:
+    """Height and width of the project's pixels."""
+    size = yaml.safe_load((root / "params.yaml").read_text())["preprocess"]["size"]
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def shuffled(photos: int, batch: int, random: np.random.Generator) -> Iterator[list[int]]:
@@ -308,18 +333,34 @@ def make_folders(
 
 
 def make_pixel_files(root: Path, splits: Sequence[str]) -> None:
-    """Writes ``pixels/SPLIT/NUMBER OF CLASS/PHOTO ID.png`` with the pixels of :func:`arrays`."""
+    """Writes the pixels of :func:`arrays` as ``pixels/SPLIT/NUMBER OF CLASS/PHOTO ID.png``.
+
+    ``squares/`` holds what :func:`squared` makes of them.
+    """
     for split in splits:
-        for number in range(len(label_names(root))):
-            (root / f"pixels/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
-        for image, target, photo in zip(*arrays(root, split), strict=True):
-            file = root / f"pixels/{split}/{target:03d}/{photo}.png"
-            cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        images, targets, ids = arrays(root, split)
+        for folder, rows in (("pixels", images), ("squares", squared(images))):
+            for number in range(len(label_names(root))):
+                (root / f"{folder}/{split}/{number:03d}").mkdir(parents=True, exist_ok=True)
+            for image, target, photo in zip(rows, targets, ids, strict=True):
+                file = root / f"{folder}/{split}/{target:03d}/{photo}.png"
+                cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
-def pixel_files(root: Path, split: str) -> dict[str, Path]:
+def pixel_files(root: Path, split: str, *, folder: str = "pixels") -> dict[str, Path]:
     """The files of :func:`make_pixel_files` by photo id."""
-    return {file.stem: file for file in sorted((root / "pixels" / split).rglob("*.png"))}
+    return {file.stem: file for file in sorted((root / folder / split).rglob("*.png"))}
+
+
+def squared(images: np.ndarray) -> np.ndarray:
+    """Photos stretched to squares of about as many pixels, for those that take nothing else."""
+    height, width = images.shape[1:3]
+    side = math.isqrt(height * width)
+    if height == width:
+        return images
+    return np.stack(
+        [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images]
+    )
 
 
 def link_from(source: Path) -> Callable[[Photo, Path], None]:
@@ -339,7 +380,7 @@ def read_folder(
     root: Path,
     split: str,
     *,
-    size: tuple[int, int] = (SIDE, SIDE),
+    size: tuple[int, int],
     seed: int = 0,
     shuffle: bool = True,
 ):
@@ -362,11 +403,14 @@ def fit_until(
     import keras
 
     steps, clock._last = 0, None  # the start of a fit does not count as a step
+    before = clock.spent
 
     class Until(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:  # noqa: ARG002
             nonlocal steps
             steps += 1
+            if clock.first_step is None:
+                clock.first_step = round(clock.spent - before, 2)
             if look:
                 clock.look(look)
             self.model.stop_training = clock.over() or clock.share >= share

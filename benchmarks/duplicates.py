@@ -1,4 +1,4 @@
-"""Groups 1,000,000 made-up hashes with 50,000 planted copies: seconds, memory, copies found.
+"""Finds 50,000 planted copies among 1,000,000 made-up hashes: seconds, memory, copies found.
 
 Copies are mirrored or not and differ in 0 to 8 bits. Each hash has six views, as a real photo has
 (three cuts, mirrored or not); those four that are neither the hash nor its mirror image are random
@@ -22,12 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from measure import record
 from photos.duplicates import BITS, MIRROR, RADIUS, candidates
 
+MILLION = 1_000_000
 MOST_FLIPS = 8
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=int, default=1_000_000)
+    parser.add_argument("--photos", type=int, default=MILLION)
     options = parser.parse_args()
 
     draw = np.random.default_rng(0)
@@ -58,7 +59,8 @@ def main() -> None:
     }
     for count in (0, 4, 6, 8):
         figures[f"found_at_{count}_bits"] = round(float(keys[flips == count].mean()), 4)
-    record("duplicates", figures=figures)
+    of = "" if options.photos == MILLION else f"-{options.photos}"
+    record(f"duplicates{of}", figures=figures)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Ours: ``main`` of src/evaluate.py, from loading the bundle to writing the last table, intervals
 included. Theirs: the loaded network, warmed up, on the same photos in memory, in batches of the
 same size. 1,305 test and 145 val photos of 224 x 224 random pixels, 196 classes, an untrained
-network. With resnet18 on 2 cores about 6 minutes, with resnet50 about 20:
+network. With resnet18 on 2 cores about 4 minutes, with resnet50 about 15:
 
     python benchmarks/evaluate.py [--backbone resnet50] [--photos 1305] [--rounds 5]
 """
@@ -30,7 +30,7 @@ from photos.shards import Sample, write_shard  # noqa: E402
 
 SIDE, CLASSES, SHARDS = 224, 196, 16
 USUAL = "resnet18"
-NOTE = "loading and tracing the network take some two seconds, however few the photos"
+NOTE = "loading, tracing, intervals and tables take about a second, however few the photos"
 
 
 def main() -> None:

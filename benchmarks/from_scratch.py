@@ -34,7 +34,6 @@ import numpy as np
 
 import stanford_cars
 from contest import (
-    SIDE,
     Clock,
     Looks,
     Trained,
@@ -43,6 +42,7 @@ from contest import (
     arrays,
     figures_of,
     fit_until,
+    input_shape,
     link_from,
     looks_in,
     make_cars,
@@ -206,7 +206,7 @@ def plain(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> T
     steps = 0
     while not clock.over():
         rows = next(batches)
-        network.optimizer.learning_rate = 0.1 * warmup_and_cosine(clock.share)
+        network.optimizer.learning_rate = 0.1 * warmup_and_cosine(clock.learnt)
         x = np.stack([warped(images[row], random) for row in rows])
         network.train_on_batch(x, one_hot[targets[rows]])
         steps += 1
@@ -214,7 +214,7 @@ def plain(root: Path, clock: Clock, *, seed: int, threads: int, split: str) -> T
     seconds = clock.spent
     scored, _, ids = arrays(root, split)
     scores = network.predict(scored, batch_size=2 * BATCH, verbose=0)
-    notes = {"epochs": round(steps * BATCH / len(images), 1)}
+    notes = {"epochs": round(steps * BATCH / len(images), 1), "first step, s": clock.first_step}
     return Trained(named(root, ids, scores), seconds, clock.looks, notes)
 
 
@@ -251,8 +251,7 @@ def reference(
     *,
     seed: int,
     threads: int,
-    split: str,
-    size: tuple[int, int] = (SIDE, SIDE),
+    split: str = "test",
 ) -> Trained:
     """The reference system's training, rewritten from its description, until time is up."""
     from model.runtime import start
@@ -261,6 +260,7 @@ def reference(
     import keras
     from keras import layers
 
+    size = input_shape(root)
     train = read_folder(root, "train", size=size, seed=seed)
     watched, scored = (read_folder(root, name, size=size, shuffle=False) for name in ("val", split))
     inputs = keras.Input((*size, 3))
@@ -280,7 +280,7 @@ def reference(
     )
     seconds = clock.spent
     ids = [Path(file).stem for file in scored.file_paths]
-    notes = {"epochs": round(steps / len(train), 1)}
+    notes = {"epochs": round(steps / len(train), 1), "first step, s": clock.first_step}
     scores = network.predict(scored, verbose=0)
     return Trained(named(root, ids, scores), seconds, clock.looks, notes)
 

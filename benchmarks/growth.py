@@ -9,9 +9,9 @@ inputs cost more for each photo (benchmarks/preprocess.py), and other backbones 
 
 The exponent of a stage is the slope of log seconds over log photos, by least squares, after a run
 on 100 photos, its start, has been subtracted from both; 1 means proportional to the photos. A size
-is not fitted if what is left of its seconds is less than a tenth of the start. The projection
-extends the largest size by the exponent, or by 1 if that is more, with seconds and photos again
-without the start, which is added in the end:
+is not fitted if what is left of its seconds, in its fastest round, is less than a tenth of the
+start. The projection extends the largest size by the exponent, or by 1 if that is more, with
+seconds and photos again without the start, which is added in the end:
 
     seconds(n) = seconds(largest) * (n / largest) ** max(1, exponent)
 
@@ -140,7 +140,11 @@ def growth(
     for stage in STAGES:
         start = costs[START][stage].seconds
         seconds = {size: costs[size][stage].seconds - start for size in sizes}
-        fitted = [size for size in sizes if seconds[size] > LOST * start]
+        fitted = [
+            size
+            for size in sizes
+            if min(costs[stage].seconds for costs in rounds[size]) - start > LOST * start
+        ]
         if most not in fitted:
             raise SystemExit(f"error: the start hides what {stage} does to {most:,} photos")
         if len(fitted) < 2:

@@ -70,7 +70,7 @@ TIME_NOTES = {
 }
 MEMORY_NOTES = {
     "split": "it holds every row: some 1.2 KB a photo",
-    "preprocess": "it holds every row: some 1 KB a photo",
+    "preprocess": "it holds every row: some 0.5 KB a photo",
     "augment": "it holds every row, of photos and of copies",
     "embed": "it holds every row, of photos and of copies",
     "dvc repro": "its largest process is a stage",

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,24 +73,44 @@ class Ratio(NamedTuple):
     note: str = ""
 
 
+class Rounds(dict[str, list[float]]):
+    """Seconds of each case in each round; ``first`` has those of the round that does not count."""
+
+    def __init__(self, cases: Iterable[str]):
+        super().__init__({name: [] for name in cases})
+        self.first: dict[str, float] = {}
+
+    def compiling(self) -> dict[str, float]:
+        """Figures: how much longer the first round took than a median one."""
+        return {
+            f"{name}, first round longer by, s": round(
+                self.first[name] - statistics.median(times), 2
+            )
+            for name, times in self.items()
+        }
+
+
 def alternate(
     cases: Mapping[str, Callable[[], object]],
     *,
     rounds: int = 5,
     before: Callable[[], object] = lambda: None,
-) -> dict[str, list]:
+) -> Rounds:
     """Seconds of each case in each of ``rounds`` rounds, after one round that does not count.
 
     ``before`` is called before each case, and is not timed.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    seconds = Rounds(cases)
     for turn in range(rounds + 1):
         for name, case in cases.items():
             before()
             start = time.perf_counter()
             case()
+            took = time.perf_counter() - start
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(took)
+            else:
+                seconds.first[name] = took
     return seconds
 
 

@@ -1,30 +1,33 @@
 """The training recipe of each peer of peers.py, as its own documents say, until its time is up.
 
-Each recipe is a function of a prepared project and a clock, run in a process of its own.
+Each recipe is a function of a prepared project and a clock, run in a process of its own. What it
+writes is in the project's folder ``scratch``.
 """
 
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from contest import (
-    SIDE,
     Clock,
     Trained,
     arrays,
     fit_until,
     has_fast_bfloat16,
+    input_shape,
     label_names,
     named,
     pixel_files,
     read_folder,
     shuffled,
+    squared,
 )
 from from_scratch import warmup_and_cosine, warped
-from timed_stages import SAFETY
 
 BATCH = 32
 
@@ -42,10 +45,12 @@ def keras_tutorial(
     from model.backbone import build_backbone
     from model.weights import load_pretrained
 
-    train, scored = read_folder(root, "train", seed=seed), read_folder(root, "test", shuffle=False)
-    base = build_backbone("resnet18", shape=(SIDE, SIDE))
+    size = input_shape(root)
+    train = read_folder(root, "train", size=size, seed=seed)
+    scored = read_folder(root, "test", size=size, shuffle=False)
+    base = build_backbone("resnet18", shape=size)
     load_pretrained(base, str(backbone or "none"))
-    inputs = keras.Input((SIDE, SIDE, 3))
+    inputs = keras.Input((*size, 3))
     x = layers.RandomRotation(0.1)(layers.RandomFlip("horizontal")(inputs))
     # The guide keeps the batch-normalisation statistics; with random weights there are none yet.
     x = layers.Dropout(0.2)(base(x, training=False if backbone else None))
@@ -59,7 +64,7 @@ def keras_tutorial(
         steps += fit_until(network, train.prefetch(2), clock, share=share)
     seconds = clock.spent
     ids = [Path(file).stem for file in scored.file_paths]
-    notes = {"epochs": round(steps / len(train), 1)}
+    notes = {"epochs": round(steps / len(train), 1), "first step, s": clock.first_step}
     return Trained(named(root, ids, network.predict(scored, verbose=0)), seconds, [], notes)
 
 
@@ -77,7 +82,7 @@ def sklearn_head(
     from model.backbone import build_backbone
     from model.weights import load_pretrained
 
-    base = build_backbone("resnet18", shape=(SIDE, SIDE))
+    base = build_backbone("resnet18", shape=input_shape(root))
     load_pretrained(base, str(backbone))
     parts = {}
     for split in ("train", "val"):
@@ -108,19 +113,31 @@ def torch_plain(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
     def changed(image: np.ndarray) -> np.ndarray:
         return warped(image, random)
 
-    return torch_loop(torch, network, changed, lambda image: image, root, clock, seed, threads)
+    photos = {split: arrays(root, split) for split in ("train", "test")}
+    return torch_loop(
+        torch, network, changed, lambda image: image, photos, root, clock, seed, threads
+    )
 
 
 def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """The network of timm and its usual augmentation."""
+    """The network of timm and its usual augmentation, which crops squares."""
+    import random
+
     import timm
     import torch
     from PIL import Image
     from timm.data import create_transform
 
     torch.manual_seed(seed)
+    random.seed(seed)  # its crops are drawn from this
     network = timm.create_model("resnet18", pretrained=False, num_classes=len(label_names(root)))
-    how = {"input_size": SIDE, "use_prefetcher": True}  # photos stay uint8
+    photos = {
+        split: (squared(images), *of_them)
+        for split in ("train", "test")
+        for images, *of_them in [arrays(root, split)]
+    }
+    side = photos["train"][0].shape[1]
+    how = {"input_size": side, "use_prefetcher": True}  # photos stay uint8
     training = create_transform(**how, is_training=True)
     scoring = create_transform(**how, is_training=False, crop_pct=1.0)
 
@@ -128,7 +145,7 @@ def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
         return lambda image: np.asarray(transform(Image.fromarray(image))).transpose(1, 2, 0)
 
     steps = through(training), through(scoring)
-    return torch_loop(torch, network, *steps, root, clock, seed, threads)
+    return torch_loop(torch, network, *steps, photos, root, clock, seed, threads)
 
 
 def torch_loop(
@@ -136,6 +153,7 @@ def torch_loop(
     network,
     changed: Callable[[np.ndarray], np.ndarray],
     unchanged: Callable[[np.ndarray], np.ndarray],
+    photos: Mapping[str, tuple[np.ndarray, np.ndarray, list[str]]],
     root: Path,
     clock: Clock,
     seed: int,
@@ -143,10 +161,10 @@ def torch_loop(
 ) -> Trained:
     """SGD over the given time; ``changed`` prepares training photos, ``unchanged`` those to score.
 
-    Both take and return uint8.
+    Both take and return uint8. ``photos`` has the arrays of train and test.
     """
     torch.set_num_threads(threads)
-    images, targets, _ = arrays(root, "train")
+    images, targets, _ = photos["train"]
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
@@ -157,8 +175,8 @@ def torch_loop(
         for values in ((123.68, 116.779, 103.939), (58.393, 57.12, 57.375))
     )
 
-    def logits(photos: list[np.ndarray]):
-        x = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float()
+    def logits(batch: list[np.ndarray]):
+        x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
         with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
             return network((x - mean) / deviation).float()
 
@@ -168,7 +186,7 @@ def torch_loop(
     while not clock.over():
         rows = next(batches)
         for group in optimizer.param_groups:
-            group["lr"] = 0.1 * warmup_and_cosine(clock.share)
+            group["lr"] = 0.1 * warmup_and_cosine(clock.learnt)
         loss = loss_of(
             logits([changed(images[row]) for row in rows]), torch.from_numpy(targets[rows])
         )
@@ -178,7 +196,7 @@ def torch_loop(
         steps += 1
     seconds = clock.spent
     network.eval()
-    scored, _, ids = arrays(root, "test")
+    scored, _, ids = photos["test"]
     with torch.no_grad():
         scores = torch.cat(
             [
@@ -186,12 +204,15 @@ def torch_loop(
                 for at in range(0, len(scored), BATCH)
             ]
         ).numpy()
-    notes = {"epochs": round(steps * BATCH / len(images), 1)}
+    notes = {"epochs": round(steps * BATCH / len(images), 1), "first step, s": clock.first_step}
     return Trained(named(root, ids, scores), seconds, [], notes)
 
 
 def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """The first lesson of fastai; its one-cycle schedule needs epochs, so one is timed first."""
+    """The first lesson of fastai, in float32: on a CPU it has nothing else.
+
+    Its one-cycle schedule needs a number of epochs, so some are timed first, which does not count.
+    """
     import torch
     from fastai.vision.all import (
         ImageDataLoaders,
@@ -211,24 +232,50 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
         bs=BATCH,
         num_workers=0,  # its default, one for each core, managed half as many epochs on two cores
     )
-    learner = vision_learner(loaders, resnet18, pretrained=False)
-    with learner.no_bar(), learner.no_logging():
-        learner.fit_one_cycle(1)
-        before = clock.spent
-        learner.fit_one_cycle(1)
-        epoch = clock.spent - before
-        epochs = max(0, int(SAFETY * (clock.seconds - clock.spent) / epoch))
-        if epochs:
+
+    def fitted(epochs: int):
+        learner = vision_learner(loaders, resnet18, pretrained=False)
+        with learner.no_bar(), learner.no_logging():
             learner.fit_one_cycle(epochs)
-        seconds = clock.spent
-        files = pixel_files(root, "test")
+        return learner
+
+    epochs = epochs_that_fit(fitted, clock)
+    set_seed(seed)
+    learner = fitted(epochs)
+    seconds = clock.spent
+    files = pixel_files(root, "test")
+    with learner.no_bar(), learner.no_logging():
         scores = learner.get_preds(dl=loaders.test_dl(list(files.values())))[0].numpy()
-    return Trained(named(root, list(files), scores), seconds, [], {"epochs": epochs + 2})
+    return Trained(named(root, list(files), scores), seconds, [], {"epochs": epochs})
+
+
+def epochs_that_fit(fitted: Callable[[int], object], clock: Clock) -> int:
+    """How many epochs fit into the time, by a short run and a longer one, which do not count.
+
+    What both do besides epochs, such as starting, is allowed for.
+    """
+    short, long = 2, 5
+    seconds = []
+    with clock.stopped():
+        for epochs in (short, long):
+            before = time.monotonic()
+            fitted(epochs)
+            seconds.append(time.monotonic() - before)
+    epoch = max((seconds[1] - seconds[0]) / (long - short), 0.1)
+    start = max(0.0, seconds[0] - short * epoch)
+    return max(1, round((clock.seconds - clock.spent - start) / epoch))
 
 
 def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """``yolo classify train`` with its ResNet-18 and a time limit, by which it plans its epochs."""
-    os.environ["YOLO_CONFIG_DIR"] = str(root)  # for its settings, which name folders of the user
+    """``yolo classify train`` with its ResNet-18 and a time limit, by which it plans its epochs.
+
+    It is in float32, since its bfloat16 needs CUDA, and the best checkpoint on val is taken, as its
+    users do. It takes squares. It would round their side up to a multiple of 32, which a ResNet
+    does not need, and work a third more than the others on the same pixels; here it does not.
+    """
+    scratch = root / "scratch"
+    os.environ["YOLO_CONFIG_DIR"] = str(scratch)  # for its settings, which name the user's folders
+    os.environ["YOLO_OFFLINE"] = "true"  # no looking for updates
     import torch
     import ultralytics
     from ultralytics import YOLO, settings
@@ -236,44 +283,52 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     torch.set_num_threads(threads)
     settings.update({name: False for name, on in settings.items() if on is True})  # log nowhere
     shipped = Path(ultralytics.__file__).parent / "cfg/models/11/yolo11-cls-resnet18.yaml"
-    random = root / "resnet18-cls.yaml"  # the shipped file begins with published weights
+    random = scratch / "resnet18-cls.yaml"  # the shipped file begins with published weights
     random.write_text(shipped.read_text().replace("DEFAULT", "null"))
     model = YOLO(random, task="classify", verbose=False)
-    saved, epochs = [], []
+    ultralytics.engine.trainer.check_imgsz = lambda side, **_: side
+    images, _, ids = arrays(root, "test")
+    images = squared(images)
+    saved, ended, begun = [], [], []
+
+    def planned(trainer) -> None:
+        """Gives it all of the time but the last epoch's validation, as long as the first one's."""
+        saved.append((clock.spent, trainer.best))
+        trainer.args.time = (clock.seconds - begun[0] - (saved[0][0] - ended[0])) / 3600
+
     # By itself it leaves one core to reading photos; the others all give the network two threads.
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
-    model.add_callback("on_train_epoch_end", lambda trainer: epochs.append(trainer.epoch))
-    model.add_callback("on_model_save", lambda trainer: saved.append((clock.spent, trainer.last)))
+    model.add_callback("on_train_start", lambda _: begun.append(clock.spent))
+    model.add_callback("on_train_epoch_end", lambda _: ended.append(clock.spent))
     # It checks the time after each step, and after the last it validates and saves once more.
-    hours = (clock.seconds - clock.spent - 15) / 3600
+    model.add_callback("on_model_save", planned)
     model.train(
-        data=str(root / "pixels"),
-        imgsz=SIDE,
+        data=str(root / "squares"),
+        imgsz=images.shape[1],
         batch=BATCH,
-        time=hours,
+        time=(clock.seconds - clock.spent) / 3600,
         seed=seed,
-        amp=False,  # its bfloat16 needs CUDA
+        amp=False,
         pretrained=False,
         plots=False,
         verbose=False,
-        project=str(root),
+        project=str(scratch),
         name="ultralytics",
     )
-    seconds, last = saved[-1]
-    images, _, ids = arrays(root, "test")
-    network = YOLO(last).model.float().eval()
+    seconds, best = saved[-1]
+    network = YOLO(best).model.float().eval()
     with torch.no_grad():  # as its own prediction does, but without resizing
         told = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     scores = (told[0] if isinstance(told, tuple) else told).numpy()
-    return Trained(named(root, ids, scores), seconds, [], {"epochs": len(epochs)})
+    return Trained(named(root, ids, scores), seconds, [], {"epochs": len(ended)})
 
 
 def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """AutoGluon's predictor with timm's ResNet-18.
+    """AutoGluon's predictor with timm's ResNet-18, on squares, as long as so many epochs take.
 
-    Runs of four and eight epochs, which the clock does not count, tell how many epochs fit. Its
-    default rate is for fine-tuning and falls from layer to layer; with random weights all layers
-    get 1e-3. As always, it averages those of its checkpoints that are best on val.
+    It is in float32: without a GPU it allows nothing else. Its default rate is for fine-tuning and
+    falls from layer to layer; with random weights all layers get 1e-3. As always, it averages those
+    of its checkpoints that are best on val.
     """
     import pandas as pd
     import timm
@@ -283,22 +338,23 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     # Given a name, it would take published weights, whatever ``pretrained`` says; not so a folder.
-    random, start = timm.create_model("resnet18", num_classes=0), root / "resnet18"
+    random, scratch = timm.create_model("resnet18", num_classes=0), root / "scratch"
+    start = scratch / "resnet18"
     start.mkdir()
     torch.save(random.state_dict(), start / "pytorch_model.bin")
     facts = {"architecture": "resnet18", "num_features": 512, **random.default_cfg}
     (start / "config.json").write_text(json.dumps(facts))
 
     def table(split: str) -> pd.DataFrame:
-        files = pixel_files(root, split).values()
+        files = pixel_files(root, split, folder="squares").values()
         rows = [{"image": str(file), "label": int(file.parent.name)} for file in files]
         return pd.DataFrame(rows)
 
     tables = {split: table(split) for split in ("train", "val", "test")}
+    side = cv2.imread(tables["train"]["image"][0]).shape[0]
 
-    def fitted(epochs: int) -> tuple[MultiModalPredictor, float]:
-        before = clock.spent
-        place = root / f"autogluon-{len(list(root.iterdir()))}"
+    def fitted(epochs: int) -> MultiModalPredictor:
+        place = scratch / f"autogluon-{len(list(scratch.iterdir()))}"
         predictor = MultiModalPredictor(
             label="label", problem_type="multiclass", path=str(place), verbosity=0
         )
@@ -309,11 +365,10 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
             hyperparameters={
                 "model.names": ["timm_image"],
                 "model.timm_image.checkpoint_name": str(start),
-                "model.timm_image.image_size": SIDE,
+                "model.timm_image.image_size": side,
                 "env.num_gpus": 0,
                 "env.batch_size": BATCH,
                 "env.per_gpu_batch_size": BATCH,
-                "env.precision": "bf16-mixed" if has_fast_bfloat16() else "32-true",
                 "optim.lr": 1e-3,
                 "optim.lr_choice": "single_stage",
                 "optim.max_epochs": epochs,
@@ -321,16 +376,12 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
                 "optim.patience": epochs,
             },
         )
-        return predictor, clock.spent - before
+        return predictor
 
-    with clock.stopped():
-        short, long = fitted(4)[1], fitted(8)[1]
-    epoch = max((long - short) / 4, 0.1)
-    left = SAFETY * (clock.seconds - clock.spent) - (short - 4 * epoch)
-    epochs = max(1, int(left / epoch))
-    predictor, _ = fitted(epochs)
+    epochs = epochs_that_fit(fitted, clock)
+    predictor = fitted(epochs)
     seconds = clock.spent
-    scores = predictor.predict_proba(tables["test"], as_pandas=True)
+    scores = predictor.predict_proba(tables["test"][["image"]], as_pandas=True)
     ids = list(pixel_files(root, "test"))
     numbers = scores[sorted(scores.columns)].to_numpy()
     return Trained(named(root, ids, numbers), seconds, [], {"epochs": epochs})

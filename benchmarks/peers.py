@@ -1,14 +1,23 @@
 """What users would pick instead, on the same photos for the same minutes, one process each.
 
+    python benchmarks/peers.py --demo --seeds 0 1 2 3 4
     python benchmarks/peers.py [--source FOLDER] [--minutes 13] [--only keras torch]
     python benchmarks/peers.py --backbone FILE        # of transfer.py --keep
 
-Without ``--backbone`` all start from random weights (no published weights are used here), on the
-thirty classes of from_scratch.py. With it, the peers that can load its weights start from them, on
-the twenty classes of transfer.py, which that backbone has not seen; the others could not be
-compared and are left out. All networks are ResNet-18 on photos of 112 pixels.
+With ``--demo`` all learn the demo's vehicles, cut out by their labelled boxes, from random weights.
+Ours are the stages augment, embed and train as they are shipped, whose copies and epochs determine
+how long that takes; each of the others gets the same time. With several seeds all take turns, once
+a round, each round with its own seed of first weights and of all that is drawn.
 
-ours         the stages of this repository, with the recipe of from_scratch.py or transfer.py
+Otherwise photos are those of Stanford Cars, at 112 pixels. Without ``--backbone`` all start from
+random weights (no published weights are used here), on the thirty classes of from_scratch.py. With
+it, the peers that can load its weights start from them, on the twenty classes of transfer.py, which
+that backbone has not seen; the others could not be compared and are left out. All networks are
+ResNet-18, but for that of the reference system.
+
+ours         the stages of this repository, with the shipped recipe, or that of from_scratch.py or
+             transfer.py
+reference    the reference system's training, as in from_scratch.py
 keras        the fine-tuning tutorial: image_dataset_from_directory, augmentation as layers, the
              head on a frozen base with Adam 1e-3 for a third of the time, then all with Adam 1e-5;
              from random weights, where a frozen base teaches nothing, all with Adam 1e-3
@@ -19,35 +28,50 @@ fastai       vision_learner(pretrained=False).fit_one_cycle, its usual augmentat
 ultralytics  yolo classify train: its ResNet-18, its usual augmentation and optimizer
 autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3
 
-Keras's guide decodes JPEG files; all others get the very pixels of our preprocess stage, the last
-three as PNG files. The clock starts with a peer's process and stops after its last step; trials
-that tell how much fits, ours and AutoGluon's, do not count. Test rows are scored once. If a package
-is missing, one line says how to install it. A quarter of an hour each on 2 cores; ``--add`` keeps
-what is recorded of peers that are not run this time.
+Keras's guide and the reference decode JPEG files; all others get the very pixels of our preprocess
+stage, the last three as PNG files. timm and the last two crop squares: where the pixels are none,
+they get them stretched to a square of as many. The clock starts with a peer's process and stops
+after its last step; trials that tell how much fits, ours and AutoGluon's, do not count. Test rows
+are scored once. If a package is missing, one line says how to install it. A quarter of an hour each
+on 2 cores, on the demo two minutes each a round; ``--add`` keeps what is recorded of peers that are
+not run this time.
 """
 
+import argparse
 import importlib.util
 import shutil
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+
 import stanford_cars
 from contest import (
+    DEMO,
     Clock,
     Trained,
+    Values,
     apart,
     arguments,
     figures_of,
+    label_names,
     link_from,
+    looks_in,
     make_cars,
+    make_demo,
     make_folders,
     make_pixel_files,
+    minutes_until,
+    params_with,
     read_source,
 )
-from from_scratch import RECIPE
-from measure import earlier_figures, record
+from from_scratch import RECIPE, reference
+from measure import Ratio, earlier_figures, record, speedup
 from peer_recipes import (
     autogluon_predictor,
     fastai_learner,
@@ -57,59 +81,177 @@ from peer_recipes import (
     torch_plain,
     ultralytics_classify,
 )
-from timed_stages import train_for
+from photos.crop import cut
+from photos.decode import decode
+from photos.manifest import Photo
+from timed_stages import TOLD, train_for
 from transfer import FINE_TUNED, WEIGHTS, target_names
+
+Figures = dict[str, float | str]
+
+OVERTIME = 1.05
+"""Others may take so much longer than ours: some can plan only in whole epochs."""
+
+QUALITY = 95
+"""Of the JPEG files that Keras's guide and the reference read on the demo."""
 
 
 def main() -> None:
     parser = arguments(__doc__, minutes=13)
-    parser.add_argument("--backbone", type=Path, help="ResNet-18 weights: a .keras file")
+    photos = parser.add_mutually_exclusive_group()
+    photos.add_argument("--demo", action="store_true", help="the demo's photos, in our time")
+    photos.add_argument("--backbone", type=Path, help="ResNet-18 weights: a .keras file")
     parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="PEER")
     parser.add_argument("--add", action="store_true", help="keep the peers that are recorded")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--classes", type=int, default=stanford_cars.CLASSES)
     options = parser.parse_args()
-    backbone = options.backbone
-    if backbone and not backbone.is_file():
-        parser.error(f"no file {backbone}")
-    rows = read_source(options.source)
-    names = stanford_cars.class_names(rows)[:: stanford_cars.EVERY]
-    names = (target_names(rows) if backbone else names)[: options.classes]
-    chosen = dict(options.set)
-    seeds = {"train.seed": options.seed, "augment.seed": options.seed}
-    recipe = FINE_TUNED if backbone else RECIPE
-    changes = {**recipe, "model.threads": options.threads, **seeds, **chosen}
-    seconds = 60 * options.minutes
+    names = options.only or list(PEERS)
+    if options.backbone and not options.backbone.is_file():
+        parser.error(f"no file {options.backbone}")
+    if options.demo and options.add:
+        parser.error("--demo compares what took turns; run it without --add")
+    if options.demo and "ours" not in names:
+        parser.error("--demo takes its time from ours, which --only leaves out")
+    reasons = {name: why_not(peer, options.backbone) for name, peer in PEERS.items()}
+    for name in names:
+        if reasons[name]:
+            print(f"{name}: left out: {reasons[name]}")
+    # Ours comes first: on the demo it tells how long a round is.
+    compete(options, [name for name in PEERS if name in names and not reasons[name]])
 
-    result = "peers-pretrained" if backbone else "peers"
-    conditions = {"classes": len(names), "minutes": options.minutes}
-    figures: dict[str, float | str] = earlier_figures(result, conditions) if options.add else {}
-    figures |= conditions
+
+def compete(options: argparse.Namespace, names: list[str]) -> None:
+    """Lets the peers of some names learn in turn, once for each seed, and records each at once."""
+    chosen = dict(options.set)
+    result = "peers" + ("-demo" if options.demo else "-pretrained" if options.backbone else "")
+    with project(options) as (root, values):
+        conditions: dict[str, float | str] = {"classes": len(label_names(root))}
+        conditions |= {} if options.demo else {"minutes": options.minutes}
+        earlier = earlier_figures(result, conditions) if options.add else {}
+        kept = {k: v for k, v in earlier.items() if k.partition(": ")[0] not in names}
+        found: dict[str, dict[int, Figures]] = {name: {} for name in names}
+        for seed in options.seeds:
+            seconds = 60 * options.minutes
+            for name in names:
+                if name == "ours":
+                    seeded = {**values, "train.seed": seed, "augment.seed": seed}
+                    told = frozenset(chosen) | (TOLD if options.demo else frozenset())
+                    trained = train_for(root, seeded, seconds=seconds, split="test", chosen=told)
+                    seconds = trained.seconds if options.demo else seconds
+                    allowed = seconds
+                else:
+                    allowed = OVERTIME * seconds
+                    given = {"seed": seed, "threads": options.threads}
+                    if PEERS[name].pretrained is not False:
+                        given["backbone"] = options.backbone
+                    shutil.rmtree(root / "scratch", ignore_errors=True)
+                    (root / "scratch").mkdir()
+                    try:
+                        trained = apart(PEERS[name].train, root, Clock(seconds), **given)
+                    except Exception as error:  # whatever a library raises: the others go on
+                        print(f"{name}, seed {seed}: failed: {error!r}")
+                        continue
+                found[name][seed] = figures_of(
+                    name, trained, root=root, split="test", seconds=allowed
+                )
+                ratios, figures = together(found)
+                # Now, so that a stop loses only the others.
+                record(
+                    result,
+                    ratios={} if options.add else ratios,
+                    figures={**kept, **conditions, **figures},
+                    added=options.add,
+                )
+
+
+@contextmanager
+def project(options: argparse.Namespace) -> Iterator[tuple[Path, Values]]:
+    """A prepared project, in every form that a peer needs, and our changes to shipped params."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        rows = stanford_cars.of_classes(rows, names)
-        make_cars(root, rows, source=options.source, values=changes)
+        chosen = {"model.threads": options.threads, **dict(options.set)}
+        if options.demo:
+            values = make_demo(root, chosen)
+            margin = params_with(values)["preprocess"]["crop"]["margin"]
+            place = partial(save_vehicle, margin=margin)
+        else:
+            rows = read_source(options.source)
+            classes = stanford_cars.class_names(rows)[:: stanford_cars.EVERY]
+            classes = (target_names(rows) if options.backbone else classes)[: options.classes]
+            rows = stanford_cars.of_classes(rows, classes)
+            values = {**(FINE_TUNED if options.backbone else RECIPE), **chosen}
+            make_cars(root, rows, source=options.source, values=values)
+            place = link_from(options.source)
         splits = ("train", "val", "test")
-        make_folders(root, place=link_from(options.source), splits=splits)
+        make_folders(root, place=place, splits=splits)
         make_pixel_files(root, splits)
-        if backbone:
-            shutil.copyfile(backbone, root / WEIGHTS)
-        for name in options.only or PEERS:
-            peer = PEERS[name]
-            if reason := why_not(peer, backbone):
-                print(f"{name}: left out: {reason}")
-                continue
-            if name == "ours":
-                trained = train_for(
-                    root, changes, seconds=seconds, split="test", chosen=frozenset(chosen)
-                )
+        if options.backbone:
+            shutil.copyfile(options.backbone, root / WEIGHTS)
+        yield root, values
+
+
+def save_vehicle(photo: Photo, file: Path, *, margin: float) -> None:
+    """Saves what is in the photo's box as a JPEG file."""
+    image = decode((DEMO / "photos" / photo.path).read_bytes())
+    vehicle = cut(image, photo.box, margin=margin)
+    cv2.imwrite(str(file), vehicle[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+
+
+def together(
+    found: Mapping[str, Mapping[int, Figures]],
+) -> tuple[dict[str, Ratio], Figures]:
+    """The ratios of our test top-1 to the others', and all figures, those of seeds side by side.
+
+    ``found`` has the figures of each peer by seed. A ratio is of the seeds for which both have a
+    score; a median of those for which this one has.
+    """
+    figures: Figures = {}
+    ratios: dict[str, Ratio] = {}
+    scores = {
+        name: {seed: score for seed, turn in turns.items() if (score := score_of(name, turn))}
+        for name, turns in found.items()
+    }
+    several = len({seed for turns in found.values() for seed in turns}) > 1
+    for name, turns in found.items():
+        for key in dict.fromkeys(key for turn in turns.values() for key in turn):
+            values = [turn.get(key, "none") for turn in turns.values()]
+            if several:
+                figures[f"{key}, each seed"] = "; ".join(map(str, values))
             else:
-                given = {"seed": options.seed, "threads": options.threads}
-                given |= {} if peer.pretrained is False else {"backbone": backbone}
-                trained = apart(peer.train, root, Clock(seconds), **given)
-            found = figures_of(name, trained, root=root, split="test", seconds=seconds)
-            figures = {k: v for k, v in figures.items() if not k.startswith(f"{name}: ")} | found
-            record(result, figures=figures, added=options.add)  # now: a stop loses only the others
+                figures[key] = values[0]
+        if several and scores[name]:
+            figures[f"{name}: test top-1, median"] = statistics.median(scores[name].values())
+        shared = scores[name].keys() & scores.get("ours", {}).keys()
+        if name != "ours" and shared:
+            ours, theirs = ([scores[of][seed] for seed in shared] for of in ("ours", name))
+            ratios[f"test top-1, ours over {name}"] = speedup(theirs, ours, bar=1.0)
+    if reached := times_to_mark(found.get("ours", {}), found.get("reference", {})):
+        key = "ours: minutes to the reference's last val top-1"
+        figures[key] = "; ".join(map(str, reached))
+    return ratios, figures
+
+
+def score_of(name: str, turn: Figures) -> float | None:
+    """The test top-1 of a peer, unless it came too late."""
+    score = turn[f"{name}: test top-1"]
+    return score if isinstance(score, float) and score > 0 else None
+
+
+def times_to_mark(
+    ours: Mapping[int, Figures], reference: Mapping[int, Figures]
+) -> list[float | str]:
+    """The minutes at which ours reached what the reference had at its last look, for each seed."""
+    curve = "minutes and val top-1"
+    looks = [
+        (
+            looks_in(str(ours[seed].get(f"ours: {curve}", ""))),
+            looks_in(str(reference[seed].get(f"reference: {curve}", ""))),
+        )
+        for seed in ours
+        if seed in reference
+    ]
+    return [minutes_until(mine, theirs[-1][1]) for mine, theirs in looks if theirs]
 
 
 class Peer(NamedTuple):
@@ -125,6 +267,7 @@ class Peer(NamedTuple):
 
 PEERS = {
     "ours": Peer(None, {}, None),
+    "reference": Peer(reference, {}, False),
     "keras": Peer(keras_tutorial, {}, None),
     "sklearn": Peer(sklearn_head, {}, True),
     "torch": Peer(torch_plain, {"torch": "torch"}, False),

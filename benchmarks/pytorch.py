@@ -23,13 +23,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+USUAL = "resnet18"
 CLASSES = 196
 THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", choices=("resnet18", "resnet50"), default="resnet18")
+    parser.add_argument("--backbone", choices=(USUAL, "resnet50"), default=USUAL)
     parser.add_argument("--side", type=int, default=96, help="pixels of a photo's side")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=8, help="a round")
@@ -41,7 +42,7 @@ def main() -> None:
         import torch
     except ImportError:
         sys.exit("error: PyTorch is not installed; pip install torch, then run this again")
-    from measure import alternate, record, speedup
+    from measure import DEFAULT_BACKEND, alternate, record, speedup
 
     torch.set_num_threads(THREADS)
     gpu = torch.cuda.is_available()
@@ -74,10 +75,13 @@ def main() -> None:
     }
     rates = {f"{name}, photos/s": round(rows / np.median(s), 1) for name, s in seconds.items()}
     work = f"{options.backbone}, {options.side} px, batches of {options.batch}"
+    rates |= seconds.compiling()
     figures = {"work": work, **rates, "pytorch": torch.__version__, "Keras on": keras_backend()}
     if gpu:
         figures["GPU"] = torch.cuda.get_device_name()
-    record(f"pytorch-{options.backbone}" if gpu else "pytorch", ratios=ratios, figures=figures)
+    variant = [options.backbone] if gpu or options.backbone != USUAL else []
+    variant += [keras_backend()] if not gpu and keras_backend() != DEFAULT_BACKEND else []
+    record("-".join(["pytorch", *variant]), ratios=ratios, figures=figures)
 
 
 def keras_backend() -> str:

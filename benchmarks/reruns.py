@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from measure import Ratio, record
+from measure import record, speedup
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {
@@ -44,18 +44,11 @@ def main() -> None:
         "train.lr changed": lr,
         "evaluate.confused_pairs changed": figures,
     }
-    ratios = {f"{name}, over a forced run": ratio(times, forced) for name, times in cases.items()}
+    ratios = {f"{name}, over a forced run": speedup(times, forced) for name, times in cases.items()}
     seconds = {"first run, rendering included, s": round(whole, 1)}
     for name, times in {"forced run": forced, **cases}.items():
         seconds[f"{name}, s"] = round(statistics.median(times), 2)
     record("reruns", ratios=ratios, figures=seconds)
-
-
-def ratio(times: list[float], forced: list[float]) -> Ratio:
-    rounds = [whole / part for part, whole in zip(times, forced, strict=True)]
-    return Ratio(
-        round(statistics.median(rounds), 1), (round(min(rounds), 1), round(max(rounds), 1))
-    )
 
 
 def change(file: Path, sections: dict[str, dict]) -> None:

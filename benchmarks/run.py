@@ -40,16 +40,18 @@ there were several); **wanted** is the bar that was set. Figures are of the mach
 above them names; a commit with `+` had changes that were not committed, and where none is named, it
 was not noted.
 
-- **Rounds.** There are five or more. Fewer have `epoch_end` (four), and `growth`, `demo` and the
-  memory of `predict` (one; `growth` takes the better of two for 100 and for 1,000 photos). In
-  `audit` a ratio is the mean of 20 draws. Each test accuracy is of one run.
+- **Rounds.** A ratio is of five rounds or more, in which all cases take turns; in `audit` it is the
+  mean of 20 draws. Other figures are of one run where nothing else is said.
 - **Starting and compiling.** One more round, or a first run, goes before and does not count. The
   first step of a network is traced or compiled in it (`augment`, `epoch_end`, `feed`, `operations`,
-  `predict`, `pytorch`). It counts where each round builds its network anew (`evaluate`,
-  `head_trials`) or starts scripts as DVC does (`increment`, `reruns`). It also counts in the
-  minutes of a contest (`demo`, `from_scratch`, `gpu`, `peers`, `transfer`), imports included.
-- **Seeds.** In `from_scratch` ours has three seeds and the others one. In `peers` each has one,
-  ours included. Where a line names several commands, their figures are of separate runs.
+  `predict`, `pytorch`); how much longer it took is a figure of its own in `epoch_end`, `feed` and
+  `pytorch`. It counts where each round builds its network anew (`evaluate`, `head_trials`) or
+  starts scripts as DVC does (`increment`, `reruns`). It also counts in the minutes of a contest
+  (`from_scratch`, `gpu`, `peers`, `transfer`), imports included; where a recipe has a loop of
+  steps, its first step is a figure.
+- **Seeds.** In `peers-demo` all have five seeds and take turns. In `from_scratch` ours has three
+  seeds and the others one; in the other contests each has one. Where a line names several commands,
+  their figures are of separate runs.
 - **Libraries.** These versions were installed, used or not, where the line does not say otherwise:
 """
 """Above all results: how to read them. What it says of rounds is what scripts ask for."""
@@ -120,7 +122,8 @@ def commands(results: Path) -> dict[str, list[str]]:
         script = Path(script).stem
         # A variant that does not name itself would be recorded under its script's name; a command
         # that sets a backend (so it begins with a variable) is not for the one that is set here.
-        named = file.stem in {script, *options, *(f"{script}-{option}" for option in options)}
+        variants = (f"{script}-{option.removeprefix('--')}" for option in options)
+        named = file.stem in {script, *options, *variants}
         if script in found and named and program == "python":
             found[file.stem] = [script, *options]
     return found

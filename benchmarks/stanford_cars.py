@@ -3,8 +3,9 @@
 SOURCE holds ``car_ims/`` and ``car_dataset_labels.csv`` (``img_file,class,subset``). By default it
 takes every sixth of the sorted class names, and of these the first 30:
 
-    python benchmarks/stanford_cars.py SOURCE data/cars
-    dvc exp run -S data.photos=data/cars/car_ims -S data.labels=data/cars/labels.csv …
+    python benchmarks/stanford_cars.py SOURCE data/stanford_cars
+    dvc exp run -S data.photos=data/stanford_cars/car_ims \
+        -S data.labels=data/stanford_cars/labels.csv …
 """
 
 import argparse

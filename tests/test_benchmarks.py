@@ -9,6 +9,7 @@ import contest
 import from_scratch
 import increment
 import measure
+import peers
 import run
 import timed_stages
 
@@ -31,6 +32,16 @@ def test_cases_take_turns_and_the_first_round_does_not_count():
     seconds = measure.alternate(cases, rounds=2)
     assert turns == ["ours", "theirs"] * 3
     assert {name: len(times) for name, times in seconds.items()} == {"ours": 2, "theirs": 2}
+
+
+def test_how_much_longer_the_first_round_took_is_a_figure_of_its_own():
+    seconds = measure.Rounds(("ours", "theirs"))
+    seconds |= {"ours": [1.0, 1.5, 9.0], "theirs": [2.0, 2.0, 2.0]}
+    seconds.first = {"ours": 4.0, "theirs": 1.75}
+    assert seconds.compiling() == {
+        "ours, first round longer by, s": 2.5,
+        "theirs, first round longer by, s": -0.25,
+    }
 
 
 def test_a_speedup_is_the_median_of_rounds_with_their_spread():
@@ -250,6 +261,7 @@ def test_a_clock_is_over_before_a_step_could_be_late(monkeypatch: pytest.MonkeyP
     now = 75.0
     assert clock.over()  # 75 + 3 x 15
     assert clock.share == 0.75
+    assert clock.first_step == 10.0
 
 
 def test_a_clock_allows_for_a_step_as_long_as_the_longest(monkeypatch: pytest.MonkeyPatch):
@@ -301,6 +313,34 @@ def test_recorded_times_to_a_mark_are_those_of_the_recorded_curves():
     assert found
 
 
+def test_rounds_of_several_peers_are_put_side_by_side():
+    found = {
+        "ours": {
+            0: {"ours: test top-1": 0.9, "ours: minutes and val top-1": "0.5 0.400, 1 0.900"},
+            1: {"ours: test top-1": 0.8, "ours: minutes and val top-1": "0.6 0.100, 1 0.800"},
+        },
+        "reference": {
+            0: {
+                "reference: test top-1": 0.45,
+                "reference: minutes and val top-1": "0.5 0.500, 1 0.400",
+            },
+            1: {"reference: test top-1": "invalid: took 2 of 1 minutes"},
+        },
+        "torch": {1: {"torch: test top-1": 0.5}},  # it failed with the first seed
+    }
+    ratios, figures = peers.together(found)
+    assert {name: ratio[:2] for name, ratio in ratios.items()} == {
+        "test top-1, ours over reference": (2.0, (2.0, 2.0)),
+        "test top-1, ours over torch": (1.6, (1.6, 1.6)),
+    }
+    assert figures["ours: test top-1, each seed"] == "0.9; 0.8"
+    assert figures["ours: test top-1, median"] == pytest.approx(0.85)
+    assert figures["torch: test top-1, median"] == 0.5
+    alone = peers.together({"torch": {3: {"torch: test top-1": 0.6}}})
+    assert alone == ({}, {"torch: test top-1": 0.6})
+    assert figures["ours: minutes to the reference's last val top-1"] == "0.5"
+
+
 def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch):
     now = 0.0
     monkeypatch.setattr(contest.time, "time", lambda: now)
@@ -308,17 +348,21 @@ def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch
 
     def looked() -> float:
         nonlocal now
-        now += 20
+        now += 20  # while the clock stands
         return 0.5
 
     now = 30.0
     clock.over()
     clock.look(looked, times=4)  # a quarter has gone
-    clock.look(looked, times=4)  # and the half by now
-    clock.look(looked, times=4)  # no third one before three quarters
+    clock.look(looked, times=4)  # no second one before the half
+    now += 1
+    assert not clock.over()
+    assert clock.first_step == 1.0  # not 21
+    now += 19
+    clock.look(looked, times=4)
     assert clock.looks == [(0.5, 0.5), (0.83, 0.5)]
-    now = 71.0
-    assert not clock.over()  # a step of one second, not of 41
+    assert clock.spent == 50.0
+    assert clock.learnt == pytest.approx(20 / 70)  # of the time from the first step on
 
 
 def test_a_late_run_is_thrown_away_unseen_and_the_next_keeps_its_pace(

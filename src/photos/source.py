@@ -43,7 +43,7 @@ BOX = ("x1", "y1", "x2", "y2")
 SUBSET_ORDER = ("test", "val", "train", "")
 """The strictest subset first: it wins where photos that belong together name several."""
 
-NOTHING = ("nan", "null", "none", "n/a", "na", "<na>", "#n/a", "nat", "\\n")
+NOTHING = frozenset(("nan", "null", "none", "n/a", "na", "<na>", "#n/a", "nat", "\\n"))
 """What programs write into an empty cell, in lower case.
 
 Taken for a name, it would make one listing of all photos without one. Paths and labels may have
@@ -487,6 +487,8 @@ def _is_text(label: str) -> bool:
 
 def _with_point(number: str, decimal: str) -> str:
     """A number with a decimal point; ``1,024`` is left alone, as it might be a thousand."""
+    if decimal not in number:  # most are whole
+        return number
     return re.sub(f"{re.escape(decimal)}(?![0-9]{{3}}$)", ".", number)
 
 
