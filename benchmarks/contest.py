@@ -66,7 +66,7 @@ class Trained(NamedTuple):
     notes: dict[str, float | str]
 
 
-def arguments(description: str, *, minutes: float) -> argparse.ArgumentParser:
+def arguments(description: str, *, minutes: float | None) -> argparse.ArgumentParser:
     """A parser with the options that all contests have."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
@@ -223,7 +223,7 @@ class Clock:
     seconds: float
     started: float = field(default_factory=time.time)
     begun: float = 0.0
-    """Seconds until the first step began, imports included."""
+    """Seconds until :meth:`over` was first asked, in a loop of steps before the first one."""
 
     _last: float | None = None
     _longest: float = 0.0
@@ -458,7 +458,7 @@ def figures_of(
         sys.exit(f"error: {name} did not predict exactly the {len(photos)} {split} photos")
     top1 = sum(trained.predicted[p.photo_id] == p.label for p in photos) / len(photos)
     late = trained.seconds > seconds
-    minutes = f"{trained.seconds / 60:.2f} of {seconds / 60:g} minutes"
+    minutes = f"{trained.seconds / 60:.2f} of {seconds / 60:.2f} minutes"
     figures: dict[str, float | str] = {
         f"{name}: {split} top-1": f"invalid: took {minutes}" if late else round(top1, 4),
         f"{name}: minutes of training": round(trained.seconds / 60, 2),

@@ -143,7 +143,7 @@ def growth(
         fitted = [
             size
             for size in sizes
-            if min(costs[stage].seconds for costs in rounds[size]) - start > LOST * start
+            if min(turn[stage].seconds for turn in rounds[size]) - start > LOST * start
         ]
         if most not in fitted:
             raise SystemExit(f"error: the start hides what {stage} does to {most:,} photos")
@@ -153,7 +153,7 @@ def growth(
             power = exponent(fitted, [seconds[size] for size in fitted])
             worth = f"{power:.2f} from {fitted[0]:,} photos on"
             least_rate, most_rate = (
-                [(size - START) / (costs[stage].seconds - start) for costs in rounds[size]]
+                [(size - START) / (turn[stage].seconds - start) for turn in rounds[size]]
                 for size in (fitted[0], most)
             )
             name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"

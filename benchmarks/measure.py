@@ -1,7 +1,7 @@
 """Times cases side by side in one run, and records the results.
 
 Machines are shared and noisy, so only ratios are compared: the cases of a benchmark take turns, in
-five rounds (fewer if they are long) after a warm-up round, and the median over rounds counts.
+five rounds after a warm-up round, and the median over rounds counts.
 """
 
 import datetime
@@ -128,7 +128,10 @@ def untuned(dataset):
 def speedup(
     ours: Sequence[float], theirs: Sequence[float], *, bar: float | None = None, note: str = ""
 ) -> Ratio:
-    """How many times faster ``ours`` is than ``theirs``: seconds of the same rounds."""
+    """How many times faster ``ours`` is than ``theirs``: seconds of the same rounds.
+
+    Of what grows with speed, as rates and scores do, give theirs first.
+    """
     rounds = [their / our for our, their in zip(ours, theirs, strict=True)]
     return Ratio(
         round(statistics.median(rounds), 3),

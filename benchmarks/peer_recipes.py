@@ -252,21 +252,21 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
 def epochs_that_fit(fitted: Callable[[int], object], clock: Clock, *, known: Path) -> int:
     """How many epochs fit into the time, by a short run and a longer one, which do not count.
 
-    What both do besides epochs, such as starting, is allowed for. Another seed costs the same, so
-    the file ``known`` keeps their seconds for the next round.
+    What both do besides epochs is allowed for, and what only the first run of a process does.
+    Another seed costs the same, so the file ``known`` keeps the seconds for the next round.
     """
-    short, long = 1, 4
+    lengths = (1, 1, 4)
     if not known.is_file():
         with clock.stopped():
             seconds = []
-            for epochs in (short, long):
+            for epochs in lengths:
                 before = time.monotonic()
                 fitted(epochs)
                 seconds.append(time.monotonic() - before)
             known.write_text(json.dumps(seconds))
-    seconds = json.loads(known.read_text())
-    epoch = max((seconds[1] - seconds[0]) / (long - short), 0.1)
-    start = max(0.0, seconds[0] - short * epoch)
+    first, short, long = json.loads(known.read_text())
+    epoch = max((long - short) / (lengths[2] - lengths[1]), 0.1)
+    start = max(0.0, first - epoch)
     return max(1, round((clock.seconds - clock.spent - start) / epoch))
 
 

@@ -31,10 +31,11 @@ autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, 
 Keras's guide and the reference decode JPEG files; all others get the very pixels of our preprocess
 stage, the last three as PNG files. timm and the last two crop squares: where the pixels are none,
 they get them stretched to a square of as many. The clock starts with a peer's process and stops
-after its last step; trials that tell how much fits, ours and AutoGluon's, do not count. Test rows
-are scored once. If a package is missing, one line says how to install it. A quarter of an hour each
-on 2 cores, on the demo two minutes each a round; ``--add`` keeps what is recorded of peers that are
-not run this time.
+after its last step. Trials that tell how much fits, ours, fastai's and AutoGluon's, do not count;
+since some plan in whole epochs, the others may take a tenth longer than ours. Test rows are scored
+once. If a package is missing, one line says how to install it. A quarter of an hour each on 2
+cores, on the demo two minutes each a round; ``--add`` keeps what is recorded of peers that are not
+run this time.
 """
 
 import argparse
@@ -42,7 +43,7 @@ import importlib.util
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -92,27 +93,29 @@ Figures = dict[str, float | str]
 OVERTIME = 1.1
 """Others may take so much longer than ours: some can plan only in whole epochs."""
 
+MINUTES = 13.0
+
 QUALITY = 95
 """Of the JPEG files that Keras's guide and the reference read on the demo."""
 
 
 def main() -> None:
-    parser = arguments(__doc__, minutes=13)
+    parser = arguments(__doc__, minutes=None)
     photos = parser.add_mutually_exclusive_group()
     photos.add_argument("--demo", action="store_true", help="the demo's photos, in our time")
     photos.add_argument("--backbone", type=Path, help="ResNet-18 weights: a .keras file")
     parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="PEER")
     parser.add_argument("--add", action="store_true", help="keep the peers that are recorded")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--classes", type=int, default=stanford_cars.CLASSES)
+    parser.add_argument("--classes", type=int, default=stanford_cars.CLASSES, help="of the cars")
     options = parser.parse_args()
     names = options.only or list(PEERS)
     if options.backbone and not options.backbone.is_file():
         parser.error(f"no file {options.backbone}")
-    if options.demo and options.add:
-        parser.error("--demo compares what took turns; run it without --add")
-    if options.demo and "ours" not in names:
-        parser.error("--demo takes its time from ours, which --only leaves out")
+    if options.demo and (options.add or options.minutes is not None or "ours" not in names):
+        parser.error(
+            "--demo compares what took turns, in our time: no --add, --minutes or others alone"
+        )
     reasons = {name: why_not(peer, options.backbone) for name, peer in PEERS.items()}
     for name in names:
         if reasons[name]:
@@ -123,46 +126,60 @@ def main() -> None:
 
 def compete(options: argparse.Namespace, names: list[str]) -> None:
     """Lets the peers of some names learn in turn, once for each seed, and records each at once."""
-    chosen = dict(options.set)
     result = "peers" + ("-demo" if options.demo else "-pretrained" if options.backbone else "")
     with project(options) as (root, values):
-        conditions: dict[str, float | str] = {"classes": len(label_names(root))}
-        conditions |= {} if options.demo else {"minutes": options.minutes}
+        conditions: Figures = {"classes": len(label_names(root))}
+        minutes = MINUTES if options.minutes is None else options.minutes
+        conditions |= {} if options.demo else {"minutes": minutes}
         earlier = earlier_figures(result, conditions) if options.add else {}
-        kept = {k: v for k, v in earlier.items() if k.partition(": ")[0] not in names}
         found: dict[str, dict[int, Figures]] = {name: {} for name in names}
         for seed in options.seeds:
-            seconds = 60 * options.minutes
+            seconds = 60 * minutes
             for name in names:
-                if name == "ours":
-                    seeded = {**values, "train.seed": seed, "augment.seed": seed}
-                    told = frozenset(chosen) | (TOLD if options.demo else frozenset())
-                    trained = train_for(root, seeded, seconds=seconds, split="test", chosen=told)
-                    seconds = trained.seconds if options.demo else seconds
-                    allowed = seconds
-                else:
-                    allowed = OVERTIME * seconds
-                    given = {"seed": seed, "threads": options.threads}
-                    if PEERS[name].pretrained is not False:
-                        given["backbone"] = options.backbone
-                    shutil.rmtree(root / "scratch", ignore_errors=True)
-                    (root / "scratch").mkdir()
-                    try:
-                        trained = apart(PEERS[name].train, root, Clock(seconds), **given)
-                    except Exception as error:  # whatever a library raises: the others go on
-                        print(f"{name}, seed {seed}: failed: {error!r}")
-                        continue
+                trained = learn(name, root, values, seconds=seconds, seed=seed, options=options)
+                if trained is None:
+                    continue
+                if name == "ours" and options.demo:
+                    seconds = trained.seconds
+                allowed = seconds if name == "ours" else OVERTIME * seconds
                 found[name][seed] = figures_of(
                     name, trained, root=root, split="test", seconds=allowed
                 )
-                ratios, figures = together(found)
-                # Now, so that a stop loses only the others.
-                record(
+                ratios, figures = together(found, options.seeds)
+                anew = [name for name, turns in found.items() if turns]
+                kept = {k: v for k, v in earlier.items() if k.partition(": ")[0] not in anew}
+                record(  # now, so that a stop loses only the others
                     result,
-                    ratios={} if options.add else ratios,
+                    ratios=ratios,
                     figures={**kept, **conditions, **figures},
                     added=options.add,
                 )
+
+
+def learn(
+    name: str,
+    root: Path,
+    values: Values,
+    *,
+    seconds: float,
+    seed: int,
+    options: argparse.Namespace,
+) -> Trained | None:
+    """Trains a peer in about so many seconds; ``None``, after a line that says why, if it fails."""
+    peer = PEERS[name]
+    if peer.train is None:
+        told = frozenset(dict(options.set)) | (TOLD if options.demo else frozenset())
+        seeded = {**values, "train.seed": seed, "augment.seed": seed}
+        return train_for(root, seeded, seconds=seconds, split="test", chosen=told)
+    given = {"seed": seed, "threads": options.threads}
+    given |= {} if peer.pretrained is False else {"backbone": options.backbone}
+    shutil.rmtree(root / "scratch", ignore_errors=True)
+    (root / "scratch").mkdir()
+    try:
+        return apart(peer.train, root, Clock(seconds), **given)
+    except Exception as error:  # whatever a library raises: the others go on
+        print(f"{name}, seed {seed}: failed: {error!r}")
+        return None
 
 
 @contextmanager
@@ -199,9 +216,9 @@ def save_vehicle(photo: Photo, file: Path, *, margin: float) -> None:
 
 
 def together(
-    found: Mapping[str, Mapping[int, Figures]],
+    found: Mapping[str, Mapping[int, Figures]], seeds: Sequence[int]
 ) -> tuple[dict[str, Ratio], Figures]:
-    """The ratios of our test top-1 to the others', and all figures, those of seeds side by side.
+    """All figures, those of several seeds side by side, and then also ratios of our test top-1.
 
     ``found`` has the figures of each peer by seed. A ratio is of the seeds for which both have a
     score; a median of those for which this one has.
@@ -209,33 +226,33 @@ def together(
     figures: Figures = {}
     ratios: dict[str, Ratio] = {}
     scores = {
-        name: {seed: score for seed, turn in turns.items() if (score := score_of(name, turn))}
+        name: {
+            seed: score
+            for seed, turn in turns.items()
+            if isinstance(score := turn[f"{name}: test top-1"], float)
+        }
         for name, turns in found.items()
     }
-    several = len({seed for turns in found.values() for seed in turns}) > 1
+    several = len(seeds) > 1
     for name, turns in found.items():
         for key in dict.fromkeys(key for turn in turns.values() for key in turn):
-            values = [turn.get(key, "none") for turn in turns.values()]
+            values = [turns.get(seed, {}).get(key, "none") for seed in seeds]
             if several:
                 figures[f"{key}, each seed"] = "; ".join(map(str, values))
             else:
                 figures[key] = values[0]
         if several and scores[name]:
             figures[f"{name}: test top-1, median"] = statistics.median(scores[name].values())
-        shared = scores[name].keys() & scores.get("ours", {}).keys()
-        if name != "ours" and shared:
+        shared = [
+            seed for seed in seeds if scores[name].get(seed) and seed in scores.get("ours", {})
+        ]
+        if several and name != "ours" and shared:
             ours, theirs = ([scores[of][seed] for seed in shared] for of in ("ours", name))
             ratios[f"test top-1, ours over {name}"] = speedup(theirs, ours, bar=1.0)
     if reached := times_to_mark(found.get("ours", {}), found.get("reference", {})):
         key = "ours: minutes to the reference's last val top-1"
         figures[key] = "; ".join(map(str, reached))
     return ratios, figures
-
-
-def score_of(name: str, turn: Figures) -> float | None:
-    """The test top-1 of a peer, unless it came too late."""
-    score = turn[f"{name}: test top-1"]
-    return score if isinstance(score, float) and score > 0 else None
 
 
 def times_to_mark(

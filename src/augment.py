@@ -22,7 +22,7 @@ from fingerprint import fingerprint
 from model.runtime import kernel_variables
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy, uniforms
-from photos.shards import Sample, list_shards, read_samples, read_shard
+from photos.shards import Sample, list_shards, read_finished, read_samples
 from stage import StageError, run
 
 TRAIN = Path("data/processed/train")
@@ -79,7 +79,7 @@ def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> O
     """Makes those copies of one shard's photos that were not made before."""
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        photos, originals = read_shard(shard.source)
+        photos, originals = read_finished(shard.source)
         row_of = {original.photo_id: row for row, original in enumerate(originals)}
         samples = [shard.samples[place] for place in places]
         pairs = ((photos[row_of[sample.photo_id]], sample) for sample in samples)

@@ -17,12 +17,19 @@ import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import PACKAGES, accelerators, chosen_backend, kernel_variables, start
+from model.runtime import (
+    PACKAGES,
+    accelerators,
+    chosen_backend,
+    computing,
+    kernel_variables,
+    start,
+)
 from model.scores import batches_of_outputs
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
-from photos.shards import digest_of_rows, list_shards, read_samples, read_shard
+from photos.shards import digest_of_rows, list_shards, read_finished, read_samples
 from stage import run
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ def main() -> None:
     made_by = describe(model)
     backbone = cache(partial(load_backbone, model))  # loaded only if a shard needs it
     shards = plan() if model.weights != "none" else []
+    NOTE.unlink(missing_ok=True)  # until all features are of this network, it speaks for none
     update(
         "embed",
         shards,
@@ -100,13 +108,14 @@ def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":
     return backbone
 
 
+@computing("end other programs, or take a machine that has more")
 def embed_shard(
     shard: Shard, *, backbone: Callable[[tuple[int, int]], "keras.Model"], made_by: str
 ) -> Outcome:
     """Sends the photos of one shard through the backbone, unless an earlier run did so already."""
 
     def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        images = np.asarray(read_shard(shard.source)[0])  # JAX does not take a memmap
+        images = np.asarray(read_finished(shard.source)[0])  # JAX does not take a memmap
         network = backbone(images.shape[1:3])
         batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
         for features in batches_of_outputs(network, batches):

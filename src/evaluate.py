@@ -17,8 +17,9 @@ from pydantic import Field
 import params
 from model.calibration import write_calibration
 from model.finished import forget_finished
-from model.runtime import start
+from model.runtime import computing, start
 from model.section import ModelParams
+from photos.new_file import new_file
 from scoring.decision import calibrate
 from scoring.outcome import Outcome, make_numbers
 from scoring.pictures import HEADERS, plot_tables
@@ -84,9 +85,9 @@ def main() -> None:
     figures |= by_photo(outcome.right, sizes, crops)
     figures |= on_val(val_logits, val.targets, calibration.temperature)
 
-    METRICS.parent.mkdir(exist_ok=True)
     rounded = {name: round(value, 6) for name, value in figures.items()}
-    METRICS.write_text(json.dumps(rounded, indent=1) + "\n")
+    with new_file(METRICS) as partial:
+        partial.write_text(json.dumps(rounded, indent=1) + "\n")
     photos = [(sample.photo_id, sample.listing) for sample in test.samples]
     write_rows(PREDICTIONS, Prediction._fields, predictions(outcome, photos))
     shutil.rmtree(PLOTS, ignore_errors=True)
@@ -100,6 +101,7 @@ def main() -> None:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
 
 
+@computing("lower evaluate.batch_size")
 def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
     """Logits of all photos of a feed, float32 ``(n, classes)``."""
     from model.scores import batches_of_outputs
@@ -118,7 +120,8 @@ def harmless(cell: object) -> object:
 
 def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:
     """Writes a small CSV; figures are rounded to six digits, text is quoted."""
-    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as handle:
+    how = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with new_file(file) as partial, partial.open("w", **how) as handle:
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(header)
         for row in rows:

@@ -15,12 +15,12 @@ from pydantic import Field
 
 import params
 from model.calibration import read_calibration
-from model.runtime import start
+from model.runtime import computing, start
 from model.section import ModelParams
 from photos.encode import to_jpeg
 from photos.manifest import Photo, read_manifest
 from photos.new_file import new_file
-from photos.shards import list_shards, read_shard
+from photos.shards import list_shards, read_finished
 from photos.tables import read_table, write_table
 from scoring.calibration import to_probabilities
 from scoring.gallery import Seen, label_suspects, least_sure, mistakes, overlay, sheet
@@ -36,6 +36,9 @@ PREDICTIONS = Path("metrics/predictions.csv")
 LEARNT = (Path("data/processed/train"), Path("data/processed/val"))
 TEST = (Path("data/processed/test"),)
 OUT = Path("metrics/gallery")
+LESS = "lower explain.batch_size"
+"""What to do where memory does not suffice."""
+
 SHEETS = Path("metrics/sheets")
 """Each sheet is an out of its own: one in a folder that DVC cannot list stops all of its plots."""
 
@@ -74,8 +77,9 @@ def main() -> None:
             classes = np.array([names.index(photo.predicted) for photo in shown])
             firsts = range(0, len(shown), explain.batch_size)
             some = [slice(first, first + explain.batch_size) for first in firsts]
-            maps = [explainer.look(np.stack(pictures[at]))[1] for at in some]
-            heat = explainer.heat(np.concatenate(maps), classes)
+            with computing(LESS):
+                maps = [explainer.look(np.stack(pictures[at]))[1] for at in some]
+                heat = explainer.heat(np.concatenate(maps), classes)
             looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
             pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
         for photo, picture in zip(shown, pictures, strict=True):
@@ -114,6 +118,7 @@ def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:
     ]
 
 
+@computing(LESS)
 def look_at_learnt(
     network: "keras.Model", names: Sequence[str], manifest: dict[str, Photo], *, batch_size: int
 ) -> list[Seen]:
@@ -151,7 +156,7 @@ def find_pixels(folders: Sequence[Path], photo_ids: Sequence[str]) -> list[np.nd
     """The processed photos with these ids, uint8 RGB each, in their order."""
     wanted, found = set(photo_ids), {}
     for file in (file for folder in folders for file in list_shards(folder)):
-        images, samples = read_shard(file)
+        images, samples = read_finished(file)
         for row, sample in enumerate(samples):
             if sample.photo_id in wanted:
                 found[sample.photo_id] = np.asarray(images[np.array([row])])[0]

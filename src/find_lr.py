@@ -24,7 +24,7 @@ from model.agreement import (
     check_steps,
 )
 from model.recipe import TrainParams
-from model.runtime import start
+from model.runtime import computing, start
 from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, progress, run
@@ -80,7 +80,7 @@ def main() -> None:
     if heads_first:
         fit_head(network, feed, classes, train)
     freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
-    with quick(network):
+    with computing("lower train.batch_size"), quick(network):
         rates, losses = sweep(network, feed, train, steps=steps)
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
@@ -114,6 +114,7 @@ def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> No
     check_rows(features.samples, photos.samples, FEATURES[0].parent)
     check_rows(val_features.samples, val.samples, VAL_FEATURES)
     check_pixels([*photos.samples, *val.samples], FEATURES_NOTE)
+    val_features.expect(features.shape, remedy="dvc repro embed")
     check_steps(train, {"head": len(features)})
     print(f"find_lr: first the head, {train.head_epochs} epochs on kept features", flush=True)
     with tempfile.TemporaryDirectory() as folder:

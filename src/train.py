@@ -20,7 +20,7 @@ from model.agreement import (
 )
 from model.finished import FOLDER
 from model.recipe import TrainParams
-from model.runtime import start
+from model.runtime import computing, start
 from model.section import WEIGHTS_FOLDER, ModelParams
 from photos.manifest import read_labels
 from stage import StageError, run
@@ -31,7 +31,8 @@ VAL = Path("data/processed/val")
 VAL_FEATURES = Path("data/features/val")
 FEATURES_NOTE = Path("data/features/features.json")
 LABELS = Path("data/split/labels.json")
-INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, *FEATURES, VAL, VAL_FEATURES)
+INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, VAL)
+FEATURE_INPUTS = (*FEATURES, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
 CURVES = Path("metrics/train")
 ENVIRONMENT = CURVES / "environment.json"
@@ -41,7 +42,8 @@ def main() -> None:
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_parts(model.weights, train)
-    if train.head_epochs:
+    heads_first = bool(train.head_epochs) and model.weights != "none"
+    if heads_first:
         check_origin(model, FEATURES_NOTE)
     start(threads=model.threads, seed=train.seed)
     from model.bundle import save_bundle
@@ -68,7 +70,8 @@ def main() -> None:
 
     def identify() -> str:
         """The fingerprint of params, inputs and code, of which it reads every byte."""
-        return fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(INPUTS)])
+        inputs = (*INPUTS, *FEATURE_INPUTS) if heads_first else INPUTS
+        return fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(inputs)])
 
     work = identify() if hosts > 1 else ""
     if work:
@@ -87,14 +90,14 @@ def main() -> None:
     check_sizes(train, photos.shape[:2])
     check_copies(photos.samples, PHOTOS[1])
     steps = {"network": len(photos)}
-    if model.weights != "none":
+    if heads_first:
         features = ShardFeed(FEATURES, **batches)
         val_features = ShardFeed([VAL_FEATURES], **watched)
         steps["head"] = len(features)
-        if train.head_epochs:
-            check_rows(features.samples, photos.samples, FEATURES[0].parent)
-            check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
-            check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
+        check_rows(features.samples, photos.samples, FEATURES[0].parent)
+        check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
+        check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
+        val_features.expect(features.shape, remedy="dvc repro embed")
     check_steps(train, steps)
     note_averages(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
@@ -106,7 +109,11 @@ def main() -> None:
     run_id = fingerprint([work, environment], [])
     checkpoints = Checkpoints(FOLDER / f"train-{run_id[:16]}.npz", run_id, part=part)
 
-    with across_devices(), Curves(CURVES, written=host == 0) as curves:
+    with (
+        computing("lower train.batch_size and raise train.accumulate as many times"),
+        across_devices(),
+        Curves(CURVES, written=host == 0) as curves,
+    ):
         network = build_network(
             model,
             shape=photos.shape[:2],
@@ -115,7 +122,7 @@ def main() -> None:
             precision=train.precision,
         )
         common = {"recipe": train, "checkpoints": checkpoints, "curves": curves}
-        if model.weights != "none":
+        if heads_first:
             fit(
                 head_of(network),
                 features,

@@ -12,6 +12,7 @@ import augment
 import model.photometric
 import wiring
 from photos.shards import Sample, read_shard, shard_file, write_shard
+from stage import StageError
 from tiny_photos import picture
 from tiny_project import refusal
 
@@ -109,6 +110,17 @@ def test_tensorflow_is_started_only_where_brightness_or_contrast_change(run, mon
     run(**STILL | {"copies": 1, "hue": 0.1})
     with pytest.raises(AssertionError, match="for nothing"):
         run(**STILL | {"copies": 1, "contrast": 0.1})
+
+
+def test_without_tensorflow_the_params_that_need_it_are_named(run, monkeypatch):
+    def missing(name: str):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    model.photometric._program.cache_clear()
+    monkeypatch.setattr(model.photometric, "import_quietly", missing)
+    with pytest.raises(StageError, match=r"augment\.brightness and augment\.contrast need Tens"):
+        run(**STILL | {"copies": 1, "contrast": 0.1})
+    run(**STILL | {"copies": 1, "hue": 0.1})
 
 
 def test_without_photos_the_stage_stops_and_leaves_the_copies(run):

@@ -22,7 +22,7 @@ start(threads=1)
 
 import keras  # noqa: E402
 
-from model import backbone  # noqa: E402
+from model import backbone, devices  # noqa: E402
 from model.bundle import load_bundle, save_bundle  # noqa: E402
 from model.devices import join_hosts, reading_threads, refuse_on_gpus, refuse_uneven  # noqa: E402
 from model.recipe import TrainParams  # noqa: E402
@@ -232,6 +232,32 @@ def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(StageError, match="8 rows cannot be shared equally by 3 processes"):
         join_hosts(batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "words"),
+    [
+        ("127.0.0.1", "1", r"process 0 did not answer there in 0\.3 s \(.*refused\); did it stop"),
+        ("no.such.host.invalid", "1", "there is no such host"),
+        ("127.0.0.1", "0", "that port cannot be opened here .*; end what uses it, or name another"),
+    ],
+)
+def test_hosts_that_do_not_meet_are_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, host: str, number: str, words: str
+):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(devices, "PATIENCE", 0.3)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        if number == "1":
+            taken.close()
+        address = {"JAX_COORDINATOR_ADDRESS": f"{host}:{port}", "JAX_NUM_PROCESSES": "2"}
+        for name, value in (address | {"JAX_PROCESS_ID": number}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            StageError, match=f"JAX_COORDINATOR_ADDRESS is {host}:{port}, .*{words}"
+        ):
+            join_hosts(batch_size=8)
 
 
 @pytest.mark.skipif(

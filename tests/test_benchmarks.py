@@ -328,7 +328,7 @@ def test_rounds_of_several_peers_are_put_side_by_side():
         },
         "torch": {1: {"torch: test top-1": 0.5}},  # it failed with the first seed
     }
-    ratios, figures = peers.together(found)
+    ratios, figures = peers.together(found, seeds=[0, 1])
     assert {name: ratio[:2] for name, ratio in ratios.items()} == {
         "test top-1, ours over reference": (2.0, (2.0, 2.0)),
         "test top-1, ours over torch": (1.6, (1.6, 1.6)),
@@ -336,7 +336,8 @@ def test_rounds_of_several_peers_are_put_side_by_side():
     assert figures["ours: test top-1, each seed"] == "0.9; 0.8"
     assert figures["ours: test top-1, median"] == pytest.approx(0.85)
     assert figures["torch: test top-1, median"] == 0.5
-    alone = peers.together({"torch": {3: {"torch: test top-1": 0.6}}})
+    assert figures["torch: test top-1, each seed"] == "none; 0.5"
+    alone = peers.together({"torch": {3: {"torch: test top-1": 0.6}}}, seeds=[3])
     assert alone == ({}, {"torch: test top-1": 0.6})
     assert figures["ours: minutes to the reference's last val top-1"] == "0.5"
 

@@ -163,6 +163,21 @@ def test_running_again_changes_no_byte(evaluated: Path, monkeypatch):
     assert not finished.exists()  # DVC has the network by now
 
 
+def test_a_table_that_breaks_off_leaves_the_earlier_one(tmp_path: Path):
+    file = tmp_path / "predictions.csv"
+    evaluate.write_rows(file, ["photo_id"], [["a"]])
+    before = file.read_bytes()
+
+    def rows():
+        yield ["b"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.write_rows(file, ["photo_id"], rows())
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_without_val_photos_nothing_is_tagged(evaluated: Path, tmp_path: Path, monkeypatch):
     for name in ("models", "data", "params.yaml"):
         source = evaluated / name

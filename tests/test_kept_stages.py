@@ -148,6 +148,25 @@ def test_features_note_the_pixels_that_they_are_of(stages: Stages) -> None:
     assert noted() == {**before, "photos": seen()}
 
 
+def test_features_of_two_networks_have_no_note(stages: Stages, monkeypatch) -> None:
+    """As after a kill: whoever trains on them by hand has to be told."""
+    stages.run()
+    Path(MODEL["weights"]).write_bytes(b"others")
+    plain, made = embed.embed_shard, []
+
+    def breaks_off(shard, **options):
+        if len(made) == 2:
+            raise stage.StageError("killed")
+        made.append(shard)
+        return plain(shard, **options)
+
+    monkeypatch.setattr(embed, "embed_shard", breaks_off)
+    with pytest.raises(SystemExit):
+        stages.run()
+    assert made
+    assert not embed.NOTE.exists()
+
+
 def test_more_copies_keep_those_that_there_are(stages: Stages, capsys) -> None:
     stages.run()
     trained = sum(row["split"] == "train" for row in stages.project.manifest())

@@ -250,6 +250,23 @@ def test_early_stopping_ends_a_run_and_keeps_the_best_epoch(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("eager", "shards")
+def test_patience_begins_with_photos_of_full_size(monkeypatch: pytest.MonkeyPatch):
+    ran = []
+    plain = fitting.run_epoch
+
+    def run_epoch(trainee, feed, epoch: int):
+        ran.append(trainee.input_shape[1])
+        return plain(trainee, feed, epoch)
+
+    monkeypatch.setattr(fitting, "run_epoch", run_epoch)
+    losses = [1.0, 9.0, 9.0, 9.0, 8.0, 8.5, 8.5, 8.5]  # on val, small photos look worse and worse
+    measure_on_val(monkeypatch, losses, [0.5] * len(losses))
+    set_params(train={"finetune_epochs": 8, "patience": 2, "select": "loss", "sizes": [0.8, 1.0]})
+    train.main()
+    assert ran == [32, 32, 32, 32, 40, 40, 40]
+
+
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("losses", "select", "kept_at"),
@@ -642,6 +659,17 @@ def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, n
     text = refusal(train.main)
     assert "data/features is of these photos as they looked before" in text
     assert "run dvc repro embed" in text
+
+
+@pytest.mark.usefixtures("eager", "shards")
+def test_features_that_nobody_needs_are_not_read():
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    backbone.build_backbone("resnet18", shape=(40, 40)).save(own)
+    set_params(model={"weights": str(own)}, train={"head_epochs": 0, "finetune_epochs": 1})
+    for file in Path("data/features").rglob("shard-*.npy"):
+        file.write_bytes(b"of a stage that broke off")
+    train.main()
 
 
 @pytest.mark.usefixtures("shards")

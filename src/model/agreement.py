@@ -14,7 +14,7 @@ from photos.shards import Sample, digest_of_rows
 from stage import StageError
 
 MOST_OF_FIRST = 0.1
-"""Share of the weights before training in averages, above which a note is printed."""
+"""Share of the first step's weights in averages, above which a note is printed."""
 
 
 def check_parts(weights: str, recipe: TrainParams) -> None:
@@ -57,16 +57,19 @@ def check_steps(recipe: TrainParams, batches: dict[str, int]) -> None:
 def note_averages(recipe: TrainParams, batches: dict[str, int]) -> None:
     """Prints a note for phases so short that averages would still hold much of the first weights.
 
-    After n steps the share of the weights before training in an average is ``train.ema ** n``.
+    Keras's averages begin with the weights after the first step, which after n steps make up
+    ``train.ema ** (n - 1)`` of them. Where k batches make a step, Keras averages after each batch,
+    k - 1 times before the second step is taken: ``train.ema ** (n - 2 + 1 / k)``.
     """
     lengths = {"head": recipe.head_epochs, "network": recipe.finetune_epochs}
     for phase, an_epoch in batches.items():
         steps = lengths[phase] * an_epoch // recipe.accumulate
-        if recipe.ema and steps and recipe.ema**steps > MOST_OF_FIRST:
-            most = math.floor(MOST_OF_FIRST ** (1 / steps) * 1000) / 1000
+        power = steps - 2 + 1 / recipe.accumulate
+        if recipe.ema and steps > 1 and (share := recipe.ema**power) > MOST_OF_FIRST:
+            most = math.floor(MOST_OF_FIRST ** (1 / power) * 1000) / 1000
             print(
                 f"note: train.ema: {recipe.ema:g} over {steps} steps ({phase}) leaves "
-                f"{recipe.ema**steps:.0%} of the averages to the weights before training; "
+                f"{share:.0%} of the averages to the weights of the first step; "
                 f"{most:g} or less leaves {MOST_OF_FIRST:.0%}"
             )
 

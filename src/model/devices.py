@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import socket
+import time
 from collections.abc import Collection, Iterator
 
 import keras
@@ -11,6 +13,9 @@ from model.recipe import TrainParams
 from stage import StageError
 
 COORDINATOR, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+
+PATIENCE = 300.0
+"""Seconds for which the other processes wait for process 0; JAX then waits as long for the rest."""
 
 
 def reading_threads(threads: int) -> int:
@@ -45,8 +50,8 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
         This process's number and how many there are.
 
     Raises:
-        StageError: the variables are incomplete or invalid, the backend is not JAX, or a batch
-            cannot be shared equally.
+        StageError: the variables are incomplete or invalid, the backend is not JAX, a batch cannot
+            be shared equally, or process 0 cannot be reached.
 
     """
     given = {name: os.environ.get(name, "") for name in (COORDINATOR, COUNT, NUMBER)}
@@ -69,10 +74,43 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
             f"params.yaml: train.batch_size: {batch_size} rows cannot be shared equally by "
             f"{count} processes; set a multiple of {count}"
         )
+    print(f"train: process {number} of {count} waits for all at {given[COORDINATOR]}", flush=True)
+    _look_for_first(host.strip("[]"), int(port), number)
     import jax
 
     jax.distributed.initialize(given[COORDINATOR], count, number)
     return number, count
+
+
+def _look_for_first(host: str, port: int, number: int) -> None:
+    """Waits until process 0 can be reached, or checks that its port is free if this is process 0.
+
+    JAX would end the process with a native trace.
+    """
+    where = f"several hosts: {COORDINATOR} is {host}:{port}, but"
+    if number == 0:
+        try:
+            socket.create_server(("", port)).close()
+        except OSError as error:
+            raise StageError(
+                f"{where} that port cannot be opened here ({error.strerror}); end what uses it, or "
+                "name another"
+            ) from None
+        return
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return
+        except socket.gaierror as error:
+            raise StageError(f"{where} there is no such host ({error.strerror})") from None
+        except OSError as error:
+            if time.monotonic() > end:
+                raise StageError(
+                    f"{where} process 0 did not answer there in {PATIENCE:g} s ({error}); did it "
+                    "stop, or is the port closed?"
+                ) from None
+            time.sleep(0.2)
 
 
 def from_first(content: bytes, part: tuple[int, int]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 from model.runtime import INSTRUCTIONS, PACKAGES, kernel_variables
+from photos.new_file import new_file
 
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
@@ -87,8 +88,8 @@ def committed(file: Path) -> dict[str, object] | None:
 
 
 def write(file: Path, environment: dict[str, object]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(environment, indent=1) + "\n")
+    with new_file(file) as partial:
+        partial.write_text(json.dumps(environment, indent=1) + "\n")
 
 
 def _processor() -> tuple[str, list[str]]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from model.jitter import blend, flip_and_crop, paste
-from photos.shards import Sample, list_shards, read_shard
+from photos.shards import Sample, list_shards, read_finished
 from stage import StageError
 
 
@@ -37,7 +37,8 @@ class ShardFeed(keras.utils.PyDataset):
         workers: threads that prepare batches ahead; see :func:`model.devices.reading_threads`.
 
     Raises:
-        StageError: a row has a label that is not in ``classes``, or another shape than the first.
+        StageError: a row has a label that is not in ``classes``, or another shape than the first,
+            or a shard is damaged.
 
     A batch is ``(x, y)``: ``x`` as in the shards (uint8 photos or float32 features), ``y`` float32
     ``(n, classes)``, the share of each class in each row of ``x``. All random numbers follow from
@@ -65,10 +66,11 @@ class ShardFeed(keras.utils.PyDataset):
         # The queue is hardly longer than the number of threads: large batches take much memory.
         super().__init__(workers=workers, max_queue_size=workers + 2)
         self._files = [file for folder in folders for file in list_shards(folder)]
-        shards = [read_shard(file) for file in self._files]
+        shards = [read_finished(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
         if shards:  # copies of photos of an earlier size may be left over
-            self.expect(self.shape, remedy="dvc repro augment")
+            stage = "augment" if len(self.shape) == 3 else "embed"
+            self.expect(self.shape, remedy=f"dvc repro {stage}")
         self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
         strange = {sample.label for sample in self.samples} - classes.keys()
         if strange:

@@ -90,9 +90,17 @@ def fit(
         return know_batches(compile_settler(trainee_of(size), recipe), train)
 
     began = time.monotonic()
-    while len(history) < epochs and not is_stale(history, recipe.select, recipe.patience):
+    sizes = [size_of_epoch(network, epoch, epochs, recipe.sizes) for epoch in range(epochs)]
+    full = sizes.index(sizes[-1])  # patience begins here: val has this size from the start
+
+    def is_over() -> bool:
+        waited = history[full:]
+        stale = bool(waited) and is_stale(waited, recipe.select, recipe.patience)
+        return stale or len(history) >= epochs
+
+    while not is_over():
         epoch = len(history)
-        size = size_of_epoch(network, epoch, epochs, recipe.sizes)
+        size = sizes[epoch]
         train.set_epoch(epoch, size=size if size != network.input_shape[1:3] else None)
         try:
             seed_dropout(recipe.seed, phase, epoch)

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from model.runtime import import_quietly, quiet
+from stage import StageError
 
 BATCH = 64
 """Images per call, always as many, so that only one program is compiled for each image size."""
@@ -45,7 +46,15 @@ def _program(shape: tuple[int, ...]) -> Callable:
     """Compiles both layers to one program for batches of ``shape``; holds back what that prints."""
     # The workers use the cores already, and sums must not depend on the number of cores.
     os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
-    tensorflow = import_quietly("tensorflow")
+    try:
+        tensorflow = import_quietly("tensorflow")
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        raise StageError(
+            "augment.brightness and augment.contrast need TensorFlow, which is not installed here; "
+            "install requirements.txt, or set both to 0"
+        ) from None
     with contextlib.suppress(RuntimeError):  # TensorFlow is in use already, in a test for example
         # A GPU gives other last digits, and each worker process would take all of its memory.
         tensorflow.config.set_visible_devices([], "GPU")

@@ -63,7 +63,7 @@ def loading(file: str, fault: str) -> Iterator[None]:
         yield
     except Exception as error:
         words = str(error) or type(error).__name__
-        if isinstance(error, MemoryError) or any(known in words for known in NO_MEMORY):
+        if _lacks_memory(error):
             raise StageError(
                 f"{file} cannot be loaded: not enough memory ({words}); end other programs, or "
                 "take a machine that has more"
@@ -71,6 +71,28 @@ def loading(file: str, fault: str) -> Iterator[None]:
         if isinstance(error, UNREADABLE):
             raise StageError(f"{file} {fault} ({words})") from None
         raise
+
+
+@contextlib.contextmanager
+def computing(advice: str) -> Iterator[None]:
+    """Context in which a network computes; ``advice`` says how to make do with less memory.
+
+    Raises:
+        StageError: there is too little memory.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StageError) or not _lacks_memory(error):
+            raise
+        lines = (str(error) or type(error).__name__).splitlines()  # many, of kernels and graphs
+        said = next((line for line in lines if any(words in line for words in NO_MEMORY)), lines[0])
+        raise StageError(f"not enough memory ({said.strip()[:200]}); {advice}") from None
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def start(*, threads: int, seed: int = 0) -> None:

@@ -4,6 +4,7 @@
 the same order. A photo's shard depends on its id alone, so one new photo changes one shard.
 """
 
+import csv
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ import numpy as np
 
 from photos.new_file import new_file
 from photos.tables import read_rows, write_table
+from stage import StageError
+
+_AGAIN = "run dvc repro, or dvc pull again if that broke off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,26 @@ def list_shards(folder: Path) -> list[Path]:
 def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
     """A memory-mapped array and its rows; pixels are read when they are used."""
     return np.load(file, mmap_mode="r", allow_pickle=False), read_samples(file)
+
+
+def read_finished(file: Path) -> tuple[np.ndarray, list[Sample]]:
+    """As :func:`read_shard`, for stages that may be started by hand after one that broke off.
+
+    Raises:
+        StageError: the shard is damaged, a part of it is missing, or its array has another number
+            of rows than its table.
+
+    """
+    try:
+        array, samples = read_shard(file)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, EOFError, csv.Error) as error:
+        raise StageError(f"{file} is damaged or incomplete ({error}); {_AGAIN}") from None
+    if len(array) != len(samples):
+        raise StageError(
+            f"{file} has {len(array)} rows, but {samples_file(file).name} {len(samples)}, as after "
+            f"a stage that was stopped; {_AGAIN}"
+        )
+    return array, samples
 
 
 def read_samples(file: Path) -> list[Sample]:

@@ -104,6 +104,18 @@ def test_too_little_memory_is_no_fault_of_a_file(error: Exception) -> None:
         raise error
 
 
+def test_too_little_memory_to_compute_says_what_to_lower() -> None:
+    told = r"^not enough memory \(OOM when allocating tensor\); lower train\.batch_size$"
+    with pytest.raises(StageError, match=told), runtime.computing("lower train.batch_size"):
+        raise RuntimeError(
+            "Graph execution error:\n\nOOM when allocating tensor\n\t[[node Conv2D]]"
+        )
+    for other in (StageError("CUDA is out of memory, said someone"), ZeroDivisionError("no")):
+        with pytest.raises(type(other)) as found, runtime.computing("lower it"):
+            raise other
+        assert found.value is other
+
+
 def test_what_loading_a_file_cannot_mend_is_told_and_a_fault_of_ours_is_not() -> None:
     told = pytest.raises(StageError, match=r"^own\.h5 holds something else \(no layer\)$")
     with told, runtime.loading("own.h5", "holds something else"):

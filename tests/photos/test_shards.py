@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from photos.shards import (
     Sample,
     list_shards,
+    read_finished,
     read_shard,
     row_digest,
     shard_file,
     shard_of,
+    write_array,
     write_shard,
 )
 from photos.tables import write_table
+from stage import StageError
 
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
 # A label may hold anything that a quoted CSV cell can.
@@ -131,6 +134,33 @@ def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "shard-000.csv", Sample, [Sample("0", 0, "Audi", "")])
     with pytest.raises(ValueError):  # numpy's wording depends on how it reads
         read_shard(tmp_path / "shard-000.npy")
+
+
+def _cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda array: array.with_suffix(".csv").unlink(), "damaged or incomplete"),
+        (lambda array: array.write_bytes(b""), "damaged or incomplete"),
+        (_cut_short, "damaged or incomplete"),
+        (lambda array: array.with_suffix(".csv").write_text('"a"\n"b"\n'), "damaged or incomplete"),
+        (
+            lambda array: write_array(array, np.zeros((4, 2, 3, 3), np.uint8), 4),
+            r"has 4 rows, but shard-000\.csv 3, as after a stage that was stopped",
+        ),
+    ],
+    ids=["no table", "empty", "cut short", "another table", "one row too many"],
+)
+def test_a_shard_of_a_stage_that_broke_off_is_one_clear_line(tmp_path: Path, spoil, words) -> None:
+    file = shard_file(tmp_path, 0)
+    write_shard(file, np.zeros((3, 2, 3, 3), np.uint8), samples(3))
+    assert len(read_finished(file)[0]) == 3
+    spoil(file)
+    with pytest.raises(StageError, match=f"shard-000.npy.* {words}.*; run dvc repro"):
+        read_finished(file)
 
 
 def test_photos_of_one_colour_and_equal_area_are_told_apart_by_shape() -> None:
