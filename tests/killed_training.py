@@ -31,7 +31,7 @@ from tiny_training import set_params, shrink_networks, write_shards  # noqa: E40
 
 RECIPE = {
     "head_epochs": 2,
-    "finetune_epochs": 4,
+    "finetune_epochs": 6,
     "accumulate": 2,  # of five batches an epoch, so that one waits for the next epoch
     "ema": 0.8,
     "mixup": 0.2,
@@ -39,8 +39,11 @@ RECIPE = {
     "sizes": [0.8, 1.0],
     "patience": 1,
 }
-ON_VAL = {"head": [3.0, 2.0], "network": [2.0, 1.0, 4.0, 0.0]}
-"""What is added to the losses on val, so that patience ends the network one epoch early."""
+ON_VAL = {"head": [3.0, 2.0], "network": [2.0, 1.0, 4.0, 3.0, 3.5, 0.0]}
+"""What is added to the losses on val, so that patience ends the network one epoch early.
+
+It does not in the third epoch, the last with smaller photos.
+"""
 WEIGHTS = Path("models/pretrained/tiny.keras")
 
 
@@ -102,7 +105,7 @@ WAYS_TO_DIE = {
     "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 5),
     "at the network's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
     "between a checkpoint and its name": lambda: setattr(os, "replace", die),
-    "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 2),
+    "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 4),
     "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
     "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "finish", die),
 }

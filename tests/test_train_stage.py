@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
     with running(command) as process:
         text = ended_well(process)
     _, *runs = re.split(r"^(?:KILLED|WHOLE) .*\n", text, flags=re.MULTILINE)
-    reached = [re.findall(r"(\w+: \d) of [24] epochs are done already", run) for run in runs]
+    reached = [re.findall(r"(\w+: \d) of [26] epochs are done already", run) for run in runs]
     assert reached == [  # each run goes on where the one before it was killed
         [],
         [],
@@ -82,12 +82,12 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
         ["head: 2"],
         ["head: 2", "network: 1"],
         ["head: 2", "network: 1"],
-        ["head: 2", "network: 3"],
-        ["head: 2", "network: 3"],
-        ["head: 2", "network: 3"],
+        ["head: 2", "network: 5"],
+        ["head: 2", "network: 5"],
+        ["head: 2", "network: 5"],
     ]
-    assert "network 3/4" in runs[0]
-    assert "network 4/4" not in text  # patience ended it, also in runs that went on from there
+    assert "network 5/6" in runs[0]
+    assert "network 6/6" not in text  # patience ended it, also in runs that went on from there
     undisturbed = digests(tmp_path / "undisturbed")
     assert digests(tmp_path / "killed") == undisturbed
     for name in ("undisturbed", "killed"):
@@ -97,13 +97,12 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
         undisturbed
     )
     for name in ("undisturbed", "killed"):  # of all epochs, also those before a kill
-        assert [step for step, _ in rates(tmp_path / name)] == ["0", "1", "2", "3", "4"]
+        assert [step for step, _ in rates(tmp_path / name)] == list("0123456")
 
 
 INPUTS = (
     "data/augmented/shard-001.npy",
     "data/processed/val/shard-001.npy",
-    "data/features/val/shard-001.npy",
     "models/pretrained/own.keras",
 )
 
@@ -662,14 +661,27 @@ def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, n
 
 
 @pytest.mark.usefixtures("eager", "shards")
-def test_features_that_nobody_needs_are_not_read():
+def test_features_that_nobody_needs_are_neither_read_nor_a_reason_to_start_afresh(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    told = []
+    files_below = checkpoints.files_below
+
+    def watched(folders: Sequence[Path]) -> list[Path]:
+        told.append(any(Path("data/features") in folder.parents for folder in folders))
+        return files_below(folders)
+
+    monkeypatch.setattr(checkpoints, "files_below", watched)
     own = Path("models/pretrained/own.keras")
     own.parent.mkdir(parents=True)
     backbone.build_backbone("resnet18", shape=(40, 40)).save(own)
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1, "finetune_epochs": 0})
+    train.main()
     set_params(model={"weights": str(own)}, train={"head_epochs": 0, "finetune_epochs": 1})
     for file in Path("data/features").rglob("shard-*.npy"):
         file.write_bytes(b"of a stage that broke off")
     train.main()
+    assert told == [True, False]
 
 
 @pytest.mark.usefixtures("shards")
