@@ -252,7 +252,7 @@ def _cluster(compute: ComputeParams) -> Iterator["Client | None"]:
             f"compute.executor: {compute.executor} is not installed ({error}); "
             f"pip install --require-hashes -r requirements-{compute.executor}.txt"
         ) from None
-    except (OSError, ConnectionError, TimeoutError, ValueError) as error:
+    except (OSError, ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
         raise StageError(
             f"compute.address: no {compute.executor} cluster at {compute.address} ({error})"
         ) from None

@@ -25,6 +25,8 @@ from stage import StageError, run
 MARKER = "<!-- vehicle pull-request report -->"
 """The first line of the comment, by which the workflow finds its earlier comment."""
 
+ENVIRONMENT = "metrics/train/environment.json"
+
 SIGNS = {"better": "✅", "worse": "❌", "no difference shown": "⚪", NOT_COMPARABLE: "⚠️"}
 
 
@@ -66,6 +68,20 @@ def report(base: Snapshot, head: Snapshot, *, plots_url: str = "", commit: str =
     return fit([part for part in parts if part])
 
 
+def other_pins(version: Snapshot) -> list[str]:
+    """The libraries that were trained with in another version than requirements.txt pins."""
+    pinned: dict[str, set[str]] = {}  # one version for each Python or system, maybe
+    text = (version.read("requirements.txt") or b"").decode(errors="replace")
+    for name, pin in re.findall(r"^([a-z0-9-]+)==([^\s;\\]+)", text, re.MULTILINE):
+        pinned.setdefault(name, set()).add(pin)
+    used = read_json(version, ENVIRONMENT)
+    return [
+        f"{code(name)}: {code(used[name])}, pinned {code(' or '.join(sorted(pins)))}"
+        for name, pins in pinned.items()
+        if isinstance(used.get(name), str) and used[name] not in pins
+    ]
+
+
 def verdict_part(before: dict[str, Prediction] | None, after: dict[str, Prediction] | None) -> str:
     """The verdict; if the test photos differ, that and the verdict on the common ones."""
     if before is None or after is None:
@@ -93,6 +109,11 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
         found.append(
             f"> [!WARNING]\n> These figures are not those of this code, these params and these "
             f"photos: run `dvc repro` and commit. Out of date: {names}\n"
+        )
+    if pins := other_pins(head):
+        found.append(
+            "> [!WARNING]\n> The model was trained with other versions than `requirements.txt` "
+            f"pins, on which no stage depends: run `dvc repro -f` and commit. {'; '.join(pins)}\n"
         )
     if head.commit is None and base.commit is not None:
         dirty = git("status", "--porcelain", "--", "dvc.lock", "metrics").decode(errors="replace")
@@ -156,8 +177,7 @@ def params_part(base: Snapshot, head: Snapshot) -> str:
 
 def environment_part(base: Snapshot, head: Snapshot) -> str:
     """How the training environments differ: another precision or processor changes the network."""
-    path = "metrics/train/environment.json"
-    old, new = read_json(base, path), read_json(head, path)
+    old, new = read_json(base, ENVIRONMENT), read_json(head, ENVIRONMENT)
     rows = [
         (code(key), *(code(side, limit=200) for side in _apart(old.get(key), new.get(key))))
         for key in dict.fromkeys([*new, *old])

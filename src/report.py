@@ -7,11 +7,13 @@ shows what has changed since a Git revision or a DVC experiment.
 """
 
 import argparse
+import errno
 from pathlib import Path
 
 import jinja2
 
 from page.content import gather
+from photos.new_file import new_file
 from review.figures import read_json
 from review.history import WORKSPACE, snapshot
 from review.stale import out_of_date
@@ -38,7 +40,10 @@ def main() -> None:
         comparison=compare_with(options.base) if options.base else None,
     )
     try:
-        options.file.write_text(page, encoding="utf-8", errors="replace")
+        if not options.file.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "No such folder")
+        with new_file(options.file) as partial:
+            partial.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:
         raise StageError(f"{options.file}: cannot be written ({error.strerror})") from None
     print(f"report: {options.file}, {options.file.stat().st_size / 1e6:.1f} MB")

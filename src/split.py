@@ -78,7 +78,7 @@ def main() -> None:
     )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     check_disk(inspected)
-    given = frozenset(item.row.subset for item in inspected if not item.fault)
+    given = frozenset(item.row.subset for item in inspected)  # also of photos that are missing now
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
 
     def compare(pairs: Sequence[tuple[Inspected, Inspected]]) -> Iterator[float | PhotoError]:
@@ -107,6 +107,7 @@ def main() -> None:
             val=split.val,
             test=split.test,
             seed=split.seed,
+            given=given,
         )
     )
     candidates, splits, untrained = drop_untrained(candidates, splits)

@@ -15,7 +15,7 @@ import embed
 import stage
 import wiring
 from model.section import ModelParams
-from photos.shards import digest_of_rows, list_shards, read_samples
+from photos.shards import digest_of_rows, list_shards, read_samples, write_array
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
@@ -165,6 +165,18 @@ def test_features_of_two_networks_have_no_note(stages: Stages, monkeypatch) -> N
         stages.run()
     assert made
     assert not embed.NOTE.exists()
+
+
+@pytest.mark.parametrize("made", [augment, embed])
+def test_nothing_is_made_from_rows_that_are_not_those_of_their_table(stages: Stages, made) -> None:
+    """As where preprocess was killed between array and table: they would be kept for good."""
+    stages.run()
+    for out in ("data/augmented", "data/features", "data/records/augment", "data/records/embed"):
+        shutil.rmtree(out)
+    file = next(file for file in list_shards(augment.TRAIN) if len(read_samples(file)) > 1)
+    write_array(file, np.load(file)[::-1], len(read_samples(file)))
+    with pytest.raises(stage.StageError, match=r"does not hold the pixels that .*; run dvc repro"):
+        made.main()
 
 
 def test_more_copies_keep_those_that_there_are(stages: Stages, capsys) -> None:

@@ -499,6 +499,7 @@ BOMB = "a0: &a0 [0]\n" + "".join(
         ("params.yaml", BOMB, "references (*name) stand for over 1,000,000 places"),
         ("params.yaml", "a: !!int ''\nb: !!timestamp x", "not plain YAML"),
         ("params.yaml", "b: !!timestamp x", "not plain YAML"),
+        pytest.param("params.yaml", f"b: 0x{'f' * 4000}", "a number of 4,002", id="long number"),
         pytest.param("dvc.lock", "[" * 5000, "not plain YAML", id="deep YAML"),
         ("metrics/evaluate.json", "[1]", "expected a JSON object"),
         ("metrics/evaluate.json", '{"top1": ', "not JSON"),
@@ -508,6 +509,17 @@ BOMB = "a0: &a0 [0]\n" + "".join(
 def test_a_damaged_file_is_one_line(branches: History, path: str, content: str, words: str):
     branches.write(path, content)
     assert words in refusal(report)
+
+
+@pytest.mark.parametrize("photos", ["way/photos", '"way\\0/photos"'])
+def test_nothing_is_read_through_a_link_on_the_way(branches: History, tmp_path: Path, photos: str):
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "dvc.yaml").write_text("stages: {}\n")
+    (private / "params.yaml").write_text("secret: 12345\n")
+    Path("way").symlink_to(private)
+    branches.write("params.yaml", f"data: {{photos: {photos}}}\n")
+    assert "12345" not in report()
 
 
 def test_numbers_beyond_all_measure_are_left_out(branches: History):
@@ -536,6 +548,17 @@ def test_photos_that_were_no_longer_cropped_are_told(branches: History):
     assert "| `not_cropped` | 0 | 900 | +900 |  |" in data
     assert "| `cropped_by_box` | 1,152 | 252 | -900 |  |" in data
     assert "`photos`" not in data
+
+
+def test_versions_that_nothing_was_run_with_are_a_warning(branches: History):
+    branches.write("metrics/train/environment.json", '{"keras": "3.15.1", "numpy": "2.4.6"}')
+    pins = "keras==3.15.1 \\\n    --hash=sha256:0\nnumpy==2.3.0 ; python_full_version < '3.12'\n"
+    branches.write("requirements.txt", pins + "numpy==2.4.6 ; python_full_version >= '3.12'\n")
+    assert "pinned" not in report()
+    branches.write("requirements.txt", pins.replace("3.15.1", "3.16.0"))
+    text = report()
+    assert "`keras`: `3.15.1`, pinned `3.16.0`; `numpy`: `2.4.6`, pinned `2.3.0`" in text
+    assert "run `dvc repro -f` and commit" in text
 
 
 def test_another_environment_of_training_is_told(branches: History):

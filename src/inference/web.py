@@ -29,6 +29,7 @@ from inference.classifier import BATCH_SIZE, SIZES, Classifier, Verdict
 from model.gradcam import Explainer
 from photos.decode import PhotoError
 from photos.prepare import Prepared
+from stage import StageError
 
 PAGE = Path(__file__).parent / "page"
 MAX_PHOTOS = 16
@@ -256,6 +257,8 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
             photo = await loop.run_in_executor(readers, read, upload)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
+        except StageError as error:  # the detector's files have changed or are gone
+            raise refusal(503, "not-ready", str(error)) from None
         found = await batcher.ask(photo)
         picture = overlay(photo.image, found.heat)
         return {"name": name, "crop": photo.crop, **as_json(found.verdict), "overlay": picture}

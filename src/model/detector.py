@@ -20,9 +20,6 @@ from photos.onnx_detector import letterbox
 from photos.prepare import Preparation
 from stage import StageError
 
-BATCH = 8
-"""Photos that run through the network together."""
-
 OVERLAP = 0.7
 """Boxes that overlap a more confident one by more than this (IoU) are the same vehicle."""
 
@@ -147,31 +144,28 @@ class KerasDetector:
             self._network.load_weights(weights)
 
     def boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
-        """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is."""
-        found: list[Box | None] = []
-        for first in range(0, len(images), BATCH):
-            found += self._boxes(images[first : first + BATCH])
-        return found
+        """The vehicle in each uint8 RGB image ``(height, width, 3)``; ``None`` where none is.
 
-    def _boxes(self, images: Sequence[np.ndarray]) -> list[Box | None]:
-        fitted = [letterbox(image, self._params.size) for image in images]
-        batch = np.stack([square for square, *_ in fitted]).astype(np.float32)
+        One by one: others in its batch may change a box's last digits, and then the crop.
+        """
+        return [self._box(image) for image in images]
+
+    def _box(self, image: np.ndarray) -> Box | None:
+        square, scale, left, top = letterbox(image, self._params.size)
+        batch = square[np.newaxis].astype(np.float32)
         # Not predict(): keras-cv 0.9 unpacks wrongly what Keras 3.15 hands to it.
         found = self._network.decode_predictions(self._network(batch, training=False), batch)
         boxes, scores, classes = (
-            np.asarray(found[name]) for name in ("boxes", "confidence", "classes")
+            np.asarray(found[name])[0] for name in ("boxes", "confidence", "classes")
         )
-        return [
-            choose(
-                (boxes[at] - [left, top, left, top]) / scale,
-                # Unused rows of the output have class -1.
-                np.where(np.isin(classes[at], self._params.classes), scores[at], 0),
-                width=image.shape[1],
-                height=image.shape[0],
-                confidence=self._params.confidence,
-            )
-            for at, (image, (_, scale, left, top)) in enumerate(zip(images, fitted, strict=True))
-        ]
+        return choose(
+            (boxes - [left, top, left, top]) / scale,
+            # Unused rows of the output have class -1.
+            np.where(np.isin(classes, self._params.classes), scores, 0),
+            width=image.shape[1],
+            height=image.shape[0],
+            confidence=self._params.confidence,
+        )
 
 
 def _start() -> None:

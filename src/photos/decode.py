@@ -84,6 +84,8 @@ def _decode(data: bytes, reduction: int) -> tuple[np.ndarray | None, list[bytes]
         try:
             return cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction]), complaints
         except (cv2.error, MemoryError) as error:
+            if isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem:
+                raise PhotoError("out-of-memory", "there is too little to decode it") from None
             reason = "too-large" if "PIXELS" in str(error) else "undecodable"
             raise PhotoError(reason, "OpenCV refused the file") from None
 

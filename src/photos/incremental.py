@@ -295,7 +295,7 @@ def _sweep(folders: Sequence[Path], wanted: set[Path]) -> None:
                 if not any(file.iterdir()):
                     file.rmdir()
             elif file not in wanted:
-                file.unlink()
+                file.unlink(missing_ok=True)  # a worker of a killed run may just have ended
 
 
 def _read_stamps(file: Path) -> dict[str, Stamp]:

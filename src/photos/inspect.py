@@ -63,7 +63,10 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
             height, width = image.shape[:2]
             if row.box[0] > (width - 1) * step or row.box[1] > (height - 1) * step:
                 image, step = decode(data), 1  # in the last reduced pixel: check at full size
-            fault = fault or _fault_of_box(image, [side / step for side in row.box])
+            found = _fault_of_box(image, [side / step for side in row.box])
+            if found and step > 1:  # in the numbers of the table
+                found = _fault_of_box(decode(data), row.box)
+            fault = fault or found
     except PhotoError as error:
         more = "; data.formats lists what may pass" if error.reason == "unknown-format" else ""
         return Inspected(row, fault=(error.reason, error.detail + more))

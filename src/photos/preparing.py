@@ -15,6 +15,8 @@ BATCH = 16
 LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
 """``split`` trusts what it remembers of a file with the same size and times, hence the ``rm``."""
 
+FEWER = "lower compute.workers, or take a machine with more memory"
+
 RUN_AGAIN = "look after disk, mount and network, and run again; if it stays so: "
 
 
@@ -37,6 +39,8 @@ def prepare_photos(
         results = (result for photos in some for result in preparation.prepare_all(photos))
         for photo, result in zip(batch, results, strict=True):
             if isinstance(result, PhotoError):
+                if result.reason == "out-of-memory":
+                    raise StageError(f"{photo.path}: {result}; {FEWER}")
                 first_of_all = RUN_AGAIN if result.detail == BAD_SECTOR else ""
                 raise StageError(f"{photo.path}: {result}; {first_of_all}{LOOK_AGAIN}")
             yield photo, result

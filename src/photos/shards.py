@@ -145,6 +145,24 @@ def read_finished(file: Path) -> tuple[np.ndarray, list[Sample]]:
     return array, samples
 
 
+def refuse_other_pixels(file: Path, rows: Iterable[tuple[np.ndarray, Sample]]) -> None:
+    """Refuses rows of the shard ``file`` that have another digest than its table says.
+
+    So it is where a stage was stopped between the array and its table. What is made from such rows
+    would be recorded as made from others, and kept.
+
+    Raises:
+        StageError: there is such a row.
+
+    """
+    for row, sample in rows:
+        if sample.digest and row_digest(row) != sample.digest:
+            raise StageError(
+                f"{file} does not hold the pixels that {samples_file(file).name} lists for photo "
+                f"{sample.photo_id}, as after a stage that was stopped; {_AGAIN}"
+            )
+
+
 def read_samples(file: Path) -> list[Sample]:
     """The rows of the shard whose array is ``file``.
 

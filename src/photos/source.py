@@ -434,9 +434,12 @@ def _row(
     # Many rows share these names, which are kept for as long as the rows are.
     label, make, listing = (intern(_folded(cells[field])) for field in ("label", "make", "listing"))
 
+    subset = cells["subset"].lower()
+
     def bad(reason: str, detail: str) -> Row:
         fault = reason, f"line {line}: {detail}"
-        return Row(path=path, label=label, make=make, listing=listing, fault=fault)
+        known = SUBSETS.get(subset, "")
+        return Row(path=path, label=label, make=make, listing=listing, subset=known, fault=fault)
 
     if len(values) != len(names):
         return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
@@ -451,7 +454,6 @@ def _row(
     path = _as_on_disk(photos, path)
     if not label and "label" in NEEDED[use]:
         return bad("no-label", "no label")
-    subset = cells["subset"].lower()
     if subset and subset not in SUBSETS:
         return bad("bad-subset", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
     corners = [cells[side] for side in BOX]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from photos.manifest import SPLITS
@@ -42,6 +42,7 @@ def stratify(
     val: float,
     test: float,
     seed: int,
+    given: Collection[str] = (),
 ) -> list[str]:
     """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
 
@@ -56,6 +57,7 @@ def stratify(
             given ``val``, the share of that subset.
         test: the share of a class's photos wanted in test, where none is given.
         seed: changes which groups go where.
+        given: the splits that any row names, also one of a photo that cannot be used.
 
     Every class keeps at least one group in train. The result depends on the groups' contents,
     not on their order.
@@ -65,21 +67,21 @@ def stratify(
     for index, group in enumerate(groups):
         members[group].append(index)
     by_class: dict[str, list[str]] = defaultdict(list)
-    given: dict[str, str] = {}
+    named: dict[str, str] = {}
     for group, indices in members.items():
         counts = Counter(labels[index] for index in indices)
         by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
-        given[group] = subsets[indices[0]]
-    val_is_given, test_is_given = "val" in given.values(), "test" in given.values()
+        named[group] = subsets[indices[0]]
+    val_is_given, test_is_given = (split in {*named.values(), *given} for split in ("val", "test"))
 
-    chosen = dict(given)
+    chosen = dict(named)
     for names in by_class.values():
         names.sort(key=lambda name: (_unit(seed, name), name))
-        undecided = [name for name in names if given[name] != "test" and given[name] != "val"]
+        undecided = [name for name in names if named[name] != "test" and named[name] != "val"]
         # Photos that a subset column calls train may go to val, but never to test.
         for pool, test_share in (
-            ([name for name in undecided if not given[name]], 0.0 if test_is_given else test),
-            ([name for name in undecided if given[name]], 0.0),
+            ([name for name in undecided if not named[name]], 0.0 if test_is_given else test),
+            ([name for name in undecided if named[name]], 0.0),
         ):
             sizes = [len(members[name]) for name in pool]
             splits = _fill(sizes, val=0.0 if val_is_given else val, test=test_share)

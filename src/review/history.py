@@ -46,6 +46,8 @@ class Snapshot:
             TooLargeError: the file is larger than :data:`LARGEST`.
 
         """
+        if "\0" in path:  # no file's name, and none that Git could be asked for
+            return None
         place = self._place(path)
         found = self._find(place)
         if found is None:
@@ -150,8 +152,9 @@ def _commit(name: str) -> str | None:
 
 
 def _regular(file: Path) -> bool:
-    # Never through a link: a pull request could point one at a secret of the machine.
+    # Never through a link, on the way neither: a pull request could point one at a secret.
     try:
-        return stat.S_ISREG(file.lstat().st_mode)
-    except OSError:
+        linked = any(part.is_symlink() for part in file.parents)
+        return not linked and stat.S_ISREG(file.lstat().st_mode)
+    except (OSError, ValueError):  # no such file, or a name that none can have
         return False

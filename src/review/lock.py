@@ -11,14 +11,26 @@ MOST_NODES = 1_000_000
 """Nodes of a document at most, with aliases written out: a few aliases can stand for gigabytes."""
 
 
+MOST_DIGITS = 1000
+"""Characters of a whole number at most: Python refuses to write very long ones out."""
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML of at most ``MOST_NODES`` nodes, its aliases (``*name``) written out."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MOST_DIGITS:
+            raise yaml.YAMLError(f"a number of {len(node.value):,} characters")
+        return super().construct_yaml_int(node)
 
     def get_single_node(self) -> yaml.Node | None:
         root = super().get_single_node()
         if root is not None and _written_out(root, {}) > MOST_NODES:
             raise yaml.YAMLError(f"its references (*name) stand for over {MOST_NODES:,} places")
         return root
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _written_out(node: yaml.Node, known: dict[int, int]) -> int:

@@ -119,6 +119,16 @@ def test_every_hostile_file_is_a_4xx_with_its_reason(address: str, tmp_path: Pat
             assert str(tmp_path) not in answer.text
 
 
+def test_a_detector_that_is_gone_is_told_as_such(address: str, classifier, monkeypatch):
+    def gone(*_: object, **__: object):
+        raise StageError("preprocess.crop.detector.path: cannot read it")
+
+    monkeypatch.setattr(type(classifier), "read", gone)
+    answer = ask(address, car(0))
+    assert answer.status_code == 503
+    assert answer.json()["error"]["reason"] == "not-ready"
+
+
 def test_one_bad_photo_does_not_spoil_the_others(address: str):
     answer = ask(address, car(0), b"")
     assert answer.status_code == 200

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import requests
 
-import model.detector
 from model.detector import KerasDetector, attach, load_preparation
 from photos.detector import DetectorParams
 from photos.detector_files import copy_preparation
@@ -97,14 +96,11 @@ def test_only_its_classes_are_vehicles_and_only_if_it_is_sure(preset: Path) -> N
     assert KerasDetector(preset, params(confidence=0.9)).boxes([IMAGE]) == [None]
 
 
-def test_a_box_does_not_depend_on_the_photos_beside_it(
-    detector: KerasDetector, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_box_does_not_depend_on_the_photos_beside_it(detector: KerasDetector) -> None:
     images = [picture(seed, height=40 + 8 * seed, width=64) for seed in range(3)]
-    monkeypatch.setattr(model.detector, "BATCH", 2)
     together = np.array(detector.boxes(images))
     alone = np.array([detector.boxes([image])[0] for image in images])
-    np.testing.assert_allclose(together, alone, atol=1e-3)
+    np.testing.assert_array_equal(together, alone)
     assert (together[:, 3] <= [image.shape[0] for image in images]).all()
 
 

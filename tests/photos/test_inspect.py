@@ -62,6 +62,13 @@ def test_a_box_must_touch_the_photo(
     assert (fault and fault[0]) == reason
 
 
+def test_a_box_outside_is_told_in_the_numbers_of_the_table(tmp_path: Path) -> None:
+    large = encode(picture(height=750, width=1000), ".jpg")  # looked at in a smaller size
+    reason, detail = look(tmp_path, large, box=(-300, 100, -20, 400)).fault
+    assert reason == "bad-box"
+    assert all(number in detail for number in ("-300", "-20", "400", "1000x750")), detail
+
+
 def test_a_box_is_measured_on_the_upright_photo(tmp_path: Path) -> None:
     turned = with_orientation(photo_bytes(height=48, width=160), 6)  # upright: 160 high, 48 wide
     assert look(tmp_path, turned, box=(0, 100, 48, 150)).fault is None

@@ -188,6 +188,16 @@ def test_a_faulty_row_is_kept_with_its_reason(line: str, reason: str, tmp_path: 
     assert bad.fault[1]
 
 
+def test_a_faulty_row_keeps_the_subset_that_it_names(tmp_path: Path) -> None:
+    bad = "a.jpg,Audi,Test,1,2,1,40\nb.jpg,,valid,,,,\nc.jpg,Audi,holdout,,,,\n"
+    rows = read(tmp_path, f"path,label,subset,x1,y1,x2,y2\n{bad}")
+    assert [(row.fault[0], row.subset) for row in rows] == [
+        ("bad-box", "test"),
+        ("no-label", "val"),
+        ("bad-subset", ""),
+    ]
+
+
 def test_a_path_with_two_labels_is_named(tmp_path: Path) -> None:
     rows = read(tmp_path, "path,label\na.jpg,Audi\nb.jpg,Audi\n./a.jpg,Seat\nb.jpg,Audi\n")
     repeat = ("duplicate-row", "line 5: its path stands in line 3 already")

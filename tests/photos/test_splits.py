@@ -187,6 +187,14 @@ def test_a_train_subset_lends_photos_to_val_but_none_to_test(method: str) -> Non
     assert counts["val"] == 20 if method == "stratified" else 8 < counts["val"] < 32
 
 
+def test_a_split_that_lost_rows_name_is_given_all_the_same() -> None:
+    """Else their test photos would be drawn from the others, until the lost ones are back."""
+    groups, labels = [f"group {number}" for number in range(40)], ["A", "B"] * 20
+    share = {"val": 0.2, "test": 0.2, "seed": 0}
+    assert "test" in stratify(groups, labels, [""] * 40, **share)
+    assert "test" not in stratify(groups, labels, [""] * 40, **share, given={"test", ""})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_test_share_there_are_no_test_photos(method: str) -> None:
     groups = [str(number) for number in range(50)]

@@ -87,8 +87,15 @@ def test_the_p_value_is_the_share_of_sign_patterns_as_extreme(changes: list[int]
 def test_beyond_ten_thousand_changes_the_normal_distribution_takes_over_unnoticed():
     exact = sign_flip_p(np.array([1] * 5_100 + [-1] * 4_900))
     normal = sign_flip_p(np.array([1] * 5_101 + [-1] * 4_900))
-    assert exact == pytest.approx(0.0466, abs=5e-4)
-    assert normal == pytest.approx(0.0445, abs=5e-4)
+    assert exact == pytest.approx(binomtest(5_100, 10_000).pvalue, rel=1e-9)
+    assert normal == pytest.approx(binomtest(5_101, 10_001).pvalue, abs=1e-5)
+
+
+def test_few_large_listings_decide_also_among_many_small_ones():
+    changes = np.array([7_000] * 4 + [1, -1] * 5_000)
+    # All four large ones have the same sign in one of eight patterns, and the small ones, about
+    # half of the time, do not take away from it.
+    assert sign_flip_p(changes) == pytest.approx(1 / 16, abs=1e-3)
 
 
 def test_few_large_listings_are_compared_exactly_however_many_photos_they_have():
