@@ -40,15 +40,16 @@ there were several); **wanted** is the bar that was set. Figures are of the mach
 above them names; a commit with `+` had changes that were not committed, and where none is named, it
 was not noted.
 
-- **Rounds.** A ratio is of five rounds or more, in which all cases take turns; in `audit` it is the
-  mean of 20 draws. Other figures are of one run where nothing else is said.
+- **Rounds.** A ratio is of five rounds or more, in which all cases take turns. Still recorded with
+  fewer are `epoch_end` (four) and the memory of `predict` (one); in `audit` a ratio is the mean of
+  20 draws. Other figures are of one run where nothing else is said.
 - **Starting and compiling.** One more round, or a first run, goes before and does not count. The
   first step of a network is traced or compiled in it (`augment`, `epoch_end`, `feed`, `operations`,
-  `predict`, `pytorch`); how much longer it took is a figure of its own in `epoch_end`, `feed` and
-  `pytorch`. It counts where each round builds its network anew (`evaluate`, `head_trials`) or
-  starts scripts as DVC does (`increment`, `reruns`). It also counts in the minutes of a contest
-  (`from_scratch`, `gpu`, `peers`, `transfer`), imports included; where a recipe has a loop of
-  steps, its first step is a figure.
+  `predict`, `pytorch`); how much longer it took is a figure of its own in `feed` and `pytorch`. It
+  counts where each round builds its network anew (`evaluate`, `head_trials`) or starts scripts as
+  DVC does (`increment`, `reruns`). It also counts in the minutes of a contest (`from_scratch`,
+  `gpu`, `peers`, `transfer`), imports included; where a recipe has a loop of steps, its first step
+  is a figure.
 - **Seeds.** In `peers-demo` all have five seeds and take turns. In `from_scratch` ours has three
   seeds and the others one; in the other contests each has one. Where a line names several commands,
   their figures are of separate runs.
