@@ -131,11 +131,8 @@ def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
     torch.manual_seed(seed)
     random.seed(seed)  # its crops are drawn from this
     network = timm.create_model("resnet18", pretrained=False, num_classes=len(label_names(root)))
-    photos = {
-        split: (squared(images), *of_them)
-        for split in ("train", "test")
-        for images, *of_them in [arrays(root, split)]
-    }
+    photos = {split: arrays(root, split) for split in ("train", "test")}
+    photos = {split: (squared(images), *of) for split, (images, *of) in photos.items()}
     side = photos["train"][0].shape[1]
     how = {"input_size": side, "use_prefetcher": True}  # photos stay uint8
     training = create_transform(**how, is_training=True)

@@ -22,7 +22,7 @@ from fingerprint import fingerprint
 from model.runtime import kernel_variables
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy, uniforms
-from photos.shards import Sample, list_shards, read_finished, refuse_other_pixels
+from photos.shards import Sample, list_shards, read_shard, refuse_other_pixels
 from stage import StageError, run
 
 TRAIN = Path("data/processed/train")
@@ -65,7 +65,7 @@ def plan(copies: int) -> list[Shard]:
     if not files:  # otherwise all copies would be removed
         raise StageError(f"{TRAIN} holds no photos; run dvc repro")
     for file in files if copies else []:
-        originals = read_finished(file)[1]
+        originals = read_shard(file)[1]
         samples, keys = [], []
         for original in originals:
             for copy in range(1, copies + 1):
@@ -79,7 +79,7 @@ def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> O
     """Makes those copies of one shard's photos that were not made before."""
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        photos, originals = read_finished(shard.source)
+        photos, originals = read_shard(shard.source)
         row_of = {original.photo_id: row for row, original in enumerate(originals)}
         samples = [shard.samples[place] for place in places]
         used = {row_of[sample.photo_id] for sample in samples}

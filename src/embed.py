@@ -29,7 +29,7 @@ from model.scores import batches_of_outputs
 from model.section import ModelParams
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
-from photos.shards import digest_of_rows, list_shards, read_finished, refuse_other_pixels
+from photos.shards import digest_of_rows, list_shards, read_shard, refuse_other_pixels
 from stage import run
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def plan() -> list[Shard]:
     shards = []
     for name, folder in SOURCES.items():
         for file in list_shards(folder):
-            samples = read_finished(file)[1]
+            samples = read_shard(file)[1]
             pixels = hashlib.sha256(" ".join(sample.digest for sample in samples).encode())
             keys = [f"{pixels.hexdigest()[:16]} {place}" for place in range(len(samples))]
             shards.append(Shard(OUT / name / file.name, samples, keys, source=file))
@@ -115,7 +115,7 @@ def embed_shard(
     """Sends the photos of one shard through the backbone, unless an earlier run did so already."""
 
     def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
-        array, samples = read_finished(shard.source)
+        array, samples = read_shard(shard.source)
         images = np.asarray(array)  # JAX does not take a memmap
         refuse_other_pixels(shard.source, zip(images, samples, strict=True))
         network = backbone(images.shape[1:3])

@@ -20,7 +20,7 @@ from model.section import ModelParams
 from photos.encode import to_jpeg
 from photos.manifest import Photo, read_manifest
 from photos.new_file import new_file
-from photos.shards import list_shards, read_finished
+from photos.shards import list_shards, read_shard
 from photos.tables import read_table, write_table
 from scoring.calibration import to_probabilities
 from scoring.gallery import Seen, label_suspects, least_sure, mistakes, overlay, sheet
@@ -156,7 +156,7 @@ def find_pixels(folders: Sequence[Path], photo_ids: Sequence[str]) -> list[np.nd
     """The processed photos with these ids, uint8 RGB each, in their order."""
     wanted, found = set(photo_ids), {}
     for file in (file for folder in folders for file in list_shards(folder)):
-        images, samples = read_finished(file)
+        images, samples = read_shard(file)
         for row, sample in enumerate(samples):
             if sample.photo_id in wanted:
                 found[sample.photo_id] = np.asarray(images[np.array([row])])[0]

@@ -7,7 +7,6 @@ shows what has changed since a Git revision or a DVC experiment.
 """
 
 import argparse
-import errno
 from pathlib import Path
 
 import jinja2
@@ -40,8 +39,7 @@ def main() -> None:
         comparison=compare_with(options.base) if options.base else None,
     )
     try:
-        if not options.file.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "No such folder")
+        options.file.parent.stat()  # a folder that is not there would be made
         with new_file(options.file) as partial:
             partial.write_text(page, encoding="utf-8", errors="replace")
     except OSError as error:

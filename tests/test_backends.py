@@ -22,7 +22,7 @@ start(threads=1)
 
 import keras  # noqa: E402
 
-from model import backbone, devices  # noqa: E402
+from model import backbone  # noqa: E402
 from model.bundle import load_bundle, save_bundle  # noqa: E402
 from model.devices import join_hosts, reading_threads, refuse_on_gpus, refuse_uneven  # noqa: E402
 from model.recipe import TrainParams  # noqa: E402
@@ -246,7 +246,7 @@ def test_hosts_that_do_not_meet_are_one_clear_line(
     monkeypatch: pytest.MonkeyPatch, host: str, number: str, words: str
 ):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    monkeypatch.setattr(devices, "PATIENCE", 0.3)
+    monkeypatch.setattr("model.devices.PATIENCE", 0.3)
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         if number == "1":

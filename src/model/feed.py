@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from model.jitter import blend, flip_and_crop, paste
-from photos.shards import Sample, list_shards, read_finished
+from photos.shards import Sample, list_shards, read_shard
 from stage import StageError
 
 
@@ -66,7 +66,7 @@ class ShardFeed(keras.utils.PyDataset):
         # The queue is hardly longer than the number of threads: large batches take much memory.
         super().__init__(workers=workers, max_queue_size=workers + 2)
         self._files = [file for folder in folders for file in list_shards(folder)]
-        shards = [read_finished(file) for file in self._files]
+        shards = [read_shard(file) for file in self._files]
         self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
         if shards:  # copies of photos of an earlier size may be left over
             stage = "augment" if len(self.shape) == 3 else "embed"

@@ -1,6 +1,7 @@
 """Fits a classifier with SGD: its head on cached features, then the network on photos."""
 
 import contextlib
+import itertools
 import math
 import sys
 import time
@@ -91,10 +92,10 @@ def fit(
 
     began = time.monotonic()
     sizes = [size_of_epoch(network, epoch, epochs, recipe.sizes) for epoch in range(epochs)]
-    full = sizes.index(sizes[-1])  # patience begins here: val has this size from the start
+    alike = sum(1 for _ in itertools.takewhile(lambda size: size == sizes[-1], reversed(sizes)))
 
     def is_over() -> bool:
-        waited = history[full:]
+        waited = history[epochs - alike :]  # before, photos are smaller than those of val
         stale = bool(waited) and is_stale(waited, recipe.select, recipe.patience)
         return stale or len(history) >= epochs
 

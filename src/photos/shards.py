@@ -121,20 +121,15 @@ def list_shards(folder: Path) -> list[Path]:
 
 
 def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
-    """A memory-mapped array and its rows; pixels are read when they are used."""
-    return np.load(file, mmap_mode="r", allow_pickle=False), read_samples(file)
-
-
-def read_finished(file: Path) -> tuple[np.ndarray, list[Sample]]:
-    """As :func:`read_shard`, for stages that may be started by hand after one that broke off.
+    """A memory-mapped array and its rows; pixels are read when they are used.
 
     Raises:
         StageError: the shard is damaged, a part of it is missing, or its array has another number
-            of rows than its table.
+            of rows than its table, as after a stage that broke off.
 
     """
     try:
-        array, samples = read_shard(file)
+        array, samples = np.load(file, mmap_mode="r", allow_pickle=False), read_samples(file)
     except (FileNotFoundError, ValueError, TypeError, KeyError, EOFError, csv.Error) as error:
         raise StageError(f"{file} is damaged or incomplete ({error}); {_AGAIN}") from None
     if len(array) != len(samples):

@@ -32,6 +32,25 @@ def small_network() -> keras.Model:
     return network
 
 
+@pytest.mark.parametrize("batches", [1, 4])
+def test_averages_begin_after_the_first_step(batches: int):
+    """What the note of model.agreement says of their share."""
+    recipe = TrainParams(
+        **shipped("train")
+        | {"weight_decay": 0.0, "momentum": 0.0, "ema": 0.8, "accumulate": batches}
+    )
+    weight = keras.Variable(np.zeros(1, np.float32))
+    optimizer = build_optimizer(recipe, 1.0)
+    optimizer.build([weight])
+    start_averages(optimizer, [weight])
+    for gradient in (-1.0, 1.0, 0.0, 0.0, 0.0):  # 1 after the first step, and 0 ever after
+        for _ in range(batches):
+            optimizer.apply([keras.ops.convert_to_tensor([gradient], "float32")], [weight])
+    assert np.array(weight) == pytest.approx(0.0, abs=1e-6)
+    assign_averages(optimizer, [weight])
+    assert np.array(weight) == pytest.approx(0.8 ** (5 - 2 + 1 / batches), rel=1e-5)
+
+
 def test_decay_spares_biases_and_normalisation():
     network = small_network()
     still = [np.zeros(weight.shape, np.float32) for weight in network.trainable_variables]
