@@ -481,3 +481,19 @@ def test_headers_are_mended_no_further_than_segments_are_counted(step: bytes) ->
         return with_usual_headers(data) != data
 
     assert [mended(MAX_SEGMENTS - 1), mended(MAX_SEGMENTS)] == [True, False]
+
+
+@pytest.mark.parametrize("code", [cv2.Error.StsNoMem, None])
+def test_too_little_memory_is_no_fault_of_the_photo(code, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        if code is None:
+            raise MemoryError
+        error = cv2.error("Insufficient memory")
+        error.code = code
+        raise error
+
+    data = encode(quadrants(64, 96), ".png")
+    monkeypatch.setattr(cv2, "imdecode", full)
+    with pytest.raises(PhotoError, match="there is too little to decode it") as found:
+        decode(data)
+    assert found.value.reason == "out-of-memory"
