@@ -11,9 +11,8 @@ photos stays, also then. Compares times and peak memory, and counts the arrays t
 anew: one in each folder, or all of them. After one more photo, untimed, the hashes of all outs must
 be those of a full rebuild.
 
-There are 16 shards at both sizes, so in the larger project ten times as many rows are copied, and
-embedded anew, for one new row (``embed`` makes a whole shard or none of it). A quarter of an hour
-on 2 cores.
+There are 16 shards at both sizes, so in the larger project ten times as many rows are copied for
+one new row. A quarter of an hour on 2 cores.
 """
 
 import shutil
@@ -64,7 +63,7 @@ TIME_NOTES = {
     "split": "it looks at one photo, but reads and writes every row again",
     "preprocess": "it reads every row, and copies a shard of ten times as many",
     "augment": "it reads every row, and copies a shard of ten times as many",
-    "embed": "it embeds a whole shard anew, of ten times as many rows",
+    "embed": "it reads every row, and copies shards of ten times as many",
     "all stages": "they read every row, and write shards of ten times as many",
     "dvc repro": "DVC itself asks after every photo of the folder",
 }

@@ -1,8 +1,8 @@
 """data/processed/{train,val}, data/augmented -> data/features: the frozen backbone's features.
 
 With them the head of a pretrained network trains in seconds. Without pretrained weights there are
-no features worth keeping, and only a note of that is written. A shard of features is kept if an
-earlier run made it from the same photos with the same network.
+no features worth keeping, and only a note of that is written. Features are kept if an earlier run
+made them with the same network from the same batch of photos.
 """
 
 import hashlib
@@ -27,9 +27,10 @@ from model.runtime import (
 )
 from model.scores import batches_of_outputs
 from model.section import ModelParams
+from photos.groups import groups
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
-from photos.shards import digest_of_rows, list_shards, read_shard, refuse_other_pixels
+from photos.shards import Sample, digest_of_rows, list_shards, read_shard, refuse_other_pixels
 from stage import run
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ SOURCES = {
 }
 OUT = Path("data/features")
 NOTE = OUT / "features.json"
-BATCH = 32
+BATCH = 64
+"""Photos at once, at most. The fewer they are, the fewer are embedded anew for one new photo."""
+
+MULTIPLE = 8
+"""Batches are filled up to a multiple of this, so that JAX compiles few sizes."""
 
 
 def main() -> None:
@@ -71,15 +76,24 @@ def main() -> None:
 
 
 def plan() -> list[Shard]:
-    """A shard of features for each shard of photos; each key depends on all pixels of the shard."""
+    """A shard of features for each shard of photos; a row's key depends on its batch's pixels."""
     shards = []
     for name, folder in SOURCES.items():
         for file in list_shards(folder):
             samples = read_shard(file)[1]
-            pixels = hashlib.sha256(" ".join(sample.digest for sample in samples).encode())
-            keys = [f"{pixels.hexdigest()[:16]} {place}" for place in range(len(samples))]
+            keys = []
+            for batch in batches(samples):
+                rows = [samples[place] for place in batch]
+                pixels = hashlib.sha256(" ".join(row.digest for row in rows).encode())
+                batch_key = pixels.hexdigest()[:16]
+                keys += [f"{row.photo_id} {row.copy} {batch_key}" for row in rows]
             shards.append(Shard(OUT / name / file.name, samples, keys, source=file))
     return shards
+
+
+def batches(samples: Sequence[Sample]) -> Iterator[range]:
+    """The batches of a shard's rows; who else is in a batch may change a row's last digits."""
+    return groups([sample.photo_id for sample in samples], largest=BATCH)
 
 
 def describe(model: ModelParams) -> str:
@@ -112,19 +126,23 @@ def load_backbone(model: ModelParams, shape: tuple[int, int]) -> "keras.Model":
 def embed_shard(
     shard: Shard, *, backbone: Callable[[tuple[int, int]], "keras.Model"], made_by: str
 ) -> Outcome:
-    """Sends the photos of one shard through the backbone, unless an earlier run did so already."""
+    """Sends those batches of one shard through the backbone that no earlier run did."""
 
-    def make(_: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
+    def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         array, samples = read_shard(shard.source)
         images = np.asarray(array)  # JAX does not take a memmap
-        refuse_other_pixels(shard.source, zip(images, samples, strict=True))
+        wanted = set(places)
+        needed = [batch for batch in batches(samples) if not wanted.isdisjoint(batch)]
+        used = ((images[place], samples[place]) for batch in needed for place in batch)
+        refuse_other_pixels(shard.source, used)
+        inputs = (images[batch.start : batch.stop] for batch in needed)
         network = backbone(images.shape[1:3])
-        batches = (images[first : first + BATCH] for first in range(0, len(images), BATCH))
-        for features in batches_of_outputs(network, batches):
-            yield from ((row, {}) for row in features)
+        outputs = batches_of_outputs(network, inputs, multiple=MULTIPLE)
+        for batch, features in zip(needed, outputs, strict=True):
+            rows = zip(batch, features, strict=True)
+            yield from ((row, {}) for place, row in rows if place in wanted)
 
-    # Other photos in its batch may change a row's last digits: all rows are made, or none.
-    return refresh(shard, make, stage="embed", made_by=made_by, together=True)
+    return refresh(shard, make, stage="embed", made_by=made_by)
 
 
 if __name__ == "__main__":

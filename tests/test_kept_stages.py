@@ -26,8 +26,12 @@ MODEL = {"backbone": "resnet18", "weights": "models/pretrained/own.keras", "thre
 class Mean:
     """Stands for a network whose last digits depend on who else is in a batch."""
 
+    def __init__(self):
+        self.rows = 0
+
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         assert images.dtype == np.uint8
+        self.rows += len(images)
         return images.mean(axis=(1, 2), dtype=np.float32) + images.mean(dtype=np.float32)
 
 
@@ -67,8 +71,12 @@ class Stages:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embed, "load_backbone", lambda *_: Mean())
+def network(monkeypatch: pytest.MonkeyPatch) -> Mean:
+    mean = Mean()
+    monkeypatch.setattr(embed, "load_backbone", lambda *_: mean)
+    monkeypatch.setattr(embed, "BATCH", 3)  # so that shards of a few photos have several
+    monkeypatch.setattr(embed, "MULTIPLE", 1)
+    return mean
 
 
 steps = st.one_of(
@@ -129,6 +137,29 @@ def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:
     names = changed(before, after)
     assert {str(Path(name).parent) for name in names} >= {"data/processed/train", "data/augmented"}
     assert not [name for name in names if name.endswith(".npy")]
+
+
+def test_one_more_photo_embeds_no_batch_but_its_own(
+    stages: Stages, network: Mean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "BATCH", 1)  # two copies of a photo: two batches
+    stages.changes["preprocess"] = {"shards": 1}
+    stages.run()
+    rows = {row["photo_id"] for row in stages.project.manifest()}
+    network.rows = 0
+    stages.photos[stages.project.add("new.jpg")] = "Audi"
+    stages.run()
+    split = next(row["split"] for row in stages.project.manifest() if row["photo_id"] not in rows)
+    assert network.rows == {"train": 3, "val": 1, "test": 0}[split]
+
+
+def test_a_damaged_feature_is_mended_as_its_batch_makes_it(stages: Stages) -> None:
+    before = stages.run()
+    file = max(list_shards(embed.OUT / "augmented"), key=lambda file: len(np.load(file)))
+    features = np.load(file)
+    features[len(features) // 2] += 1
+    write_array(file, features, len(features))
+    assert stages.run() == before
 
 
 def test_features_note_the_pixels_that_they_are_of(stages: Stages) -> None:

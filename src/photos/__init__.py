@@ -5,7 +5,8 @@ reading     source (label tables), files, remote, limits, decode; header, jpeg, 
 splitting   inspect, duplicates, fingerprint_file, second_look, memory, splits, leaks, manifest
 preparing   prepare, preparing, crop, grabcut; detector, onnx_detector, detector_files
 copies      policy (the ranges that they are drawn from), warp, colour, elementwise
-storing     shards, incremental (what earlier runs made is kept), tables, new_file, encode, montage
+storing     shards, groups, incremental (what earlier runs made is kept), tables, new_file,
+            encode, montage
 """
 
 import os

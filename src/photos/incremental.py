@@ -154,20 +154,15 @@ def record_file(stage: str, file: Path) -> Path:
     return RECORDS / stage / file.parent.name / file.with_suffix(".json").name
 
 
-def refresh(
-    shard: Shard, make: Make, *, stage: str, made_by: str, together: bool = False
-) -> Outcome:
+def refresh(shard: Shard, make: Make, *, stage: str, made_by: str) -> Outcome:
     """Brings one shard up to date, making only the rows that are missing.
 
-    ``together``: rows depend on each other, so if one is missing, all are made.
     The array is written first and its record last: a process killed in between leaves a record that
     does not match the array, and the rows are made again.
     """
     record = record_file(stage, shard.file)
     fingerprint = _short_digest(made_by)
     array, old = _trusted(shard, record, fingerprint)
-    if together and not old.keys() >= set(shard.keys):
-        old = {}
     missing = [at for at, key in enumerate(shard.keys) if key not in old]
     rewritten = bool(missing) or [old[key][0] for key in shard.keys] != list(range(len(array)))
     facts = [old[key][1] if key in old else {} for key in shard.keys]

@@ -28,6 +28,21 @@ def test_a_last_batch_that_is_not_full_loses_and_adds_nothing(photos: int, tmp_p
     np.testing.assert_allclose(np.concatenate(batches), expected, rtol=1e-5, atol=1e-4)
 
 
+def test_batches_are_filled_up_to_a_multiple_and_lose_nothing() -> None:
+    sizes = []
+
+    class Network:
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+            sizes.append(len(images))
+            return images.reshape(len(images), -1)
+
+    images = np.arange(2 * 24, dtype=np.uint8).reshape(24, 1, 1, 2)
+    batches = [images[:9], images[9:17], images[17:18], images[18:]]
+    outputs = batches_of_outputs(Network(), batches, multiple=8)
+    np.testing.assert_array_equal(np.concatenate(list(outputs)), images.reshape(24, 2))
+    assert sizes == [16, 8, 8, 8]
+
+
 def test_photos_of_another_size_than_the_network_takes_are_one_clear_line(tmp_path: Path):
     images = np.zeros((2, 24, 32, 3), np.uint8)
     write_shard(

@@ -304,24 +304,6 @@ def _same_as_first(shard: Shard, places: Sequence[int], stage: Stage) -> Iterato
         yield image, {"crop": "box", "width": shard.source[place]}
 
 
-def test_rows_that_depend_on_their_neighbours_are_made_together() -> None:
-    labels = dict.fromkeys(range(9), "Audi")
-    Stage().run(labels)
-    stage = Stage()
-    asked: list[Sequence[int]] = []
-
-    def together(shard: Shard) -> Outcome:
-        def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, dict]]:
-            asked.append(list(places))
-            yield from ((np.zeros((2, 2, 3), np.uint8), {}) for _ in places)
-
-        return refresh(shard, make, stage="stage", made_by="first", together=True)
-
-    stage.work = together
-    stage.run({**labels, 9: "Seat"})
-    assert asked == [[0, 1, 2, 3]]
-
-
 def test_a_damaged_row_is_made_again_and_its_neighbours_are_kept() -> None:
     labels = dict.fromkeys(range(6), "Audi")
     Stage().run(labels)
