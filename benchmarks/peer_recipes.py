@@ -55,16 +55,19 @@ def keras_tutorial(
     # The guide keeps the batch-normalisation statistics; with random weights there are none yet.
     x = layers.Dropout(0.2)(base(x, training=False if backbone else None))
     network = keras.Model(inputs, layers.Dense(len(train.class_names))(x))
+    photos = len(train.file_paths)
+    # The guide keeps decoded photos in memory, too; drawing batches anew every epoch costs nothing.
+    batches = train.unbatch().cache().shuffle(photos, seed).batch(BATCH).prefetch(2)
     phases = [(False, 1e-3, 1 / 3), (True, 1e-5, 1.0)] if backbone else [(True, 1e-3, 1.0)]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     steps = 0
     for trainable, rate, share in phases:
         base.trainable = trainable
         network.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
-        steps += fit_until(network, train.prefetch(2), clock, share=share)
+        steps += fit_until(network, batches, clock, share=share)
     seconds = clock.spent
     ids = [Path(file).stem for file in scored.file_paths]
-    notes = {"epochs": round(steps / len(train), 1), "first step, s": clock.first_step}
+    notes = {"epochs": round(steps * BATCH / photos, 1), "first step, s": clock.first_step}
     return Trained(named(root, ids, network.predict(scored, verbose=0)), seconds, [], notes)
 
 
@@ -213,7 +216,9 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
     import torch
     from fastai.vision.all import (
         ImageDataLoaders,
+        Normalize,
         aug_transforms,
+        imagenet_stats,
         resnet18,
         set_seed,
         vision_learner,
@@ -225,7 +230,8 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
         root / "pixels",
         train="train",
         valid="val",
-        batch_tfms=aug_transforms(),
+        # Pretrained learners normalise by themselves.
+        batch_tfms=[*aug_transforms(), Normalize.from_stats(*imagenet_stats)],
         bs=BATCH,
         num_workers=0,  # its default, one for each core, managed half as many epochs on two cores
     )

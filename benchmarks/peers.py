@@ -18,13 +18,14 @@ ResNet-18, but for that of the reference system.
 ours         the stages of this repository, with the shipped recipe, or that of from_scratch.py or
              transfer.py
 reference    the reference system's training, as in from_scratch.py
-keras        the fine-tuning tutorial: image_dataset_from_directory, augmentation as layers, the
-             head on a frozen base with Adam 1e-3 for a third of the time, then all with Adam 1e-5;
-             from random weights, where a frozen base teaches nothing, all with Adam 1e-3
+keras        the fine-tuning tutorial: image_dataset_from_directory, kept in memory once decoded,
+             augmentation as layers, the head on a frozen base with Adam 1e-3 for a third of the
+             time, then all with Adam 1e-5; from random weights, where a frozen base teaches
+             nothing, all with Adam 1e-3
 sklearn      LogisticRegression on the backbone's features, C chosen on val; needs --backbone
 torch        a plain PyTorch loop: SGD, channels_last, bfloat16 where the processor has it
 timm         timm's ResNet-18, its random-resized-crop augmentation, in the same loop
-fastai       vision_learner(pretrained=False).fit_one_cycle, its usual augmentation
+fastai       vision_learner(pretrained=False).fit_one_cycle, its usual augmentation, normalised
 ultralytics  yolo classify train: its ResNet-18, its usual augmentation and optimizer
 autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3
 
