@@ -9,7 +9,7 @@
 # make bench-check   measure again: which ratio fell by more than a fifth, or below its bar?
 # make image-steps   as root: what Dockerfile says, done without Docker; IMAGE=Dockerfile.gpu for that
 # make lint    ruff, formatting included; make format mends what it can
-# make lock    pin requirements anew
+# make lock    pin what requirements*.in ask for; UPGRADE=--upgrade takes the newest versions
 #
 # Works from any folder (make -C, make -f) and again on top of itself.
 
@@ -40,6 +40,11 @@ STAMP := $(shell cat .venv/ready 2>/dev/null)
 ifneq ($(STAMP),$(shell .venv/bin/python -c '$(WHERE)' 2>/dev/null || echo gone))
 .venv/ready: renewed
 STAMP_OF_ANOTHER := $(STAMP)
+else ifneq ($(filter command,$(firstword $(origin PYTHON))),)
+ifneq ($(lastword $(STAMP)),$(lastword $(shell $(PYTHON) -c '$(WHERE)')))
+.venv/ready: renewed
+STAMP_OF_ANOTHER := $(STAMP)
+endif
 endif
 renewed:
 
@@ -80,6 +85,7 @@ format: .venv/ready-dev
 	$(IN_VENV) ruff check --fix .
 	$(IN_VENV) ruff format .
 
+NAME :=
 bench: .venv/ready-dev
 	$(IN_VENV) python benchmarks/run.py $(NAME)
 
@@ -89,8 +95,9 @@ bench-check: .venv/ready-dev
 image-steps:
 	@$(or $(PYTHON),python3) tests/image_steps.py "$${IMAGE:-Dockerfile}"
 
+UPGRADE :=
 lock: .venv/ready-dev
-	cd "$(CURDIR)" && for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \
+	for name in requirements $(EXTRAS) requirements-dev; do $(IN_VENV) uv pip compile --quiet \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		$(UPGRADE) $$name.in -o $$name.txt || exit; done
@@ -104,7 +111,8 @@ CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
 	.venv/bin/python -c 'import pip; $(SUPPORTED)' && \
 	[ "$$(. .venv/bin/activate && echo "$$VIRTUAL_ENV")" -ef .venv ]; } >/dev/null 2>&1 || echo --clear))
 
-# The stamps are written last, so an installation that broke off is made anew.
+# The stamps are written last, so an installation that broke off is made anew. Make would delete a stamp after Ctrl-C.
+.PRECIOUS: .venv/ready
 .venv/ready: requirements.txt
 	@test -n "$(PYTHON)" || { \
 		echo "error: no Python 3.11, 3.12 or 3.13 found; give one: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -116,16 +124,9 @@ CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
 	$(INSTALL) requirements.txt
 	@.venv/bin/python -c '$(WHERE)' > $@
 
-.venv/ready-dev: .venv/ready requirements-dev.txt
-	$(INSTALL) requirements-dev.txt
-	@touch $@
-
-.venv/ready-gpu: .venv/ready requirements-gpu.txt
-	$(INSTALL) requirements-gpu.txt
-	@touch $@
-
-.venv/ready-jax: .venv/ready requirements-jax.txt
-	$(INSTALL) requirements-jax.txt
+# Of each requirements-NAME.txt: make .venv/ready-NAME.
+.venv/ready-%: .venv/ready requirements-%.txt
+	$(INSTALL) requirements-$*.txt
 	@touch $@
 
 endif

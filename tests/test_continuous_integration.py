@@ -6,8 +6,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -340,6 +343,56 @@ def test_a_venv_that_cannot_be_kept_is_made_anew(made: Path, change: str):
     assert "-m venv --clear .venv" in plan
 
 
+FRESH_PYTHON = """#!/bin/sh
+case "$*" in
+    *venv*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    *pip\\ install*) touch started; sleep 60 ;;
+esac
+"""
+
+
+def test_an_installation_that_ctrl_c_broke_off_is_made_anew(tmp_path: Path):
+    """Else a program of a package that was half installed may be missing for good."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    python = tmp_path / "fresh"
+    python.write_text(FRESH_PYTHON)
+    python.chmod(0o755)
+    command = ["make", f"PYTHON={python}", ".venv/ready"]
+    how = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, start_new_session=True, **how) as running:
+        while not (tmp_path / "started").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+    assert running.returncode
+    plan = subprocess.run([*command, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert "-m venv --clear .venv" in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "anew"), [("here", False), ("another 3 13", True), (None, False)]
+)
+def test_another_python_that_is_asked_for_is_taken(made: Path, asked: str | None, anew: bool):
+    python = made / "python"
+    python.write_text(f"#!/bin/sh\n[ $1 = -c ] && echo {asked}\n")
+    python.chmod(0o755)
+    words = ["make", "--dry-run", "repro", *([f"PYTHON={python}"] if asked else [])]
+    plan = subprocess.run(words, cwd=made, capture_output=True, text=True, check=True).stdout
+    assert ("-m venv --clear .venv" in plan) == anew
+
+
+def test_what_to_measure_is_not_taken_from_the_environment(made: Path):
+    """Windows' Linux has the computer's name in NAME."""
+    shutil.copy(ROOT / "requirements-dev.txt", made)
+    environment = {**os.environ, "NAME": "DESKTOP-1"}
+    command = ["make", "--dry-run", "bench"]
+    run = partial(subprocess.run, cwd=made, env=environment, capture_output=True, text=True)
+    assert run(command, check=True).stdout.endswith("python benchmarks/run.py \n")
+    named = run([*command, "NAME=reading workers"], check=True).stdout
+    assert named.endswith("python benchmarks/run.py reading workers\n")
+
+
 @pytest.mark.parametrize(
     ("stamp", "runs"), [("here\n", "exec echo elsewhere"), ("here\n", "exit 1"), ("", "exit 1")]
 )
@@ -416,13 +469,26 @@ def test_hooks_pass_what_is_fine_and_stop_what_is_not(hooked: Path):
 def test_hooks_for_data_let_a_clone_without_a_remote_be(hooked: Path):
     pushed = hook(hooked, "dvc-push", "--all-files", "--hook-stage", "pre-push")
     assert "Passed" in pushed.stdout, pushed.stdout
-    # Git says 0 when files, not a branch, were checked out.
-    text = load(hooked / ".pre-commit-config.yaml")["repos"][0]["hooks"]
-    (checkout,) = (entry["entry"] for entry in text if entry["id"] == "dvc-checkout")
-    for kind, fails in (("0", 0), ("1", 1)):
+
+
+def test_hooks_for_data_in_a_folder_without_a_venv_and_where_dvc_fails(tmp_path: Path):
+    hooks = load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    entry_of = {entry["id"]: shlex.split(entry["entry"]) for entry in hooks}
+
+    def fails(name: str, kind: str) -> bool:
         environment = {**os.environ, "PRE_COMMIT_CHECKOUT_TYPE": kind}
-        words = shlex.split(checkout.replace(".venv/bin/dvc", "false #"))
-        assert subprocess.run(words, env=environment).returncode == fails
+        command = entry_of[name]
+        return bool(subprocess.run(command, env=environment, cwd=tmp_path).returncode)
+
+    # Nothing is there yet as `git worktree add` calls it; but a push must not leave the data out.
+    assert (fails("dvc-checkout", "1"), fails("dvc-push", "")) == (False, True)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    dvc = tmp_path / ".venv/bin/dvc"
+    dvc.write_text("#!/bin/sh\n[ $1 = config ] && echo storage || exit 1\n")
+    dvc.chmod(0o755)
+    # Git says 0 when files, not a branch, were checked out.
+    assert [fails("dvc-checkout", kind) for kind in "01"] == [False, True]
+    assert fails("dvc-push", "")
 
 
 def test_hooks_use_programs_of_the_venv_and_commands_that_dvc_has(dvc):
@@ -433,7 +499,8 @@ def test_hooks_use_programs_of_the_venv_and_commands_that_dvc_has(dvc):
     called = [call for entry in entries for call in re.findall(r"\.venv/bin/(\w+)([^|)']*)", entry)]
     assert {name for name, _ in called} == {"ruff", "python", "dvc"}
     for name, arguments in called:
-        assert unknown([name, *shlex.split(arguments)], dvc) == []
+        if words := shlex.split(arguments):  # else it is only looked for
+            assert unknown([name, *words], dvc) == []
 
 
 def test_editor_and_container_agree_and_call_what_is_there():
@@ -447,7 +514,8 @@ def test_editor_and_container_agree_and_call_what_is_there():
     image = (ROOT / "Dockerfile").read_text()
     assert all(library in created and library in image for library in ("libgl1", "libglib2.0-0"))
     target = re.search(r"make (\S+)", created).group(1)
-    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    made = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert not made.returncode, made.stderr
     assert settings["dvc.pythonPath"] == ".venv/bin/python"
 
 
