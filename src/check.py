@@ -3,6 +3,8 @@
 Each stage checks its own section again, because dvc repro and dvc exp run do not run this script.
 """
 
+from pathlib import Path
+
 import augment
 import compute
 import evaluate
@@ -13,8 +15,10 @@ import split
 import train
 from model.agreement import check_parts, check_sizes
 from model.section import ModelParams
+from photos.detector import PUBLISHED
+from photos.prepare import CropParams
 from photos.source import DataParams
-from stage import run
+from stage import StageError, run
 
 KINDS = {
     "data": DataParams,
@@ -34,6 +38,19 @@ def main() -> None:
     values = {name: params.load(name, kind) for name, kind in KINDS.items()}
     check_parts(values["model"].weights, values["train"])
     check_sizes(values["train"], values["preprocess"].shape)
+    check_detector(values["preprocess"].crop)
+
+
+def check_detector(crop: CropParams) -> None:
+    """Refuses a missing detector; one that DVC tracks may be missing, as weights may."""
+    if not crop.uses_detector or crop.detector.path in PUBLISHED:
+        return
+    path = crop.detector.path
+    if not any(Path(place).exists() for place in (path, f"{path}.dvc")):
+        raise StageError(
+            f"preprocess.crop.detector.path: no {path}; put it there, or set another "
+            "preprocess.crop.method and fallback"
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 import params
 from fingerprint import fingerprint
 from model.runtime import (
+    GPU_PACKAGES,
     PACKAGES,
     accelerators,
     chosen_backend,
@@ -101,7 +102,7 @@ def describe(model: ModelParams) -> str:
     backend = chosen_backend()
     return fingerprint(
         Path(__file__),
-        libraries=("keras", "numpy", *PACKAGES.get(backend, ())),
+        libraries=("keras", "numpy", *PACKAGES.get(backend, ()), *GPU_PACKAGES),
         model=model.model_dump(),
         weights=model.origin()["sha256"],
         backend=backend,

@@ -21,7 +21,7 @@ from model.runtime import computing, start
 from model.section import ModelParams
 from photos.new_file import new_file
 from scoring.decision import calibrate
-from scoring.outcome import Outcome, make_numbers
+from scoring.outcome import Outcome, numbered
 from scoring.pictures import HEADERS, plot_tables
 from scoring.predictions import Prediction, predictions
 from scoring.summary import by_photo, on_val, summarise
@@ -67,7 +67,7 @@ def main() -> None:
     calibration = calibrate(
         val_logits,
         val.targets,
-        make_numbers(makes),
+        numbered(makes),
         val_crops,
         precision=evaluate.precision,
         network=check_hash(BUNDLE),
@@ -78,7 +78,7 @@ def main() -> None:
             "no test photos, so only models/calibration.json was written; set split.test above 0 "
             "or name test photos in the subset column"
         )
-    listings = np.array([sample.listing or sample.photo_id for sample in test.samples])
+    listings = numbered([sample.listing or sample.photo_id for sample in test.samples])
     outcome = Outcome(logits, test.targets, listings, crops, names, makes, calibration)
     sizes = [(sample.width, sample.height) for sample in test.samples]
     figures = summarise(outcome)

@@ -101,7 +101,7 @@ def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:
     """The predictions that evaluate wrote for the test photos."""
     if not PREDICTIONS.is_file():
         raise StageError(f"no {PREDICTIONS}; run dvc repro evaluate")
-    rows = list(read_table(PREDICTIONS))
+    rows = read_table(PREDICTIONS)
     refuse_unknown((row["photo_id"] for row in rows), manifest, f"{PREDICTIONS}: photo")
     refuse_unknown((row["predicted"] for row in rows), set(names), f"{PREDICTIONS}: class")
     return [

@@ -14,8 +14,7 @@ from joblib import cpu_count
 
 from inference.classifier import Classifier, load_classifier
 from model.runtime import chosen_backend
-from photos.incremental import DAMAGED
-from photos.shards import list_shards
+from photos.shards import DAMAGED, list_shards
 from stage import StageError, run
 
 MOST = 512

@@ -8,8 +8,8 @@ photos, no model and no DVC cache: a clone with both commits is enough.
 """
 
 import argparse
+import posixpath
 import re
-import shlex
 import sys
 
 from review.figures import HEADLINES, numbers, read_json, row
@@ -116,8 +116,8 @@ def warnings(base: Snapshot, head: Snapshot) -> list[str]:
             f"pins, on which no stage depends: run `dvc repro -f` and commit. {'; '.join(pins)}\n"
         )
     if head.commit is None and base.commit is not None:
-        dirty = git("status", "--porcelain", "--", "dvc.lock", "metrics").decode(errors="replace")
-        if dirty.strip():
+        locks = [posixpath.join(folder, "dvc.lock") for folder in graphs(head)]
+        if git("status", "--porcelain", "--", "metrics", *locks).strip():
             found.append(
                 "> [!NOTE]\n> `dvc.lock` and `metrics/` of the workspace are not committed as "
                 "they are.\n"
@@ -261,7 +261,7 @@ def _of(right: list[bool]) -> str:
 
 
 def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
-    """Learning curves drawn as text, and the names of all plots and pictures that changed."""
+    """Learning curves drawn as text, and the names of all plots that changed."""
     files = changed_files(base, head)
     if not files:
         return ""
@@ -269,11 +269,16 @@ def plots_part(base: Snapshot, head: Snapshot, url: str) -> str:
     text = table(("curve", "before", "after"), rows) if rows else ""
     where = f"[Open them]({url}), or run" if url else "See them with"
     # Without a second revision DVC compares with the workspace.
-    sides = [base.name] if head.commit is None else [base.name, head.name]
-    command = shlex.join(["dvc", "plots", "diff", *sides])
-    text += f"\n{where} {code(command, limit=300)}:\n\n"
-    text += table(("plot or picture", ""), [(code(path, limit=90), how) for path, how in files])
+    sides = [version for version in (base, head) if version.commit is not None]
+    command = " ".join(["dvc plots diff", *map(in_a_shell, sides)])
+    text += f"\n{where} {code(command, limit=1000)}:\n\n"
+    text += table(("plot", ""), [(code(path, limit=90), how) for path, how in files])
     return f"### Plots\n\n{folded(f'{len(files)} changed', text)}"
+
+
+def in_a_shell(version: Snapshot) -> str:
+    """A commit as a command may name it: by its hash where a shell could take its name apart."""
+    return version.name if re.fullmatch(r"\w[\w./@-]*", version.name) else version.commit[:12]
 
 
 def data_part(base: Snapshot, head: Snapshot) -> str:

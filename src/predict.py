@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
-from inference.output import FORMATS, writer
+from inference.output import FORMATS
 from stage import StageError, printable, progress, run
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main() -> None:
     classifier = load_classifier(options.bundle, threads=cpu_count())
     seen = Watched(watch(look(classifier, items, workers=workers), total=total))
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as programs expect it
-    write = writer(options.format, AUDIT if options.declared else COLUMNS, sys.stdout)
+    write = FORMATS[options.format](AUDIT if options.declared else COLUMNS, sys.stdout)
     rows = audit_rows if options.declared else rows_of
     for row in rows(classifier, seen, options):
         write(row)
@@ -140,31 +140,21 @@ def rows_of(
     for listing, group in groupby(seen, lambda row: row.item.listing):
         so_far = Average()
         for row in group:
-            known = {"kind": "photo", "listing": listing if options.listing_from else None}
-            known["photo"] = row.item.name
+            known = {"kind": "photo", "listing": None, "photo": row.item.name}
+            # In a table a photo without a listing is its own, under the name of its path.
+            if options.listing_from or (options.labels and listing != row.item.path):
+                known["listing"] = listing
             if row.fault:
                 yield {**known, "reason": row.fault.reason, "detail": row.fault.detail}
                 continue
             known["crop"] = row.crop
-            yield known | cells(verdict(row.probabilities, {row.crop}))
+            yield known | verdict(row.probabilities, {row.crop}).as_dict()
             if options.listing_from:
                 so_far.add(row)
         together = so_far.listing()
         if together:
             known = {"kind": "listing", "listing": listing, "photos": together.photos}
-            yield known | cells(verdict(together.probabilities, together.crops))
-
-
-def cells(verdict: "Verdict") -> dict:
-    best = verdict.candidates[0]
-    return {
-        "label": best.label,
-        "make": best.make,
-        "confidence": best.confidence,
-        "make_confidence": verdict.make_confidence,
-        "decision": verdict.decision,
-        "top": [candidate._asdict() for candidate in verdict.candidates],
-    }
+            yield known | verdict(together.probabilities, together.crops).as_dict()
 
 
 def audit_rows(

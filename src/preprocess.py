@@ -98,11 +98,18 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
     if preparation.crop.detector.is_onnx:
         return preparation, {"libraries": libraries, "processor": processor}
     from model.detector import attach
-    from model.runtime import PACKAGES, accelerators, chosen_backend, kernel_variables
+    from model.runtime import (
+        GPU_PACKAGES,
+        PACKAGES,
+        accelerators,
+        chosen_backend,
+        kernel_variables,
+    )
 
     backend = chosen_backend()
+    packages = (*PACKAGES.get(backend, ()), *GPU_PACKAGES)
     return attach(preparation), {
-        "libraries": (*libraries, "keras", "keras-cv", *PACKAGES.get(backend, ())),
+        "libraries": (*libraries, "keras", "keras-cv", *packages),
         "processor": processor,
         "backend": backend,
         "variables": kernel_variables(),

@@ -5,6 +5,7 @@ run, started again, continues after its last complete epoch, which .checkpoints/
 stays there until evaluate begins, in case DVC cannot save the network.
 """
 
+from functools import cache
 from pathlib import Path
 
 import params
@@ -21,7 +22,7 @@ from model.agreement import (
 from model.finished import FOLDER
 from model.recipe import TrainParams
 from model.runtime import computing, start
-from model.section import WEIGHTS_FOLDER, ModelParams
+from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, run
 
@@ -31,7 +32,7 @@ VAL = Path("data/processed/val")
 VAL_FEATURES = Path("data/features/val")
 FEATURES_NOTE = Path("data/features/features.json")
 LABELS = Path("data/split/labels.json")
-INPUTS = (Path(WEIGHTS_FOLDER), *PHOTOS, VAL)
+INPUTS = (*PHOTOS, VAL)
 FEATURE_INPUTS = (*FEATURES, VAL_FEATURES)
 BUNDLE = Path("models/vehicle")
 CURVES = Path("metrics/train")
@@ -64,18 +65,24 @@ def main() -> None:
     from model.views import freeze, head_of
 
     labels = read_labels(LABELS)
-    part = host, hosts = join_hosts(batch_size=train.batch_size)
+    inputs = (*INPUTS, *FEATURE_INPUTS) if heads_first else INPUTS
+
+    @cache
+    def digest_of_inputs() -> str:
+        """It reads every byte, which takes a while."""
+        return fingerprint([], [LABELS, *files_below(inputs)])
+
+    part = host, hosts = join_hosts(batch_size=train.batch_size, before=digest_of_inputs)
     train = train.computed_in(best_precision())
     refuse_on_gpus(train)
 
     def identify() -> str:
-        """The fingerprint of params, inputs and code, of which it reads every byte."""
-        inputs = (*INPUTS, *FEATURE_INPUTS) if heads_first else INPUTS
-        return fingerprint([model.model_dump(), train.model_dump()], [LABELS, *files_below(inputs)])
+        """The fingerprint of params, weights, inputs and code."""
+        given = [model.model_dump(), model.origin(), train.model_dump()]
+        return fingerprint([*given, digest_of_inputs()], [])
 
-    work = identify() if hosts > 1 else ""
-    if work:
-        refuse_differences(work, part)  # else one might stop later, and the others wait for it
+    if hosts > 1:  # else one might stop later, and the others wait for it
+        refuse_differences(identify(), part)
     classes = {label.label: index for index, label in enumerate(labels)}
     batches = {"classes": classes, **train.batches(), "part": part}
     # Not for features: starting and ending threads would take longer than an epoch of them.
@@ -102,7 +109,7 @@ def main() -> None:
     note_averages(train, steps)
     refuse_uneven({photos.batch_rows, train.batch_size})
 
-    work = work or identify()  # it is slow, so on one host it comes after all that may stop the run
+    work = identify()  # slow, so on one host it comes after all that may stop the run
     environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from model.runtime import start  # noqa: E402
 
-start(threads=1)
+start(threads=2)  # as shipped
 
 import dvclive  # noqa: E402, F401  # for all children at once
 import keras  # noqa: E402

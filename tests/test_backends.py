@@ -209,6 +209,14 @@ def test_what_the_first_process_has_reached_counts_for_all(tmp_path: Path):
         ),
         (
             {
+                "JAX_COORDINATOR_ADDRESS": "first.host:123456",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": "0",
+            },
+            "as host:port and .* found JAX_COORDINATOR_ADDRESS='first.host:123456'",
+        ),
+        (
+            {
                 "JAX_COORDINATOR_ADDRESS": "127.0.0.1:1",
                 "JAX_NUM_PROCESSES": "2",
                 "JAX_PROCESS_ID": "1",

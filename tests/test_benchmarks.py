@@ -1,7 +1,10 @@
 """The runner of benchmarks: what it records, tabulates and calls a fall."""
 
+import contextlib
 import json
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,9 +12,20 @@ import contest
 import from_scratch
 import increment
 import measure
+import peer_recipes
 import peers
 import run
 import timed_stages
+
+MACHINE = {"processor": "Some CPU", "cores": 2, "python": "3.11.7"}
+
+
+@pytest.fixture
+def committed() -> None:
+    """Skips a test of the recorded results where they are those of somebody's own machine."""
+    command = ["git", "status", "--porcelain", "--", str(measure.RESULTS)]
+    if subprocess.run(command, cwd=run.HERE, capture_output=True).stdout:
+        pytest.skip("benchmarks/results has results that are not committed")
 
 
 @pytest.fixture
@@ -70,6 +84,24 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_or_below_its_bar_is_named(result
     assert run.compare(fewer, before) == ["error: reading: new was not measured"]
 
 
+def test_what_fell_on_another_machine_is_printed_and_no_error(results, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "machine", lambda: MACHINE | {"cores": 96})
+    before = results("before", fast=measure.Ratio(2.0, (1.9, 2.1)))
+    monkeypatch.setattr(measure, "machine", lambda: MACHINE)
+    after = results("after", fast=measure.Ratio(1.0, (0.9, 1.1)))
+    capsys.readouterr()
+    assert run.compare(after, before) == []
+    told = "reading: fast fell from 2.00 to 1.00, which was measured on 96 cores of Some CPU\n"
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize(("status", "failed"), [(0, []), (77, []), (1, ["error: benchmark a"])])
+def test_a_benchmark_that_cannot_run_here_is_no_failure(status: int, failed, tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text(f"import sys; sys.exit({status})")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    assert run.run({"a": ["a"]}, tmp_path) == [f"{line} failed" for line in failed]
+
+
 def test_the_table_says_what_was_reached_and_what_was_not(results):
     folder = results(
         "all",
@@ -85,13 +117,15 @@ def test_the_table_says_what_was_reached_and_what_was_not(results):
     assert "| photos | 12 |" in text
 
 
+@pytest.mark.usefixtures("committed")
 def test_every_recorded_result_has_a_benchmark_and_the_table_is_up_to_date():
     recorded = {file.stem for file in measure.RESULTS.glob("*.json")}  # a variant: name-variant
     assert {name.partition("-")[0] for name in recorded} <= set(run.benchmarks())
     for name in recorded:
         assert json.loads((measure.RESULTS / f"{name}.json").read_text())["benchmark"] == name
     if recorded:
-        assert run.TABLE.read_text(encoding="utf-8") == run.table(measure.RESULTS)
+        told = "run python benchmarks/run.py --table"
+        assert run.TABLE.read_text(encoding="utf-8") == run.table(measure.RESULTS), told
 
 
 def test_what_is_recorded_is_measured_again_with_the_same_options(results, monkeypatch):
@@ -178,8 +212,17 @@ def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch)
     assert run.commands(folder)["reading"] == ["reading"]
     with pytest.raises(SystemExit, match="photos: 12, not 13; run it without --add"):
         measure.earlier_figures("reading", {"photos": 13})
+    here = measure.machine()
+    monkeypatch.setattr(measure, "machine", lambda: here | {"processor": "Another"})
+    with pytest.raises(SystemExit, match="not Another; run it without --add"):
+        measure.earlier_figures("reading", {"photos": 12})
+    monkeypatch.setattr(measure, "machine", lambda: here)
+    monkeypatch.setattr(measure, "installed", lambda: {"numpy": "0"})
+    with pytest.raises(SystemExit, match="not 0; run it without --add"):
+        measure.earlier_figures("reading", {"photos": 12})
 
 
+@pytest.mark.usefixtures("committed")
 def test_every_lost_comparison_and_every_missed_bar_says_why():
     lost = {
         f"{file.stem}: {key}": ratio["note"]
@@ -340,6 +383,27 @@ def test_rounds_of_several_peers_are_put_side_by_side():
     alone = peers.together({"torch": {3: {"torch: test top-1": 0.6}}}, seeds=[3])
     assert alone == ({}, {"torch: test top-1": 0.6})
     assert figures["ours: minutes to the reference's last val top-1"] == "0.5"
+
+
+def test_others_get_as_many_epochs_as_fit_and_their_trials_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    now, trials = 0.0, []
+
+    def fitted(epochs: int) -> None:
+        nonlocal now
+        now += 2 + 5 * epochs + (0 if trials else 4)  # the first of a process compiles
+        trials.append(epochs)
+
+    monkeypatch.setattr(peer_recipes.time, "monotonic", lambda: now)
+    clock = SimpleNamespace(seconds=60, spent=5, stopped=contextlib.nullcontext)
+    known = tmp_path / "peer.json"
+    # 60 - 5 - (2 + 4) that are no epoch's, by 5 each.
+    assert peer_recipes.epochs_that_fit(fitted, clock, known=known) == 10
+    assert trials == [1, 1, 4]
+    clock.seconds = 9
+    assert peer_recipes.epochs_that_fit(fitted, clock, known=known) == 1
+    assert trials == [1, 1, 4]  # another seed costs the same
 
 
 def test_looks_at_val_are_noted_and_are_no_steps(monkeypatch: pytest.MonkeyPatch):

@@ -68,5 +68,20 @@ def test_weights_that_are_not_there_are_found_before_anything_runs(write):
         file.unlink()
 
 
+def test_a_detector_that_is_not_there_is_found_before_anything_runs(write):
+    file = Path("models/detectors/cars.onnx")
+    detector = {**SHIPPED["preprocess"]["crop"]["detector"], "path": str(file)}
+    crop = {**SHIPPED["preprocess"]["crop"], "detector": detector}
+    write(preprocess={"crop": {**crop, "method": "grabcut", "fallback": []}})
+    check.main()  # it asks no detector
+    write(preprocess={"crop": {**crop, "method": "detector"}})
+    assert f"preprocess.crop.detector.path: no {file}; put it there" in refusal(check.main)
+    file.parent.mkdir(parents=True)
+    for place in (file.with_name("cars.onnx.dvc"), file):  # not pulled yet, or there
+        place.touch()
+        check.main()
+        place.unlink()
+
+
 def test_the_check_needs_no_deep_learning_library():
     assert not heavy_modules_after("import check")

@@ -121,7 +121,6 @@ def touch_bystanders(clone: Clone) -> None:
     param("compute", "workers", 2)(clone)
     for page in ("README.md", "models/pretrained/README.md", "models/detectors/README.md"):
         touch(page)(clone)
-    (clone.root / "models/pretrained/.gitignore").write_text("/own.keras\n")
 
 
 CHANGES = {

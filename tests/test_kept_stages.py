@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import augment
 import embed
+import fingerprint
 import stage
 import wiring
 from model.section import ModelParams
@@ -239,7 +240,13 @@ def test_features_are_of_the_network_and_the_machine_that_made_them(monkeypatch)
     usual = described()
     assert described() == usual
     assert len({usual, described(backbone="resnet101"), described(threads=2)}) == 3
+    plain = fingerprint.version_of
+
+    def with_cuda(name: str) -> str:
+        return "9.28" if name == "nvidia-cudnn-cu12" else plain(name)
+
     for change in (
+        lambda patch: patch.setattr(fingerprint, "version_of", with_cuda),
         lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
         lambda patch: patch.setattr(embed.cv2, "getCPUFeaturesLine", lambda: "another"),
         lambda patch: patch.setattr(embed, "accelerators", lambda: ["Model: another"]),

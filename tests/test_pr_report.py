@@ -467,10 +467,13 @@ def test_what_does_not_fit_is_left_out_with_a_note():
 
 
 def test_the_command_that_shows_plots_is_whole(branches: History):
-    """However long its names are, and whatever a shell would make of them."""
-    name = f"{'long' * 20};echo"
-    branches.git("branch", name, "slower")
-    assert f"`dvc plots diff main '{name}'`:\n" in report("main", name)
+    """However long its names are; a hash stands for what a shell could take apart."""
+    long, hostile = "long" * 50, "x`;touch${IFS}p;`y"
+    branches.git("branch", long, "slower")
+    branches.git("branch", hostile, "slower")
+    assert f"`dvc plots diff main {long}`:\n" in report("main", long)
+    commit = branches.git("rev-parse", "slower").strip()
+    assert f"`dvc plots diff main {commit[:12]}`:\n" in report("main", hostile)
 
 
 def test_params_may_refer_to_each_other(branches: History):

@@ -216,6 +216,37 @@ def test_a_gallery_that_lacks_mistakes_of_this_model_is_left_out(evaluated: Path
     assert "shows another run's photos" in report.render(tmp_path)
 
 
+def test_photos_of_no_listing_are_not_said_to_be_of_unseen_ones(
+    evaluated: Path, page: str, tmp_path: Path
+):
+    copy_of_page_inputs(evaluated, tmp_path)
+    assert "listings that training never saw" in page
+    assert "No listings are known" not in page
+    rows = [{**row, "listing": ""} for row in read_table(tmp_path / "metrics/predictions.csv")]
+    evaluate.write_rows(
+        tmp_path / "metrics/predictions.csv", list(rows[0]), [tuple(row.values()) for row in rows]
+    )
+    told = report.render(tmp_path)
+    assert "No listings are known." in told
+    assert "listings that training never saw" not in told
+    assert "a bootstrap over photos" in told
+    assert '<div class="card">Listing' not in told
+
+
+def test_classes_without_test_photos_come_after_the_worst(evaluated: Path, tmp_path: Path):
+    copy_of_page_inputs(evaluated, tmp_path)
+    rows = [("a", 0, 0.0, 0.0, 0.0), ("b", 3, 0.5, 0.5, 0.5), ("c", 3, 1.0, 0.1, 0.2)]
+    header = ("label", "support", "precision", "recall", "f1")
+    evaluate.write_rows(tmp_path / "metrics/plots/per_class.csv", header, rows)
+    figures = json.loads((tmp_path / "metrics/evaluate.json").read_text())
+    figures |= {"classes": 3, "test_classes": 2}
+    (tmp_path / "metrics/evaluate.json").write_text(json.dumps(figures))
+    page = report.render(tmp_path)
+    order = [page.index(f'<tr><td>{label}</td><td class="number">') for label in "cba"]
+    assert order == sorted(order)
+    assert "3 models, 2 of them with test photos" in page
+
+
 @pytest.fixture(scope="module")
 def large(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 196 classes of 49 makes, with 72 noisy photos of 448 x 224 pixels."""

@@ -67,7 +67,8 @@ def test_short_work_gets_one_line_and_a_lazy_caller_gets_items_as_they_come(
     capsys: pytest.CaptureFixture,
 ) -> None:
     seen = []
-    for item in progress(iter([1, 2]), total=2, label="split", unit="photos"):
+    told = {"total": 2, "label": "split", "unit": "photos", "clock": lambda: 0.0}
+    for item in progress(iter([1, 2]), **told):
         seen.append(item)
         assert capsys.readouterr().out == ""
     assert seen == [1, 2]

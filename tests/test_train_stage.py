@@ -35,6 +35,7 @@ from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # no
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
 from model.finished import forget_finished  # noqa: E402
+from model.section import ModelParams  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -103,7 +104,6 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
 INPUTS = (
     "data/augmented/shard-001.npy",
     "data/processed/val/shard-001.npy",
-    "models/pretrained/own.keras",
 )
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     shards: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     plain = fitting.run_epoch
-    own = shards / "models/pretrained/own.keras"  # which no key of params.yaml tells apart
+    own = shards / "models/pretrained/own.keras"  # of no use here
     own.parent.mkdir(parents=True)
     own.write_bytes(b"weights")
 
@@ -142,6 +142,10 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     for change, undo in (
         (lambda: set_params(train={"lr": 0.04}), set_params),
         *zip(flipped, flipped, strict=True),
+        (
+            patch(ModelParams, "origin", lambda _: {"sha256": "of other weights"}),
+            patch(ModelParams, "origin", ModelParams.origin),
+        ),
         (patch(environment, "describe", elsewhere), patch(environment, "describe", describe)),
         (
             patch(checkpoints, "loaded_code", edited),
@@ -154,6 +158,7 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
         assert "starting afresh: .checkpoints has 1 unfinished run, of other params" in shown
         assert "network 1/2" in shown
         undo()
+    own.write_bytes(b"weights that no param names")
     train.main()  # the trials between cost the run nothing
     shown = capsys.readouterr().out
     assert "network: 1 of 2 epochs are done already" in shown

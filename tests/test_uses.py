@@ -1,7 +1,11 @@
 """The three uses, for real: dvc repro, dvc exp run, dvc metrics diff, on a dozen tiny photos."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -52,6 +56,41 @@ def test_a_forced_rebuild_changes_no_byte(clone: Clone):
     assert clone.repro("--force") == ALL
     assert (clone.root / "dvc.lock").read_bytes() == lock
     assert clone.git("status", "--porcelain") == ""
+
+
+def kill(clone: Clone, *arguments: str, when: str) -> None:
+    """Kills DVC with all that it started once a line that begins with ``when`` is written."""
+    how = {"cwd": clone.root, "env": clone.environment(), "start_new_session": True}
+    how |= {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen([sys.executable, "-m", "dvc", *arguments], **how) as running:
+        assert any(line.startswith(when) for line in running.stdout), when
+        os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == -signal.SIGKILL
+
+
+def test_a_kill_of_dvc_and_its_stage_costs_no_byte(clone: Clone):
+    lock = (clone.root / "dvc.lock").read_bytes()
+    for reached in ("preprocess: ", "network 1/1"):  # rows are written; an epoch is done
+        for made in ("data/processed", "data/augmented", "data/records", "models/vehicle"):
+            shutil.rmtree(clone.root / made)
+        shutil.rmtree(clone.root / ".checkpoints", ignore_errors=True)  # else nothing is learnt
+        kill(clone, "repro", "--force", when=reached)
+        assert not (clone.root / "models/vehicle/model.keras").exists()
+        assert "train" in clone.repro()
+        assert (clone.root / "dvc.lock").read_bytes() == lock
+        assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_killed_experiment_goes_on_and_a_finished_one_is_not_repeated(clone: Clone):
+    words = ("exp", "run", "--name", "slower", "-S", "train.lr=0.01")
+    kill(clone, *words, when="network 1/1")
+    clone.git("switch", "--quiet", "main")  # DVC left a detached HEAD
+    run = clone.dvc(*words)
+    assert "network: 1 of 1 epochs are done already" in run.stdout
+    assert stages_run(run.stdout) == ["train", "evaluate", "explain"]
+    again = clone.dvc(*words, check=False)
+    assert again.returncode != 0
+    assert "slower" in again.stderr
 
 
 def test_an_experiment_trains_a_head_on_kept_features_and_can_be_compared(clone: Clone):

@@ -21,7 +21,7 @@ from photos.manifest import Label
 from photos.prepare import Preparation, Prepared
 from scoring.calibration import to_probabilities
 from scoring.decision import Calibration, decide, make_probability
-from scoring.outcome import make_numbers
+from scoring.outcome import numbered
 from stage import StageError
 
 if TYPE_CHECKING:
@@ -55,6 +55,19 @@ class Verdict(NamedTuple):
     make_confidence: float
     decision: str
 
+    def as_dict(self) -> dict[str, object]:
+        """What programs are told: the best class, the decision, all candidates; six digits."""
+        told = [
+            {**candidate._asdict(), "confidence": round(candidate.confidence, 6)}
+            for candidate in self.candidates
+        ]
+        return {
+            **told[0],
+            "make_confidence": round(self.make_confidence, 6),
+            "decision": self.decision,
+            "top": told,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
@@ -68,7 +81,7 @@ class Classifier:
     @cached_property
     def make_of(self) -> np.ndarray:
         """The make of each class as a number, int ``(classes,)``."""
-        return make_numbers([label.make for label in self.labels])
+        return numbered([label.make for label in self.labels])
 
     def read(
         self, data: bytes, box: Sequence[float] | None = None, *, pixels: int = MAX_PIXELS

@@ -59,7 +59,8 @@ class Contradiction(NamedTuple):
 
     ``wrong`` is the calibrated probability that the photos show another class than the declared
     one (or another make, if the network knows only the declared make). It only ranks the listing,
-    and is no probability, unless all photos were cropped as those of val (``as_val``).
+    and is no probability, unless all photos were cropped as those of val (``as_val``) and the
+    network did not learn from them.
     """
 
     listing: str

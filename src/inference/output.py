@@ -2,23 +2,16 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
 
 from stage import printable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Writer(Protocol):
-    """Writes rows as they come."""
-
-    def __call__(self, row: Mapping[str, object]) -> None: ...
-
-
-def writer(kind: str, columns: Sequence[str], stream: TextIO) -> Writer:
-    """Returns a function that writes a row in one of ``FORMATS``; ``columns`` give the order."""
-    return FORMATS[kind](columns, stream)
+Writer = Callable[[Mapping[str, object]], None]
+"""Writes rows as they come."""
 
 
 def _table(columns: Sequence[str], stream: TextIO) -> Writer:
@@ -85,3 +78,4 @@ def _text(value: object) -> str:
 
 
 FORMATS = {"table": _table, "csv": _csv, "jsonl": _jsonl}
+"""Each gives a :data:`Writer` of rows in columns of this order."""

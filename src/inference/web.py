@@ -29,6 +29,7 @@ from inference.classifier import BATCH_SIZE, SIZES, Classifier, Verdict
 from model.gradcam import Explainer
 from photos.decode import PhotoError
 from photos.prepare import Prepared
+from scoring.gallery import overlay
 from stage import StageError
 
 PAGE = Path(__file__).parent / "page"
@@ -260,8 +261,9 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         except StageError as error:  # the detector's files have changed or are gone
             raise refusal(503, "not-ready", str(error)) from None
         found = await batcher.ask(photo)
-        picture = overlay(photo.image, found.heat)
-        return {"name": name, "crop": photo.crop, **as_json(found.verdict), "overlay": picture}
+        picture = as_url(overlay(photo.image, found.heat))
+        told = found.verdict.as_dict()
+        return {"name": name, "crop": photo.crop, **told, "overlay": picture}
 
     @app.api_route("/api/{name:path}", methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
     async def unknown(name: str) -> None:
@@ -358,26 +360,7 @@ def photos_of(form: FormData) -> list[UploadFile]:
     return files
 
 
-def as_json(verdict: Verdict) -> dict:
-    best = verdict.candidates[0]
-    return {
-        "label": best.label,
-        "make": best.make,
-        "confidence": round(best.confidence, 6),
-        "make_confidence": round(verdict.make_confidence, 6),
-        "decision": verdict.decision,
-        "top": [
-            {**candidate._asdict(), "confidence": round(candidate.confidence, 6)}
-            for candidate in verdict.candidates
-        ],
-    }
-
-
-def overlay(image: np.ndarray, heat: np.ndarray) -> str:
-    """The network's input with the places where it looked in warm colours, as a PNG data URL."""
-    grain = (heat * 255).astype(np.uint8)
-    warm = cv2.applyColorMap(grain, cv2.COLORMAP_INFERNO)  # BGR, as imencode wants it
-    strength = 0.65 * heat[..., None]
-    mixed = image[..., ::-1] * (1 - strength) + warm * strength
-    data = cv2.imencode(".png", np.rint(mixed).astype(np.uint8))[1].tobytes()
+def as_url(picture: np.ndarray) -> str:
+    """A uint8 RGB picture as a PNG data URL."""
+    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
     return "data:image/png;base64," + base64.b64encode(data).decode()

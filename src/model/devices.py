@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import keras
 import numpy as np
@@ -38,10 +38,12 @@ def _tensorflow_gpus() -> int:
     return len(tensorflow.config.list_physical_devices("GPU"))
 
 
-def join_hosts(*, batch_size: int) -> tuple[int, int]:
+def join_hosts(*, batch_size: int, before: Callable[[], object] = lambda: None) -> tuple[int, int]:
     """Joins the other processes of a run over several hosts; call it before any network is built.
 
-    Each process takes an equal part of ``batch_size`` rows.
+    Each process takes an equal part of ``batch_size`` rows. If there are several, ``before`` is
+    called first: what takes some hosts longer than others has to be done by then, because at their
+    first exchange on CPUs the processes wait only 30 seconds for each other.
 
     The environment variables ``JAX_COORDINATOR_ADDRESS`` (host:port of process 0),
     ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` define the run; without them this process is alone.
@@ -59,7 +61,8 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
         return 0, 1
     count, number = (int(given[name]) if given[name].isdigit() else -1 for name in (COUNT, NUMBER))
     host, _, port = given[COORDINATOR].rpartition(":")
-    if not (host and port.isdigit() and 0 <= number < count):
+    valid = port.isdecimal() and len(port) < 6 and int(port) < 2**16
+    if not (host and valid and 0 <= number < count):
         found = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise StageError(
             f"several hosts: expected {COORDINATOR} as host:port and {NUMBER} below {COUNT}, "
@@ -74,6 +77,7 @@ def join_hosts(*, batch_size: int) -> tuple[int, int]:
             f"params.yaml: train.batch_size: {batch_size} rows cannot be shared equally by "
             f"{count} processes; set a multiple of {count}"
         )
+    before()
     print(f"train: process {number} of {count} waits for all at {given[COORDINATOR]}", flush=True)
     _look_for_first(host.strip("[]"), int(port), number)
     import jax

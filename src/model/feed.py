@@ -137,7 +137,9 @@ class ShardFeed(keras.utils.PyDataset):
         x, y = self._read(rows[mine], uniform[mine]), self._one_hot[self.targets[rows[mine]]]
         if self._mixup or self._cutmix:
             other = random.permutation(len(rows))
-            theirs = self._read(rows[other][mine], uniform[other][mine])
+            # With one process the others are all in this batch.
+            alone = parts == 1
+            theirs = x[other] if alone else self._read(rows[other][mine], uniform[other][mine])
             x, share = self._mix(x, theirs, random, len(rows), mine)
             share = share.astype(np.float32)[:, None]
             y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)

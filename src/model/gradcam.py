@@ -7,6 +7,7 @@ that drops out in scaling, the class activation map of Zhou et al. 2016 (arXiv:1
 needs one forward pass on whichever backend Keras runs on.
 """
 
+import cv2
 import keras
 import numpy as np
 from keras import layers
@@ -55,9 +56,7 @@ class Explainer:
 
         """
         heat = np.einsum("nrcf,fn->nrc", maps, self._kernel[:, np.asarray(classes)])
-        heat = np.maximum(heat, 0)
-        rows, columns = map(_interpolation, self._size, heat.shape[1:])
-        heat = np.maximum(np.einsum("hr,nrc,wc->nhw", rows, heat, columns), 0)
+        heat = np.stack([cv2.resize(one, self._size[::-1]) for one in np.maximum(heat, 0)])
         peak = heat.max(axis=(1, 2), keepdims=True)
         return np.divide(heat, peak, out=np.zeros_like(heat), where=peak > 0).astype(np.float32)
 
@@ -76,11 +75,3 @@ def _last_maps(network: keras.Model) -> tuple[keras.KerasTensor, np.ndarray]:
             + ", ".join(type(layer).__name__ for layer in network.layers[-3:])
         )
     return before[-1].input, keras.ops.convert_to_numpy(dense.kernel).astype(np.float32)
-
-
-def _interpolation(size: int, cells: int) -> np.ndarray:
-    """The matrix ``(size, cells)`` that enlarges a row of cells linearly, with aligned centres."""
-    places = (np.arange(size) + 0.5) * cells / size - 0.5
-    return np.stack(
-        [np.interp(places, np.arange(cells), unit) for unit in np.eye(cells)], axis=1
-    ).astype(np.float32)

@@ -18,11 +18,17 @@ from stage import StageError
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Where NVIDIA's driver lists the GPUs of this machine."""
 
+HIDDEN = ("", "-1")
+"""Values of CUDA_VISIBLE_DEVICES with which no GPU can be used."""
+
 BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "torch": "PyTorch"}
 """The supported backends of Keras, and what has to be installed for each."""
 
 PACKAGES = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
 """The distributions of each backend, on whose versions the last digits depend."""
+
+GPU_PACKAGES = ("nvidia-cudnn-cu12", "jax-cuda12-plugin", "jax-cuda13-plugin")
+"""The distributions without which TensorFlow and JAX compute on the CPU, a GPU or not."""
 
 UNREADABLE = (
     OSError,
@@ -169,21 +175,27 @@ def kernel_variables() -> dict[str, str]:
 
 
 def accelerators() -> list[str]:
-    """The models of GPU that NVIDIA's driver for Linux names, and which of them may be used."""
+    """The models of GPU that NVIDIA's driver for Linux names, unless they are hidden.
+
+    If they differ, also which of them may be used.
+    """
     lines = [
         line
         for file in sorted(GPUS.glob("*/information"))
         for line in file.read_text().splitlines()
         if line.startswith("Model:")
     ]
-    return [*lines, os.environ.get("CUDA_VISIBLE_DEVICES", "all")] if lines else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if visible in HIDDEN:
+        return []
+    return [*lines, visible] if len(set(lines)) > 1 else lines
 
 
 def _prepare_tensorflow() -> None:
     """Makes GPUs take memory as it is needed, and sum in a fixed order, so that bytes repeat."""
     tensorflow = import_quietly("tensorflow")
     gpus = tensorflow.config.list_physical_devices("GPU")
-    if not gpus and GPUS.is_dir() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+    if not gpus and GPUS.is_dir() and os.environ.get("CUDA_VISIBLE_DEVICES") not in HIDDEN:
         hint = "docs/training.md#on-a-gpu"
         print(f"note: TensorFlow sees no GPU, but this machine has one: {hint}", file=sys.stderr)
     for gpu in gpus:

@@ -14,7 +14,7 @@ WEIGHTS_FOLDER = "models/pretrained"
 
 
 class ModelParams(Section):
-    """Section ``model``, read by embed, train and evaluate."""
+    """Section ``model``, read by embed, train, evaluate and explain."""
 
     backbone: Literal["resnet18", "resnet50", "resnet101", "resnet152"]
     weights: str

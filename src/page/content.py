@@ -21,8 +21,8 @@ HEADLINES = {
     "make_accuracy": ("Make", "the make is right"),
     "listing_accuracy": ("Listing", "right once a listing's photos are averaged"),
     "top5": ("Top-5", "the model is among the five best guesses"),
-    "balanced_accuracy": ("Balanced", "mean recall of the classes"),
-    "macro_f1": ("Macro-F1", "mean F1 of the classes"),
+    "balanced_accuracy": ("Balanced", "mean recall of the classes that have test photos"),
+    "macro_f1": ("Macro-F1", "mean F1 of the classes that have test photos"),
 }
 GALLERIES = {
     "mistakes": ("Most confident mistakes", "Test photos; right half: where the network looked."),
@@ -92,14 +92,17 @@ def gather(root: Path) -> dict[str, object]:
     galleries = _of_galleries(metrics / "gallery")
     of_another_run = not _fit(galleries, predictions)
     settings = _listed(read_document(root / "params.yaml"))
+    listed = any(row.get("listing") for row in predictions)
+    unlisted = {} if listed else {"listing_accuracy"}
     return {
         "figures": figures,
-        "headlines": HEADLINES,
+        "headlines": {name: told for name, told in HEADLINES.items() if name not in unlisted},
+        "listed": listed,
         "groups": list(_groups(figures)),
         "decisions": Counter(row["decision"] for row in predictions),
         "matrices": list(_matrices(plots)),
         "pairs": plots["confused_pairs"],
-        "per_class": sorted(plots["per_class"], key=lambda row: (float(row["f1"]), row["label"])),
+        "per_class": sorted(plots["per_class"], key=_worst_first),
         "calibration": _calibration(plots),
         "coverage": _coverage(plots, figures),
         "curves": list(_curves(metrics / "train")),
@@ -110,6 +113,11 @@ def gather(root: Path) -> dict[str, object]:
         "promised": settings["evaluate.precision"],
         "split": _read_if_there(metrics / "split.json"),
     }
+
+
+def _worst_first(row: Mapping[str, str]) -> tuple[bool, float, str]:
+    """Classes without test photos, which have no F1, come last."""
+    return not int(row["support"]), float(row["f1"]), row["label"]
 
 
 def _read_if_there(file: Path) -> dict:

@@ -8,7 +8,6 @@ disks report an outage as bad sectors; whoever reads many photos recognises that
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,11 +33,8 @@ _OF_MACHINE = {
     *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
 }
 
-# Windows lacks these flags; there links are looked for before a file is opened.
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW
-_FILE = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_CAN_OPEN_BESIDE = os.open in os.supports_dir_fd
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class Elsewhere(Protocol):
@@ -89,8 +85,7 @@ def parts_of(path: str) -> list[str]:
 
     """
     parts = path.split("/")
-    windows = os.sep == "\\" and re.search(r"[\\:]", path)
-    if "" in parts or ".." in parts or "\0" in path or windows:
+    if "" in parts or ".." in parts or "\0" in path:
         raise PhotoError("outside", "not a path within the photos folder")
     return parts
 
@@ -111,10 +106,8 @@ def _read(descriptor: int) -> bytes:
 
 def _open(root: Path, parts: list[str]) -> int:
     """Opens the file and returns its descriptor."""
-    folder = _open_root(root) if _CAN_OPEN_BESIDE else None
+    folder = _open_root(root)
     try:
-        if folder is None:
-            return _open_by_name(root, parts)
         for part in parts[:-1]:
             inner = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
@@ -123,8 +116,7 @@ def _open(root: Path, parts: list[str]) -> int:
     except (OSError, ValueError) as error:
         raise _fault(error, root, parts) from None
     finally:
-        if folder is not None:
-            os.close(folder)
+        os.close(folder)
 
 
 class FolderError(StageError):
@@ -133,18 +125,11 @@ class FolderError(StageError):
 
 def _open_root(root: Path) -> int:
     try:
-        return os.open(root, _FOLDER & ~_NO_FOLLOW)
+        return os.open(root, _FOLDER & ~os.O_NOFOLLOW)
     except OSError as error:
         if isinstance(fault := _fault(error, root, []), StageError):
             raise fault from None
         raise FolderError(f"cannot open the photos folder {root}: {error.strerror}") from None
-
-
-def _open_by_name(root: Path, parts: list[str]) -> int:
-    for depth in range(1, len(parts) + 1):
-        if root.joinpath(*parts[:depth]).is_symlink():
-            raise OSError(errno.ELOOP, "a link")
-    return os.open(root.joinpath(*parts), _FILE)
 
 
 def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoError | StageError:

@@ -13,9 +13,7 @@ change when only code or library versions did.
 import hashlib
 import json
 import time
-import tokenize
 import uuid
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -27,6 +25,7 @@ import numpy as np
 from compute import ComputeParams, spread
 from photos.new_file import new_file
 from photos.shards import (
+    DAMAGED,
     Sample,
     row_digest,
     samples_file,
@@ -34,21 +33,6 @@ from photos.shards import (
     write_samples,
 )
 from stage import StageError, progress
-
-DAMAGED = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    AttributeError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    tokenize.TokenError,
-)
-"""What reading a damaged record or array may raise; NumPy parses an array's header as code."""
 
 RECORDS = Path("data/records")
 SEEN = Path("data/.seen")
@@ -182,7 +166,7 @@ def refresh(shard: Shard, make: Make, *, stage: str, made_by: str) -> Outcome:
 
         write_array(shard.file, rows(), len(shard.keys))
     shard.check_run(now=True)
-    samples = [replace(sample, **found) for sample, found in zip(shard.samples, facts, strict=True)]
+    samples = [sample.made(found) for sample, found in zip(shard.samples, facts, strict=True)]
     write_samples(shard.file, samples)
     rows_of = list(zip(shard.keys, facts, strict=True))
     content = {"fingerprint": fingerprint, "rows": rows_of, "digest": _digest_of(rows_of)}

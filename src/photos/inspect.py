@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from sys import intern
@@ -149,7 +149,7 @@ def resolve(
     of one listing, and photos of one picture, form a group, transitively, also through rows that
     were set aside for what they say of their photo. If a group names several subsets, only rows of
     the strictest (first in ``SUBSET_ORDER``) stay; if that is train, also rows without a subset. Of
-    identical bytes the first remaining path stays.
+    identical bytes the first remaining path stays, with the first box that any of them has.
 
     Args:
         inspected: every input row.
@@ -282,6 +282,9 @@ def resolve(
         placed = [(item, place(key_of(item), subset)) for item, subset in placed]
         placed = of_one_side(placed, "split-conflict", falls)
 
+    # Of the same bytes any row may tell where the vehicle is.
+    boxed = [item for item in reversed(usable) if item.row.box and not item.fault]
+    boxes = {item.photo_id: item.row.box for item in boxed}
     candidates: dict[str, Candidate] = {}
     for item, side in placed:
         if (first := candidates.get(item.photo_id)) is not None:
@@ -292,7 +295,8 @@ def resolve(
             rejected.append(Rejected(item.row.path, "duplicate", detail))
             continue
         group, picture = groups.find(key_of(item)), pictures.find(item.photo_id)
-        candidates[item.photo_id] = Candidate(item.row, item.photo_id, group, side, picture)
+        row = item.row if item.row.box else replace(item.row, box=boxes.get(item.photo_id))
+        candidates[item.photo_id] = Candidate(row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
 

@@ -191,7 +191,7 @@ class _Worker:
     def cause_of_death(self) -> PhotoError:
         self._process.join(5)
         code = self._process.exitcode
-        if sys.platform != "win32" and code == -signal.SIGXCPU:
+        if code == -signal.SIGXCPU:
             return PhotoError("timeout", f"took longer than {self._seconds:g} s of processor time")
         if code == NO_MEMORY:
             return PhotoError(

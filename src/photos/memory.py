@@ -116,7 +116,10 @@ def look_at_all(
                 _remember(memory, reader, limits, learnt)
                 learnt, last = [], time.monotonic()
         next(found, None)  # lets the workers end cleanly
-        _remember(memory, reader, limits, learnt, forget=known.keys() - set(keys))
+        unused = known.keys() - set(keys)
+        # Most of them are unused while a smaller table is tried, or a disk is not mounted.
+        few = 2 * len(unused) <= len(known)
+        _remember(memory, reader, limits, learnt, forget=unused if few else ())
         learnt = []
     finally:
         if learnt:  # interrupted: the next run continues from here
@@ -291,15 +294,13 @@ def _is_settled(root: Path | Store, row: Row) -> bool:
     if isinstance(root, Store):
         return True  # whoever writes it again changes its entry in the list
     with suppress(OSError, ValueError):
-        status = os.lstat(root / row.path)
-        # A copy's modification time may lie in the future. Windows has no change time.
-        changed = status.st_ctime if os.name == "posix" else status.st_mtime
-        return changed < time.time() - SETTLED
+        # Not its modification time, which in a copy may lie in the future.
+        return os.lstat(root / row.path).st_ctime < time.time() - SETTLED
     return False
 
 
 def _reader(settings: str = "") -> bytes:
-    user = os.geteuid() if hasattr(os, "geteuid") else ""  # one may not read what another may
+    user = os.geteuid()  # one may not read what another may
     processor = cv2.getCPUFeaturesLine()  # another kind gives other last digits
     known = f"{settings}\0{cv2.__version__}\0{np.__version__}\0{processor}\0{user}"
     digest = hashlib.sha256(known.encode())

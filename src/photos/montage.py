@@ -25,7 +25,7 @@ PER_ROW = 4
 TILE = (120, 160)
 """Height and width of each of a photo's two pictures."""
 
-TRUE, FOUND = (60, 220, 90), (250, 70, 50)
+TRUE, FOUND = (80, 170, 255), (255, 190, 0)  # told apart without red and green
 BAR = 16
 
 
@@ -36,7 +36,7 @@ def montage(
 
     Takes the first ``LOOKED_AT`` rows of the shards ``files``, a random sample because ids are
     hashes. First come those whose crop overlaps the true box least; photos without a true box
-    follow in their order. The true box is green, the found one red. The same photos give the same
+    follow in their order. The true box is blue, the found one orange. The same photos give the same
     bytes. ``photos`` are those of the manifest, which lie in ``root``; ``workers`` threads decode.
 
     Raises:

@@ -6,7 +6,9 @@ the same order. A photo's shard depends on its id alone, so one new photo change
 
 import csv
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import tokenize
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +19,21 @@ import numpy as np
 from photos.new_file import new_file
 from photos.tables import read_rows, write_table
 from stage import StageError
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    AttributeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    tokenize.TokenError,
+)
+"""What reading a damaged array or record may raise; NumPy parses an array's header as code."""
 
 _AGAIN = "run dvc repro, or dvc pull again if that broke off"
 
@@ -45,6 +62,24 @@ class Sample:
     def box(self) -> tuple[float, ...] | None:
         """``region`` as numbers; ``None`` if the whole photo was taken."""
         return tuple(map(float, self.region.split())) or None
+
+    def made(self, facts: Mapping[str, str | int]) -> "Sample":
+        """The same row with what is known of it once it is made, fields after ``listing``.
+
+        It takes a quarter of the time of :func:`dataclasses.replace`, of which a large set would
+        need millions.
+        """
+        return Sample(
+            self.photo_id,
+            self.copy,
+            self.label,
+            self.listing,
+            facts.get("crop", self.crop),
+            facts.get("region", self.region),
+            facts.get("width", self.width),
+            facts.get("height", self.height),
+            facts.get("digest", self.digest),
+        )
 
 
 def shard_of(photo_id: str, shards: int) -> int:
@@ -130,7 +165,9 @@ def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:
     """
     try:
         array, samples = np.load(file, mmap_mode="r", allow_pickle=False), read_samples(file)
-    except (FileNotFoundError, ValueError, TypeError, KeyError, EOFError, csv.Error) as error:
+    except (*DAMAGED, csv.Error) as error:
+        if isinstance(error, OSError | MemoryError) and not isinstance(error, FileNotFoundError):
+            raise
         raise StageError(f"{file} is damaged or incomplete ({error}); {_AGAIN}") from None
     if len(array) != len(samples):
         raise StageError(

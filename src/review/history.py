@@ -1,10 +1,10 @@
 """Files as they stand in a commit, in a DVC experiment or in the workspace."""
 
-import os
 import posixpath
 import stat
 import subprocess
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from stage import StageError
@@ -48,45 +48,45 @@ class Snapshot:
         """
         if "\0" in path:  # no file's name, and none that Git could be asked for
             return None
-        place = self._place(path)
-        found = self._find(place)
-        if found is None:
+        if self.commit is None:
+            file = Path(self._place(path))
+            size = file.stat().st_size if _regular(file) else None
+        else:
+            blob = self.blob(path)
+            size = int(git("cat-file", "-s", blob)) if blob else None
+        if size is None:
             return None
-        size, blob = found
         if size > LARGEST:
             raise TooLargeError(
                 f"{path} in {self.name}: {size:,} bytes; at most {LARGEST:,} are read"
             )
-        return Path(place).read_bytes() if blob is None else git("cat-file", "blob", blob)
+        return file.read_bytes() if self.commit is None else git("cat-file", "blob", blob)
+
+    def blob(self, path: str) -> str | None:
+        """The Git object of a regular file in a commit: equal objects have equal bytes."""
+        place = posixpath.normpath(self._place(path))
+        if _is_inside(place):
+            return _blobs(self.commit, Path.cwd()).get(place)
+        return next(iter(_listed(self.commit, "--", place).values()), None)
 
     def paths(self, folder: str) -> list[str]:
         """The paths of all regular files below a folder that Git does not ignore, sorted."""
-        below = f"{self._place(folder)}/"
-        # Git lists the files: with -z it gives names as they are.
+        place = posixpath.normpath(self._place(folder))
+        below = f"{place}/"
         if self.commit is None:
             which = ("--cached", "--others", "--exclude-standard")  # what `git add` would take
             outside = b""  # outside of a repository Git knows no files
             listing = git("ls-files", "-z", *which, "--", below, missing=outside)
+            found = [path for path in set(_names(listing)) if _regular(Path(path))]
+        elif _is_inside(place):
+            found = [path for path in _blobs(self.commit, Path.cwd()) if path.startswith(below)]
         else:
-            listing = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", below)
-        found = {path for path in listing.decode(errors="surrogateescape").split("\0") if path}
-        if self.commit is None:
-            found = {path for path in found if _regular(Path(path))}
+            found = list(_listed(self.commit, "-r", "--", below))
         return sorted(posixpath.relpath(path, self.folder or ".") for path in found)
 
     def _place(self, path: str) -> str:
         """The path from the current folder."""
         return posixpath.normpath(posixpath.join(self.folder, path)) if self.folder else path
-
-    def _find(self, path: str) -> tuple[int, str | None] | None:
-        """Size and Git object of a regular file; the latter is ``None`` in the workspace."""
-        if self.commit is None:
-            return (Path(path).stat().st_size, None) if _regular(Path(path)) else None
-        outwards = Path(path).is_absolute() or os.path.normpath(path).startswith("..")
-        absent = b"" if outwards else None  # Git refuses paths outside of its repository
-        line = git("ls-tree", "-l", "-z", self.commit, "--", path, missing=absent)
-        mode, _, blob, size = line.partition(b"\t")[0].split() or (b"", b"", b"", b"0")
-        return (int(size), blob.decode()) if mode.startswith(b"100") else None
 
 
 def snapshot(name: str) -> Snapshot:
@@ -122,8 +122,35 @@ def is_experiment(commit: str) -> bool:
     return bool(refs) and all(ref.startswith(b"refs/exps/") for ref in refs.splitlines())
 
 
-def git(*arguments: str, missing: bytes | None = None) -> bytes:
-    """Runs Git in the current folder and returns its output.
+@cache
+def _blobs(commit: str, here: Path) -> dict[str, str]:
+    """The Git object of each regular file of a commit below the folder ``here``, by its path."""
+    return _parse(git("ls-tree", "-r", "-z", commit, here=here))
+
+
+def _listed(commit: str, *which: str) -> dict[str, str]:
+    """The same for some paths, which may be outside of the current folder or the repository."""
+    options = ("--literal-pathspecs", "ls-tree", "-z", commit)
+    return _parse(git(*options, *which, missing=b""))  # Git refuses what is outside
+
+
+def _parse(listing: bytes) -> dict[str, str]:
+    entries = (entry.partition("\t") for entry in _names(listing))
+    return {path: facts.split()[2] for facts, _, path in entries if facts.startswith("100")}
+
+
+def _names(listing: bytes) -> list[str]:
+    # With -z Git gives names as they are.
+    return [name for name in listing.decode(errors="surrogateescape").split("\0") if name]
+
+
+def _is_inside(place: str) -> bool:
+    """Whether a normalised path leads to something below the current folder."""
+    return place != ".." and not place.startswith(("../", "/"))
+
+
+def git(*arguments: str, missing: bytes | None = None, here: Path | None = None) -> bytes:
+    """Runs Git in the current folder, or in ``here``, and returns its output.
 
     If the command fails, returns ``missing`` where that is given.
 
@@ -132,7 +159,7 @@ def git(*arguments: str, missing: bytes | None = None) -> bytes:
 
     """
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, check=False)  # noqa: S603, S607
     except FileNotFoundError:
         if missing is not None:
             return missing

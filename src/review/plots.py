@@ -25,9 +25,15 @@ def changed_files(base: Snapshot, head: Snapshot) -> list[tuple[str, str]]:
             continue
         if path not in old or path not in new:
             found.append((path, "new" if path in new else "gone"))
-        elif base.read(path) != head.read(path):
+        elif _differ(base, head, path):
             found.append((path, "changed"))
     return found
+
+
+def _differ(base: Snapshot, head: Snapshot, path: str) -> bool:
+    if base.commit and head.commit:  # Git knows without reading them
+        return base.blob(path) != head.blob(path)
+    return base.read(path) != head.read(path)
 
 
 def curves(base: Snapshot, head: Snapshot) -> list[tuple[str, str, str]]:

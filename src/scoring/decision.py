@@ -1,9 +1,9 @@
 """Decides which photos may be tagged without a person, by thresholds that are proven on val.
 
-A threshold is the loosest one for which the val photos prove the promised precision. If all were
-simply tried, the most confident photos first, some threshold would look good by luck. So they are
+If all thresholds were simply tried, some would look good on the val photos by luck. So they are
 tested as in Learn then Test (Angelopoulos et al. 2021, arXiv:2110.01052): in orders fixed before
-any label is looked at, each of which stops at the first threshold that is not proven.
+any label is looked at, ever looser, each of which stops at the first threshold that is not proven.
+The loosest that some order proved is taken.
 
 The proof takes network and temperature as given. But the same photos also chose the epoch (unless
 ``train.select`` is ``last``) and the temperature, so the promise is broken somewhat more often than
@@ -137,7 +137,7 @@ def calibrate(
 
 
 def prove_threshold(confidence: np.ndarray, right: np.ndarray, *, precision: float) -> float | None:
-    """The lowest threshold for which the photos prove ``precision``, or ``None``.
+    """The lowest threshold at which an order of tests proves ``precision``, or ``None``.
 
     Thresholds are tested in several orders, each ever looser, that start at the most confident
     half, quarter, eighth … of the photos, as long as so few could prove ``precision`` at all. The

@@ -11,8 +11,10 @@ import numpy as np
 COLUMNS = 4
 WIDTH, TEXT, GAP = 3.0, 0.7, 0.15
 """Sizes on a sheet in inches: a picture's width, the room for its caption, the gap of columns."""
-HOT = np.array([255, 96, 0], np.float32)
-"""RGB of the places that speak most for the prediction."""
+HOT = np.array([255, 224, 130], np.float32)
+"""RGB of the places that speak most for the prediction, lighter than any other place may be."""
+DIM = 0.45
+"""How light the photo under it is: below, the hotter a place, the lighter it is."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,14 @@ def label_suspects(photos: Sequence[Seen]) -> list[Seen]:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A grey copy of a photo in which the hot places glow.
+    """A dim, grey copy of a photo in which the hot places glow, the hotter the lighter.
 
     Args:
         image: uint8 RGB ``(height, width, 3)``. heat: float ``(height, width)`` in [0, 1].
 
     """
-    grey = image.astype(np.float32).mean(axis=2, keepdims=True)
-    share = 0.65 * heat[..., None].astype(np.float32)
+    grey = DIM * image.astype(np.float32).mean(axis=2, keepdims=True)
+    share = 0.85 * heat[..., None].astype(np.float32)
     return np.rint(grey * (1 - share) + HOT * share).astype(np.uint8)
 
 

@@ -11,9 +11,13 @@ from scoring.calibration import to_probabilities
 from scoring.decision import Calibration, decide
 
 
-def make_numbers(makes: Sequence[str]) -> np.ndarray:
-    """The make of each class as a number, int ``(classes,)``: its place among the sorted makes."""
-    return np.unique(np.asarray(makes), return_inverse=True)[1]
+def numbered(names: Sequence[str]) -> np.ndarray:
+    """The place of each name among the sorted ones, int ``(n,)``.
+
+    NumPy's own arrays of texts are all as wide as the longest, and lose zero bytes at the end.
+    """
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.array([places[name] for name in names], int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Outcome:
 
     @cached_property
     def make_of(self) -> np.ndarray:
-        return make_numbers(self.makes)
+        return numbered(self.makes)
 
     @cached_property
     def probabilities(self) -> np.ndarray:

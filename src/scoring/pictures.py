@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from scoring import metrics
 from scoring.calibration import Bin, reliability
 from scoring.decision import Point, precision_coverage
@@ -30,7 +28,7 @@ def plot_tables(outcome: Outcome, *, pairs: int) -> dict[str, Sequence[NamedTupl
     return {
         "per_class": metrics.per_class(outcome.targets, outcome.predicted, outcome.names),
         "confusion": cells,
-        "confusion_makes": metrics.confusion(*makes, np.unique(outcome.makes).tolist()),
+        "confusion_makes": metrics.confusion(*makes, sorted(set(outcome.makes))),
         "confused_pairs": metrics.confused_pairs(cells)[:pairs],
         "reliability": reliability(outcome.confidence, outcome.right),
         "reliability_raw": reliability(outcome.raw_confidence, outcome.right),

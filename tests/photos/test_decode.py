@@ -381,19 +381,6 @@ def test_what_is_no_plain_file_below_the_folder_gets_a_reason(
     assert reason_of(read_bytes, root, make(root)) == reason
 
 
-@pytest.mark.parametrize("make", [make_link, make_way_out, make_loop])
-def test_links_are_refused_where_files_cannot_be_opened_relative_to_a_folder(
-    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "_CAN_OPEN_BESIDE", False)
-    root = tmp_path / "photos"
-    root.mkdir()
-    (root / "a.jpg").write_bytes(b"x")
-    assert read_bytes(root, "a.jpg") == b"x"
-    assert reason_of(read_bytes, root, make(root)) == "link"
-    assert reason_of(read_bytes, root, "none.jpg") == "missing"
-
-
 def test_a_photos_folder_that_is_gone_is_no_fault_of_the_photo(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"cannot open the photos folder .*/photos: No such file"):
         read_bytes(tmp_path / "photos", "a.jpg")

@@ -157,6 +157,18 @@ def test_of_two_rows_of_one_photo_that_with_a_box_stays(backwards: bool) -> None
     assert (left.path, left.reason, left.detail) == ("a", "duplicate", "used once, in listing x")
 
 
+def test_a_box_counts_for_the_same_bytes_under_another_path() -> None:
+    wrong = Inspected(Row("a0", "Audi", box=(9, 9, 9, 9)), "1" * 16, ("bad-box", "empty"))
+    rows = [seen("a", "1"), seen("b", "1", box=(1, 2, 30, 40)), seen("c", "1", box=(5, 6, 7, 8))]
+    rows += [seen("d", "2", box=(0, 0, 9, 9)), seen("e", "2", box=(1, 1, 9, 9)), seen("f", "3")]
+    kept, _ = resolve([*rows, wrong])
+    assert {photo.row.path: photo.row.box for photo in kept} == {
+        "a": (1, 2, 30, 40),
+        "d": (0, 0, 9, 9),
+        "f": None,
+    }
+
+
 def test_identical_photos_under_two_labels_are_both_set_aside() -> None:
     kept, left = resolve([seen("a", "1"), seen("b", "1", "Seat"), seen("c", "2")])
     assert [photo.row.path for photo in kept] == ["c"]

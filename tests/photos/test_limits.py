@@ -127,7 +127,6 @@ print(sum(limited_map(len, ["ab"] * 50, workers=16, seconds=30, megabytes=1024))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="knows no such limit")
 def test_many_processes_need_more_open_files_than_a_shell_allows() -> None:
     source = Path(__file__).parents[2] / "src"
     run = partial(subprocess.run, cwd=source, capture_output=True, text=True)

@@ -70,6 +70,30 @@ def test_a_photo_whose_row_is_faulty_is_not_looked_at_twice_either(root: Path) -
     assert asked == [*rows, *rows[1:]]
 
 
+def test_a_smaller_table_or_an_absent_disk_costs_no_look(root: Path) -> None:
+    """But photos that are gone for good leave, as long as they are few."""
+
+    def known() -> int:
+        with closing(sqlite3.connect(root / "cache" / "looks.db")) as table:
+            return table.execute("SELECT count(*) FROM looks").fetchone()[0]
+
+    file = root / "cache" / "looks.db"
+    asked: list[str] = []
+    list(look_at_all(lambda _: [], root, [Row("0", "Audi")], memory=file))
+    for number in range(4):
+        (root / str(number)).rename(root / f"away-{number}")
+    missing = [Inspected(Row(str(number)), fault=("missing", "")) for number in range(4)]
+    list(look_at_all(lambda _: missing, root, [item.row for item in missing], memory=file))
+    for number in range(4):
+        (root / f"away-{number}").rename(root / str(number))
+    assert known() == 4
+    for _ in range(2):  # moved files have other change times, so other keys
+        looks(root, asked)
+    assert known() == 4
+    list(look_at_all(lambda _: [], root, [Row(str(n), "Audi") for n in range(3)], memory=file))
+    assert known() == 3
+
+
 def test_an_edit_that_keeps_size_and_time_is_seen(root: Path) -> None:
     file = root / "1"
     status, data = file.stat(), bytearray(file.read_bytes())

@@ -135,6 +135,10 @@ def test_an_array_of_pickled_objects_is_refused(tmp_path: Path) -> None:
         read_shard(tmp_path / "shard-000.npy")
 
 
+def _break_the_header(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b"}", b"(", 1))
+
+
 def _cut_short(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
@@ -145,13 +149,14 @@ def _cut_short(file: Path) -> None:
         (lambda array: array.with_suffix(".csv").unlink(), "damaged or incomplete"),
         (lambda array: array.write_bytes(b""), "damaged or incomplete"),
         (_cut_short, "damaged or incomplete"),
+        (_break_the_header, "damaged or incomplete"),
         (lambda array: array.with_suffix(".csv").write_text('"a"\n"b"\n'), "damaged or incomplete"),
         (
             lambda array: write_array(array, np.zeros((4, 2, 3, 3), np.uint8), 4),
             r"has 4 rows, but shard-000\.csv 3, as after a stage that was stopped",
         ),
     ],
-    ids=["no table", "empty", "cut short", "another table", "one row too many"],
+    ids=["no table", "empty", "cut short", "bad header", "another table", "one row too many"],
 )
 def test_a_shard_of_a_stage_that_broke_off_is_one_clear_line(tmp_path: Path, spoil, words) -> None:
     file = shard_file(tmp_path, 0)

@@ -46,8 +46,17 @@ def test_what_is_hot_glows_and_what_is_cold_is_grey():
     heat[0, 0] = 1
     shown = overlay(image, heat)
     assert shown.dtype == np.uint8
-    assert shown[3, 3].tolist() == [60, 60, 60]
-    np.testing.assert_allclose(shown[0, 0], 0.35 * 60 + 0.65 * HOT, atol=0.5)
+    assert shown[3, 3].tolist() == [27, 27, 27]
+    np.testing.assert_allclose(shown[0, 0], 0.15 * 27 + 0.85 * HOT, atol=0.5)
+
+
+@pytest.mark.parametrize("paint", [0, 128, 255])
+def test_the_hotter_a_place_the_lighter_it_is_on_any_paint(paint: int):
+    """Without colours, too: in print, or for whoever does not tell red from green."""
+    image = np.full((1, 11, 3), paint, np.uint8)
+    shown = overlay(image, np.linspace(0, 1, 11)[None])
+    light = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)[0].astype(int)
+    assert (np.diff(light) > 0).all()
 
 
 @pytest.mark.parametrize(

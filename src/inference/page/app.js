@@ -54,7 +54,7 @@ function view(file, answer) {
     decision.classList.add(answer.decision);
     made.querySelector(".crop").textContent = CROPS[answer.crop];
     overlay.src = answer.overlay;
-    overlay.alt = "The photo, with the places that spoke for this model in warm colours";
+    overlay.alt = "The photo, dimmed, with light on the places that spoke for this model";
     const bars = made.querySelector(".bars");
     for (const candidate of answer.top) {
       const line = document.createElement("li");
