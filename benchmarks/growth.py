@@ -156,7 +156,8 @@ def growth(
                 [(size - START) / (turn[stage].seconds - start) for turn in rounds[size]]
                 for size in (fitted[0], most)
             )
-            name = f"{stage}, rate at {most:,} photos over rate at {fitted[0]:,}"
+            # Without the least size, which noise may change: a check compares ratios by name.
+            name = f"{stage}, rate at {most:,} photos over rate at the least size fitted"
             ratios[name] = speedup(least_rate, most_rate, bar=0.8, note=NOTE)
         more = (GOAL - START) / (most - START)
         lower[stage] = seconds[most] * more + start

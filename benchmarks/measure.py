@@ -25,6 +25,8 @@ BACKEND = os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
 """The backend with which the script was started: part of the command that is recorded."""
 AND = "; "
 """Joins the commands that together gave what is recorded."""
+LEFT_OUT = 77
+"""The exit status of a benchmark that cannot run here (as that of a skipped test of automake)."""
 RESULTS = Path(os.environ.get(RESULTS_VARIABLE, Path(__file__).parent / "results"))
 LIBRARIES = {
     "autogluon.multimodal": "autogluon",
@@ -172,12 +174,7 @@ def record(
         "command": command,
         "commit": ", ".join(commits),
         "machine": machine(),
-        "versions": versions
-        | {
-            library: importlib.metadata.version(library)
-            for library, module in LIBRARIES.items()
-            if importlib.util.find_spec(module)
-        },
+        "versions": versions | installed(),
         "ratios": {key: ratio._asdict() for key, ratio in ratios.items()},
         "figures": dict(figures),
     }
@@ -194,14 +191,28 @@ def record(
 def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, float | str]:
     """The figures that :func:`record` wrote under a name, for a run that adds to them, or none.
 
-    Ends with one line if one of ``conditions``, which both runs share, has another value there.
+    Ends with one line if one of ``conditions``, which both runs share, has another value there, or
+    if they were measured on another machine or with another version of a library.
     """
     file = RESULTS / f"{name}.json"
-    figures = json.loads(file.read_text())["figures"] if file.is_file() else {}
-    for key, value in conditions.items():
-        if figures.get(key, value) != value:
-            sys.exit(f"error: {name} has {key}: {figures[key]}, not {value}; run it without --add")
+    if not file.is_file():
+        return {}
+    earlier = json.loads(file.read_text())
+    figures = earlier["figures"]
+    before = figures | earlier["machine"] | earlier["versions"]
+    for key, value in (conditions | machine() | installed()).items():
+        if before.get(key, value) != value:
+            sys.exit(f"error: {name} has {key}: {before[key]}, not {value}; run it without --add")
     return figures
+
+
+def installed() -> dict[str, str]:
+    """The version of each library that is recorded and installed."""
+    return {
+        library: importlib.metadata.version(library)
+        for library, module in LIBRARIES.items()
+        if importlib.util.find_spec(module)
+    }
 
 
 def machine() -> dict[str, str | int]:

@@ -13,7 +13,7 @@ WIDTH, TEXT, GAP = 3.0, 0.7, 0.15
 """Sizes on a sheet in inches: a picture's width, the room for its caption, the gap of columns."""
 HOT = np.array([255, 224, 130], np.float32)
 """RGB of the places that speak most for the prediction, lighter than any other place may be."""
-DIM = 0.45
+DIM = 0.5
 """How light the photo under it is: below, the hotter a place, the lighter it is."""
 
 
@@ -60,7 +60,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     """
     grey = DIM * image.astype(np.float32).mean(axis=2, keepdims=True)
-    share = 0.85 * heat[..., None].astype(np.float32)
+    share = 0.65 * heat[..., None].astype(np.float32)
     return np.rint(grey * (1 - share) + HOT * share).astype(np.uint8)
 
 

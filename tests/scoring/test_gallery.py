@@ -46,8 +46,8 @@ def test_what_is_hot_glows_and_what_is_cold_is_grey():
     heat[0, 0] = 1
     shown = overlay(image, heat)
     assert shown.dtype == np.uint8
-    assert shown[3, 3].tolist() == [27, 27, 27]
-    np.testing.assert_allclose(shown[0, 0], 0.15 * 27 + 0.85 * HOT, atol=0.5)
+    assert shown[3, 3].tolist() == [30, 30, 30]
+    np.testing.assert_allclose(shown[0, 0], 0.35 * 30 + 0.65 * HOT, atol=0.5)
 
 
 @pytest.mark.parametrize("paint", [0, 128, 255])
