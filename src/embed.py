@@ -32,7 +32,7 @@ from photos.groups import groups
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.new_file import new_file
 from photos.shards import Sample, digest_of_rows, list_shards, read_shard, refuse_other_pixels
-from stage import run
+from stage import StageError, run
 
 if TYPE_CHECKING:
     import keras
@@ -93,8 +93,18 @@ def plan() -> list[Shard]:
 
 
 def batches(samples: Sequence[Sample]) -> Iterator[range]:
-    """The batches of a shard's rows; who else is in a batch may change a row's last digits."""
-    return groups([sample.photo_id for sample in samples], largest=BATCH)
+    """The batches of a shard's rows; who else is in a batch may change a row's last digits.
+
+    Raises:
+        StageError: an id is none that split gives, so a table was changed or is damaged.
+
+    """
+    try:
+        return groups([sample.photo_id for sample in samples], largest=BATCH)
+    except ValueError as error:
+        raise StageError(
+            f"a table of shards has no photo_id of split ({error}); run dvc repro"
+        ) from None
 
 
 def describe(model: ModelParams) -> str:

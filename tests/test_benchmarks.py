@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,14 +17,6 @@ import run
 import timed_stages
 
 MACHINE = {"processor": "Some CPU", "cores": 2, "python": "3.11.7"}
-
-
-@pytest.fixture
-def committed() -> None:
-    """Skips a test of the recorded results where they are those of somebody's own machine."""
-    command = ["git", "status", "--porcelain", "--", str(measure.RESULTS)]
-    if subprocess.run(command, cwd=run.HERE, capture_output=True).stdout:
-        pytest.skip("benchmarks/results has results that are not committed")
 
 
 @pytest.fixture
@@ -117,7 +108,6 @@ def test_the_table_says_what_was_reached_and_what_was_not(results):
     assert "| photos | 12 |" in text
 
 
-@pytest.mark.usefixtures("committed")
 def test_every_recorded_result_has_a_benchmark_and_the_table_is_up_to_date():
     recorded = {file.stem for file in measure.RESULTS.glob("*.json")}  # a variant: name-variant
     assert {name.partition("-")[0] for name in recorded} <= set(run.benchmarks())
@@ -222,7 +212,6 @@ def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch)
         measure.earlier_figures("reading", {"photos": 12})
 
 
-@pytest.mark.usefixtures("committed")
 def test_every_lost_comparison_and_every_missed_bar_says_why():
     lost = {
         f"{file.stem}: {key}": ratio["note"]

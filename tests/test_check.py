@@ -57,30 +57,31 @@ def test_values_of_two_sections_that_contradict_are_found(write):
     assert "val + test must stay below 1" in refusal(check.main)
 
 
+def passes_with(file: Path) -> None:
+    """The check passes where a file that was missing is there, or only not pulled yet."""
+    file.parent.mkdir(parents=True)
+    for place in (file.with_name(f"{file.name}.dvc"), file):
+        place.touch()
+        check.main()
+        place.unlink()
+
+
 def test_weights_that_are_not_there_are_found_before_anything_runs(write):
     weights = Path("models/pretrained/suvs.keras")
     write(model={"weights": str(weights)})
     assert f"model.weights: no file {weights}; put it there" in refusal(check.main)
-    weights.parent.mkdir(parents=True)
-    for file in (weights.with_name("suvs.keras.dvc"), weights):  # not pulled yet, or there
-        file.touch()
-        check.main()
-        file.unlink()
+    passes_with(weights)
 
 
 def test_a_detector_that_is_not_there_is_found_before_anything_runs(write):
     file = Path("models/detectors/cars.onnx")
-    detector = {**SHIPPED["preprocess"]["crop"]["detector"], "path": str(file)}
-    crop = {**SHIPPED["preprocess"]["crop"], "detector": detector}
+    shipped = SHIPPED["preprocess"]["crop"]
+    crop = {**shipped, "detector": {**shipped["detector"], "path": str(file)}}
     write(preprocess={"crop": {**crop, "method": "grabcut", "fallback": []}})
     check.main()  # it asks no detector
     write(preprocess={"crop": {**crop, "method": "detector"}})
     assert f"preprocess.crop.detector.path: no {file}; put it there" in refusal(check.main)
-    file.parent.mkdir(parents=True)
-    for place in (file.with_name("cars.onnx.dvc"), file):  # not pulled yet, or there
-        place.touch()
-        check.main()
-        place.unlink()
+    passes_with(file)
 
 
 def test_the_check_needs_no_deep_learning_library():

@@ -211,6 +211,17 @@ def test_nothing_is_made_from_rows_that_are_not_those_of_their_table(stages: Sta
         made.main()
 
 
+def test_an_id_that_split_never_gave_is_one_line(stages: Stages) -> None:
+    stages.run()
+    file = list_shards(augment.TRAIN)[0].with_suffix(".csv")
+    photo_id = read_samples(file)[0].photo_id
+    file.write_text(file.read_text().replace(photo_id, "no digest"))
+    with pytest.raises(
+        stage.StageError, match=r"no photo_id of split .*'no digest'.*; run dvc repro"
+    ):
+        embed.main()
+
+
 def test_more_copies_keep_those_that_there_are(stages: Stages, capsys) -> None:
     stages.run()
     trained = sum(row["split"] == "train" for row in stages.project.manifest())

@@ -15,6 +15,9 @@ def groups(photo_ids: Sequence[str], *, largest: int) -> Iterator[range]:
         photo_ids: of each row, 16 hex digits, in ascending order.
         largest: number of rows of a group at most. More rows of one photo are cut into several.
 
+    Raises:
+        ValueError: an id is no hexadecimal number.
+
     """
     numbers = [int(photo_id, 16) for photo_id in photo_ids]
 

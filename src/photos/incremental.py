@@ -166,7 +166,7 @@ def refresh(shard: Shard, make: Make, *, stage: str, made_by: str) -> Outcome:
 
         write_array(shard.file, rows(), len(shard.keys))
     shard.check_run(now=True)
-    samples = [sample.made(found) for sample, found in zip(shard.samples, facts, strict=True)]
+    samples = [replace(sample, **found) for sample, found in zip(shard.samples, facts, strict=True)]
     write_samples(shard.file, samples)
     rows_of = list(zip(shard.keys, facts, strict=True))
     content = {"fingerprint": fingerprint, "rows": rows_of, "digest": _digest_of(rows_of)}

@@ -295,7 +295,8 @@ def resolve(
             rejected.append(Rejected(item.row.path, "duplicate", detail))
             continue
         group, picture = groups.find(key_of(item)), pictures.find(item.photo_id)
-        row = item.row if item.row.box else replace(item.row, box=boxes.get(item.photo_id))
+        box = item.row.box or boxes.get(item.photo_id)
+        row = item.row if box == item.row.box else replace(item.row, box=box)
         candidates[item.photo_id] = Candidate(row, item.photo_id, group, side, picture)
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import tokenize
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -62,24 +62,6 @@ class Sample:
     def box(self) -> tuple[float, ...] | None:
         """``region`` as numbers; ``None`` if the whole photo was taken."""
         return tuple(map(float, self.region.split())) or None
-
-    def made(self, facts: Mapping[str, str | int]) -> "Sample":
-        """The same row with what is known of it once it is made, fields after ``listing``.
-
-        It takes a quarter of the time of :func:`dataclasses.replace`, of which a large set would
-        need millions.
-        """
-        return Sample(
-            self.photo_id,
-            self.copy,
-            self.label,
-            self.listing,
-            facts.get("crop", self.crop),
-            facts.get("region", self.region),
-            facts.get("width", self.width),
-            facts.get("height", self.height),
-            facts.get("digest", self.digest),
-        )
 
 
 def shard_of(photo_id: str, shards: int) -> int:
