@@ -59,6 +59,7 @@ def main() -> None:
     from model.environment import best_precision
     from model.feed import ShardFeed
     from model.network import build_network
+    from model.on_device import device_prepares
     from model.operations import quick
     from model.views import freeze
 
@@ -66,7 +67,7 @@ def main() -> None:
     refuse_on_gpus(train)
     labels = read_labels(LABELS)
     classes = {label.label: index for index, label in enumerate(labels)}
-    feed = ShardFeed(PHOTOS, classes, **train.batches())
+    feed = ShardFeed(PHOTOS, classes, **train.batches(), on_device=device_prepares())
     if not feed.samples:
         raise StageError("no training photos; run dvc repro augment")
     check_copies(feed.samples, PHOTOS[1])
@@ -139,7 +140,7 @@ def sweep(network, feed, train: TrainParams, *, steps: int) -> tuple[np.ndarray,
     from model.compiling import build_optimizer, compile_trainee, sgd_of
 
     optimizer = build_optimizer(train, LOWEST)
-    trainee = compile_trainee(network, network.input_shape[1:3], optimizer, train)
+    trainee = compile_trainee(network, network.input_shape[1:3], optimizer, train, feed[0][0])
     rates = LOWEST * (HIGHEST / LOWEST) ** (np.arange(steps) / (steps - 1))
     losses: list[float] = []
     batches = endless(feed)

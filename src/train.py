@@ -62,6 +62,7 @@ def main() -> None:
     from model.feed import ShardFeed
     from model.fitting import fit
     from model.network import build_network
+    from model.on_device import device_prepares
     from model.views import freeze, head_of
 
     labels = read_labels(LABELS)
@@ -87,7 +88,7 @@ def main() -> None:
     batches = {"classes": classes, **train.batches(), "part": part}
     # Not for features: starting and ending threads would take longer than an epoch of them.
     reading = {"workers": reading_threads(model.threads)}
-    photos = ShardFeed(PHOTOS, **batches, **reading)
+    photos = ShardFeed(PHOTOS, **batches, **reading, on_device=device_prepares())
     # Of val's batches none is larger: they are filled up, and would be most of the work.
     watched = {"classes": classes, "batch_size": photos.batch_rows, "part": part, "padded": True}
     val_photos = ShardFeed([VAL], **watched, **reading)

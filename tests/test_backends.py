@@ -43,7 +43,8 @@ def prepared(root: Path, *, test: bool = False, **train: object) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         # Dropout is off: each backend has a generator of its own.
-        usual = {"dropout": 0.0, "mixup": 0.2, "ema": 0.5, "finetune_epochs": 1}
+        moves = {"mixup": 0.2, "cutmix": 1.0, "flip": 0.5, "crop": 0.2, "sizes": [0.8]}
+        usual = {"dropout": 0.0, "ema": 0.5, "finetune_epochs": 1, **moves}
         set_params(train=usual | train)
         values = yaml.safe_load(Path("params.yaml").read_text()) | {"evaluate": shipped("evaluate")}
         Path("params.yaml").write_text(yaml.safe_dump(values))

@@ -2,11 +2,11 @@
 
     python trained_elsewhere.py [hide] [stop]
 
-``hide`` makes TensorFlow impossible to import, as where it is not installed. Where there are test
-photos, it evaluates too. Where there is a ``pixels.npy``, the logits that the network has for it
-become ``vehicle.npy``, and those of the bundle in ``tensorflow`` become ``tensorflow.npy``. With
-``stop`` it trains with dropout in a copy of the folder, once undisturbed and once stopped after the
-first epoch, and prints whether both end in the same bytes.
+The device prepares batches, as on a GPU. ``hide`` makes TensorFlow impossible to import, as where it
+is not installed. Where there are test photos, it evaluates too. Where there is a ``pixels.npy``,
+the logits that the network has for it become ``vehicle.npy``, and those of the bundle in
+``tensorflow`` become ``tensorflow.npy``. With ``stop`` it trains with dropout, and threads prepare batches, in a copy of the folder, once
+undisturbed and once stopped after the first epoch, and prints whether both end in the same bytes.
 """
 
 import contextlib
@@ -66,12 +66,15 @@ def main() -> None:
         sys.meta_path[:] = [Hiding(f) for f in sys.meta_path if hasattr(f, "find_spec")]
     import evaluate
     import train
+    from model import on_device
     from stage import run
     from tiny_training import shrink_networks
 
     train.start(threads=1)
     shrink_networks()
+    on_device.device_prepares = lambda: True
     run(train.main)
+    on_device.device_prepares = lambda: False
     if Path("data/processed/test").exists():
         run(evaluate.main)
     if Path("pixels.npy").exists():

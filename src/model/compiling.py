@@ -1,8 +1,10 @@
 """Compiles networks for training and evaluation: optimizer, loss and metrics of a recipe."""
 
 import keras
+import numpy as np
 
 from model.feed import ShardFeed
+from model.on_device import prepared_on_device
 from model.operations import quicken_updates
 from model.recipe import TrainParams
 from model.views import at_size
@@ -63,13 +65,19 @@ def compile_trainee(
     size: tuple[int, ...],
     optimizer: keras.optimizers.Optimizer,
     recipe: TrainParams,
+    batch: np.ndarray | dict[str, np.ndarray] | None = None,
 ) -> keras.Model:
     """The network at an input size, compiled for ``fit``; all sizes share layers and optimizer.
+
+    ``batch`` are the inputs of one batch, if the device is to prepare batches
+    (:mod:`model.on_device`).
 
     The metric is passed as an object: given by name, it would create its variables inside the first
     step, and TensorFlow would trace that step twice.
     """
     trainee = at_size(network, size) if len(size) == 2 else network
+    if isinstance(batch, dict):
+        trainee = prepared_on_device(trainee, batch)
     trainee.compile(
         optimizer,
         loss=cross_entropy(recipe),

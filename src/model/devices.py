@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 import keras
 import numpy as np
 
+from model.accelerators import accelerators
 from model.recipe import TrainParams
 from stage import StageError
 
@@ -31,11 +32,7 @@ def reading_threads(threads: int) -> int:
 
 def _tensorflow_gpus() -> int:
     """The number of GPUs that TensorFlow computes on; 0 with another backend."""
-    if keras.backend.backend() != "tensorflow":
-        return 0
-    import tensorflow
-
-    return len(tensorflow.config.list_physical_devices("GPU"))
+    return len(accelerators()) if keras.backend.backend() == "tensorflow" else 0
 
 
 def join_hosts(*, batch_size: int, before: Callable[[], object] = lambda: None) -> tuple[int, int]:

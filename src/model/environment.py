@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 
+from model.accelerators import accelerators
 from model.runtime import INSTRUCTIONS, PACKAGES, kernel_variables
 from photos.new_file import new_file
 
@@ -48,7 +49,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         "threads": threads,
         "precision": precision,
         "processes": processes,
-        "devices": sorted(_accelerators(backend)),
+        "devices": sorted(_names(backend)),
         "machine": platform.machine(),
         "processor": vendor,
         "features": sorted(flag for flag in flags if flag.startswith(FEATURES)),
@@ -105,20 +106,18 @@ def _processor() -> tuple[str, list[str]]:
     return entries.get("vendor_id", platform.processor()), flags.split()
 
 
-def _accelerators(backend: str) -> list[str]:
+def _names(backend: str) -> list[str]:
+    devices = accelerators()
     if backend == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+        return [device.device_kind for device in devices]
     if backend == "torch":
         import torch
 
-        return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return [torch.cuda.get_device_name(number) for number in devices]
     import tensorflow
 
-    gpus = tensorflow.config.list_physical_devices("GPU")
     details = tensorflow.config.experimental.get_device_details
-    return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return [details(gpu).get("device_name", gpu.name) for gpu in devices]
 
 
 def _may_use(*enough: str) -> bool:
@@ -131,10 +130,8 @@ def _may_use(*enough: str) -> bool:
 
 def _bfloat16(backend: str) -> list[bool]:
     """Whether each accelerator computes in bfloat16 in hardware; empty if there are none."""
+    devices = accelerators()
     if backend == "jax":
-        import jax
-
-        devices = [device for device in jax.devices() if device.platform != "cpu"]
         return [
             device.platform == "tpu" or _major(getattr(device, "compute_capability", "")) >= 8
             for device in devices
@@ -144,13 +141,11 @@ def _bfloat16(backend: str) -> list[bool]:
 
         if torch.version.hip:  # AMD numbers its GPUs in another way
             return [False]
-        count = torch.cuda.device_count()
-        return [torch.cuda.get_device_capability(number)[0] >= 8 for number in range(count)]
+        return [torch.cuda.get_device_capability(number)[0] >= 8 for number in devices]
     import tensorflow
 
     details = tensorflow.config.experimental.get_device_details
-    gpus = tensorflow.config.list_physical_devices("GPU")
-    return [details(gpu).get("compute_capability", (0, 0))[0] >= 8 for gpu in gpus]
+    return [details(gpu).get("compute_capability", (0, 0))[0] >= 8 for gpu in devices]
 
 
 def _major(version: str) -> int:

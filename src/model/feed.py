@@ -6,7 +6,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from model.jitter import blend, flip_and_crop, paste
+from model.jitter import Draws, draw, mix, view
+from model.on_device import for_device
 from photos.shards import Sample, list_shards, read_shard
 from stage import StageError
 
@@ -26,11 +27,10 @@ class ShardFeed(keras.utils.PyDataset):
             ``(x, y, weight)``.
         flip: probability of mirroring a photo.
         crop: largest share of height and width that a random crop cuts off.
-        mixup: above 0, blends each row with another of its batch, in shares drawn from
-            Beta(mixup, mixup).
-        cutmix: above 0, pastes a box of another photo, its area drawn from Beta(cutmix, cutmix);
-            rows of features stay as they are. Where ``mixup`` is above 0 too, a coin decides
-            for each row.
+        mixup, cutmix: above 0, mix each row with another of its batch: see
+            :func:`model.jitter.draw`.
+        on_device: leaves it to the device to flip, crop, resize and mix photos: ``x`` then are the
+            inputs of :func:`model.on_device.prepared_on_device`, if there is anything to do.
         class_balance: weighs each row by (frequency of its class) ** -class_balance; batches
             then are ``(x, y, weight)`` with weights that average 1.
         part: (number, count): this process's number, and how many equal slices each batch has.
@@ -60,6 +60,7 @@ class ShardFeed(keras.utils.PyDataset):
         mixup: float = 0.0,
         cutmix: float = 0.0,
         class_balance: float = 0.0,
+        on_device: bool = False,
         part: tuple[int, int] = (0, 1),
         workers: int = 1,
     ):
@@ -85,7 +86,8 @@ class ShardFeed(keras.utils.PyDataset):
         self._seed, self._padded, self._part = seed, padded, part
         self._batch_size = min(batch_size, max(1, len(self.samples))) if whole else batch_size
         self._whole = whole
-        self._flip, self._crop, self._mixup, self._cutmix = flip, crop, mixup, cutmix
+        self._on_device = on_device
+        self._draws = {"flip": flip, "crop": crop, "mixup": mixup, "cutmix": cutmix}
         self._one_hot = np.eye(len(classes), dtype=np.float32)
         self._weights = class_weights(self.targets, len(classes), class_balance)
         self.set_epoch(0)
@@ -131,53 +133,43 @@ class ShardFeed(keras.utils.PyDataset):
         weight = np.repeat(np.float32([1, 0]), [len(rows), fill])
         rows = np.concatenate([rows, np.repeat(rows[:1], fill)])
         random = np.random.default_rng([self._seed or 0, self._epoch, index + 1])
-        uniform = random.random((len(rows), 4))
+        # Drawn for the whole batch, so that every process's part gets the same numbers.
+        draws = draw(random, len(rows), shape=self.shape, size=self._size, **self._draws)
         number, parts = self._part
-        mine = slice(len(rows) * number // parts, len(rows) * (number + 1) // parts)
-        x, y = self._read(rows[mine], uniform[mine]), self._one_hot[self.targets[rows[mine]]]
-        if self._mixup or self._cutmix:
-            other = random.permutation(len(rows))
+        own = np.arange(len(rows) * number // parts, len(rows) * (number + 1) // parts)
+        x, y, weight = (
+            self._read(rows, draws, own),
+            self._one_hot[self.targets[rows[own]]],
+            weight[own],
+        )
+        others = None
+        if draws.others is not None:
+            theirs = draws.others[own]
             # With one process the others are all in this batch.
-            alone = parts == 1
-            theirs = x[other] if alone else self._read(rows[other][mine], uniform[other][mine])
-            x, share = self._mix(x, theirs, random, len(rows), mine)
-            share = share.astype(np.float32)[:, None]
-            y = y * share + self._one_hot[self.targets[rows[other][mine]]] * (1 - share)
+            others = x[theirs] if parts == 1 else self._read(rows, draws, theirs)
+            share = draws.shares[own].astype(np.float32)[:, None]
+            y = y * share + self._one_hot[self.targets[rows[theirs]]] * (1 - share)
+        if self._on_device:
+            x = for_device(x, others, draws, own)
+        elif others is not None:
+            x = mix(x, others, draws.stays[own], draws.boxes[own])
         # In a mixed row each class counts by its own weight, also for the accuracy that is shown.
         if self._weights is not None:
             weighted = y * self._weights
             of_row = weighted.sum(axis=1)
-            return x, weighted / of_row[:, None], weight[mine] * of_row
-        return (x, y, weight[mine]) if self._padded else (x, y)
+            return x, weighted / of_row[:, None], weight * of_row
+        return (x, y, weight) if self._padded else (x, y)
 
-    def _read(self, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        places = zip(self._shard[rows], self._row[rows], strict=True)
+    def _read(self, rows: np.ndarray, draws: Draws, numbers: np.ndarray) -> np.ndarray:
+        """Those of the batch's rows that have these numbers in it, but not yet mixed."""
+        places = zip(self._shard[rows[numbers]], self._row[rows[numbers]], strict=True)
         sources = [self._arrays[shard][row] for shard, row in places]
-        if len(self.shape) != 3 or not (self._flip or self._crop or self._size):
+        if draws.windows is None or self._on_device:
             return np.stack(sources)
-        batch = np.empty((len(rows), *(self._size or self.shape[:2]), 3), np.uint8)
-        for image, numbers, out in zip(sources, uniform, batch, strict=True):
-            flip_and_crop(image, numbers, flip=self._flip, crop=self._crop, out=out)
+        batch = np.empty((len(numbers), *(self._size or self.shape[:2]), 3), np.uint8)
+        for image, window, out in zip(sources, draws.windows[numbers], batch, strict=True):
+            view(image, window, out)
         return batch
-
-    def _mix(
-        self, x: np.ndarray, theirs: np.ndarray, random: np.random.Generator, n: int, mine: slice
-    ) -> tuple[np.ndarray, np.ndarray]:
-        # Numbers are drawn for the whole batch, so that every process's part gets the same ones.
-        pasted = random.random(n) < (0.5 if self._mixup and self._cutmix else bool(self._cutmix))
-        share = random.beta(self._mixup or 1, self._mixup or 1, n)
-        area = random.beta(self._cutmix or 1, self._cutmix or 1, n)
-        centres, pasted = random.random((n, 2))[mine], pasted[mine]
-        if x.ndim != 4:  # features have no boxes to paste, so such rows stay as they are
-            share = np.where(pasted, 1.0, share[mine])
-            return blend(x, theirs, share), share
-        share = np.where(pasted, area[mine], share[mine])
-        mixed = x.copy()
-        mixed[~pasted] = blend(x[~pasted], theirs[~pasted], share[~pasted])
-        mixed[pasted], share[pasted] = paste(
-            x[pasted], theirs[pasted], share[pasted], centres[pasted]
-        )
-        return mixed, share
 
 
 def class_weights(targets: np.ndarray, classes: int, balance: float) -> np.ndarray | None:

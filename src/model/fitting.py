@@ -84,7 +84,8 @@ def fit(
 
     @cache
     def trainee_of(size: tuple[int, ...]) -> keras.Model:
-        return know_batches(compile_trainee(network, size, optimizer, recipe), train)
+        trainee = compile_trainee(network, size, optimizer, recipe, train[0][0])
+        return know_batches(trainee, train)
 
     @cache
     def settler_of(size: tuple[int, ...]) -> keras.Model:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import keras
 
+from model.accelerators import accelerators
+
 POSITIONS = {"float32": 16, "bfloat16": 49}
 """Largest output, height times width, for which a matrix product beats oneDNN's convolution."""
 
@@ -194,10 +196,4 @@ def _normalising(layer: keras.layers.BatchNormalization):
 
 def _on_cpu() -> bool:
     """Whether the backend is TensorFlow, and computes on CPUs alone."""
-    return keras.backend.backend() == "tensorflow" and not _gpus()
-
-
-def _gpus() -> list:
-    import tensorflow as tf
-
-    return tf.config.list_physical_devices("GPU")
+    return keras.backend.backend() == "tensorflow" and not accelerators()

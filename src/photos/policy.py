@@ -112,8 +112,8 @@ class Draws:
             mirror=self.mirror,
         )
         moved = np.empty((len(photos), *photos[0].shape), np.uint8)
-        for row, (photo, matrix) in enumerate(zip(photos, matrices, strict=True)):
-            moved[row] = warp(photo, matrix)
+        for photo, matrix, out in zip(photos, matrices, moved, strict=True):
+            warp(photo, matrix, out)
         return moved
 
     def finish(self, images: np.ndarray) -> Iterator[np.ndarray]:

@@ -41,12 +41,14 @@ def affine(
     return matrix
 
 
-def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Applies an affine matrix to a uint8 image, whose shape it keeps; edges are reflected."""
+def warp(image: np.ndarray, matrix: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Applies an affine matrix to a uint8 image, whose shape it keeps; edges are reflected.
+
+    The result is written to ``out``, if given: of the same shape, and contiguous.
+    """
     height, width = image.shape[:2]
-    return cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    how = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
+    return cv2.warpAffine(image, matrix, (width, height), dst=out, **how)
 
 
 def patch(

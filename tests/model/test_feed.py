@@ -3,15 +3,20 @@
 import math
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
+from model.compiling import build_optimizer, compile_trainee
 from model.feed import ShardFeed, class_weights
-from model.jitter import flip_and_crop
+from model.jitter import draw_windows, view
+from model.on_device import Jitter
+from model.recipe import TrainParams
 from model.schedule import WarmupCosine
 from photos.shards import Sample, shard_file, write_shard
 from stage import StageError
+from tiny_training import shipped
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -126,9 +131,10 @@ def test_photos_left_from_another_size_are_one_clear_line(shards: Path, options:
         ShardFeed([shards, left], CLASSES, batch_size=13, **options)
 
 
-def flipped_and_cropped(image: np.ndarray, uniform, *, size: tuple[int, int], **options):
+def seen(image: np.ndarray, uniform: list[float], *, size: tuple[int, int], **options):
+    (window,) = draw_windows(np.array([uniform]), image.shape[:2], **options)
     out = np.full((*size, 3), 255, np.uint8)
-    flip_and_crop(image, np.array(uniform), out=out, **options)
+    view(image, window, out)
     return out
 
 
@@ -137,13 +143,13 @@ def test_a_crop_is_a_window_of_the_photo_and_a_flip_its_mirror():
     image = np.repeat(image.astype(np.uint8)[..., None], 3, axis=2)
     image.flags.writeable = False  # as shards are
     options = {"flip": 0.5, "crop": 0.0, "size": (20, 30)}
-    same = flipped_and_cropped(image, [0.5, 0.9, 0.9, 0.9], **options)
+    same = seen(image, [0.5, 0.9, 0.9, 0.9], **options)
     np.testing.assert_array_equal(same, image)
-    mirrored = flipped_and_cropped(image, [0.49, 0.9, 0.9, 0.9], **options)
+    mirrored = seen(image, [0.49, 0.9, 0.9, 0.9], **options)
     np.testing.assert_array_equal(mirrored, image[:, ::-1])
     # half of a 0.2 crop leaves nine tenths: 18 x 27, at the far corner
     far = [0.9, 0.5, 0.999, 0.999]
-    window = flipped_and_cropped(image, far, flip=0.0, crop=0.2, size=(18, 27))
+    window = seen(image, far, flip=0.0, crop=0.2, size=(18, 27))
     np.testing.assert_array_equal(window, image[2:, 3:])
 
 
@@ -151,9 +157,73 @@ def test_a_crop_is_a_window_of_the_photo_and_a_flip_its_mirror():
 def test_a_resized_mirror_is_the_mirror_of_the_resized(size: tuple[int, int]):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     options = {"flip": 0.5, "crop": 0.3, "size": size}
-    plain = flipped_and_cropped(image, [0.9, 0.5, 0.2, 0.8], **options)
-    mirrored = flipped_and_cropped(image, [0.1, 0.5, 0.2, 0.8], **options)
+    plain = seen(image, [0.9, 0.5, 0.2, 0.8], **options)
+    mirrored = seen(image, [0.1, 0.5, 0.2, 0.8], **options)
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve photos of 40 x 56 pixels in which any two neighbours differ."""
+    folder = tmp_path_factory.mktemp("noise")
+    images = np.random.default_rng(0).integers(0, 256, (12, 40, 56, 3), np.uint8)
+    samples = [Sample(f"{row:016x}", 0, "abc"[row % 3], "") for row in range(12)]
+    write_shard(shard_file(folder, 0), images, samples)
+    return folder
+
+
+@pytest.mark.parametrize("size", [None, (32, 40), (48, 80), (32, 64)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"flip": 0.5},
+        {"crop": 0.6},
+        {"mixup": 0.4},
+        {"cutmix": 1.0},
+        {"mixup": 0.4, "cutmix": 1.0, "flip": 0.5, "crop": 0.6},
+    ],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_a_device_makes_the_photos_that_threads_make(noise: Path, options: dict, size):
+    feeds = [
+        ShardFeed([noise], CLASSES, batch_size=12, seed=3, on_device=choice, **options)
+        for choice in (False, True)
+    ]
+    for feed in feeds:
+        feed.set_epoch(1, size=size)
+    (wanted, classes), (batch, same_classes) = (feed[0] for feed in feeds)
+    np.testing.assert_array_equal(same_classes, classes)
+    if not options and size is None:
+        np.testing.assert_array_equal(batch, wanted)
+        return
+    made = keras.ops.convert_to_numpy(Jitter(size or (40, 56))(batch))
+    # Threads round a photo once or twice, and a blend of two photos once more.
+    np.testing.assert_allclose(made, wanted, atol=1.5 if options.get("mixup") else 1.0)
+
+
+def test_a_network_learns_from_batches_that_the_device_prepares(noise: Path):
+    """Through the layer put before it, as from the same photos made by threads."""
+    recipe = TrainParams(**shipped("train")).for_weights("none").computed_in("float32")
+    losses = []
+    for on_device in (False, True):
+        feed = ShardFeed(
+            [noise], CLASSES, batch_size=12, seed=3, on_device=on_device, flip=0.5, mixup=0.4
+        )
+        feed.set_epoch(0, size=(32, 40))
+        keras.utils.set_random_seed(0)
+        pixels = keras.Input((40, 56, 3))
+        features = keras.layers.GlobalAveragePooling2D()(
+            keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(pixels))
+        )
+        network = keras.Model(pixels, keras.layers.Dense(3, name="logits")(features))
+        before = network.get_weights()
+        optimizer = build_optimizer(recipe, 0.5)
+        trainee = compile_trainee(network, (32, 40), optimizer, recipe, feed[0][0])
+        losses.append([trainee.train_on_batch(*feed[0])[0] for _ in range(5)])
+        assert all((a != b).any() for a, b in zip(before, network.get_weights(), strict=True))
+    assert losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 
 def test_a_size_resizes_and_an_epoch_changes_the_draws(shards: Path):
@@ -180,13 +250,19 @@ def test_padding_weighs_nothing(shards: Path):
     assert np.concatenate([weight for _, _, weight in batches]).tolist() == [1] * 11 + [0]
 
 
-def test_parts_of_a_batch_make_the_batch(shards: Path):
+@pytest.mark.parametrize("on_device", [False, True])
+def test_parts_of_a_batch_make_the_batch(shards: Path, *, on_device: bool):
     options = {"batch_size": 8, "seed": 4, "mixup": 0.3, "cutmix": 0.5, "flip": 0.5}
+    options["on_device"] = on_device
     whole = ShardFeed([shards], CLASSES, **options)
     parts = [ShardFeed([shards], CLASSES, **options, part=(number, 2)) for number in (0, 1)]
     for index in range(len(whole)):
-        for all_rows, *of_parts in zip(whole[index], *(p[index] for p in parts), strict=True):
-            np.testing.assert_array_equal(all_rows, np.concatenate(of_parts))
+        (x, y), *of_parts = whole[index], *(part[index] for part in parts)
+        inputs = x if on_device else {"photos": x}
+        for name, all_rows in inputs.items():
+            of_part = [x[name] if on_device else x for x, _ in of_parts]
+            np.testing.assert_array_equal(all_rows, np.concatenate(of_part))
+        np.testing.assert_array_equal(y, np.concatenate([y for _, y in of_parts]))
 
 
 def test_balance_gives_every_class_the_same_weight():

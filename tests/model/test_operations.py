@@ -128,7 +128,7 @@ def test_an_update_is_what_keras_does() -> None:
 
 def test_gpus_keep_their_own_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build_backbone("resnet18", shape=(48, 80))
-    monkeypatch.setattr(operations, "_gpus", lambda: ["a GPU"])
+    monkeypatch.setattr(operations, "accelerators", lambda: ["a GPU"])
     with quick(network):
         assert not any({"call", "convolution_op"} & vars(layer).keys() for layer in network.layers)
     assert "ResourceApplyKerasMomentum" not in updated(quickly=True)[1]
