@@ -2,11 +2,12 @@
 
     python trained_elsewhere.py [hide] [stop]
 
-The device prepares batches, as on a GPU. ``hide`` makes TensorFlow impossible to import, as where it
-is not installed. Where there are test photos, it evaluates too. Where there is a ``pixels.npy``,
+The device prepares batches, as on a GPU. ``hide`` makes TensorFlow impossible to import, as where
+it is not installed. Where there are test photos, it evaluates too. Where there is a ``pixels.npy``,
 the logits that the network has for it become ``vehicle.npy``, and those of the bundle in
-``tensorflow`` become ``tensorflow.npy``. With ``stop`` it trains with dropout, and threads prepare batches, in a copy of the folder, once
-undisturbed and once stopped after the first epoch, and prints whether both end in the same bytes.
+``tensorflow`` become ``tensorflow.npy``. With ``stop`` it trains with dropout, and threads prepare
+batches, in a copy of the folder, once undisturbed and once stopped after the first epoch, and
+prints whether both end in the same bytes.
 """
 
 import contextlib
