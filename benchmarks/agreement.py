@@ -26,6 +26,7 @@ from photos.manifest import read_labels, read_manifest
 from photos.tables import read_table
 
 FORMS = ("saved_model", "onnx", "tflite")
+SOME_UNREADABLE = 3  # predict's exit status
 BUNDLE = Path("models/vehicle")
 
 
@@ -76,7 +77,10 @@ def of_files(photos: str, labels: str) -> dict[str, float]:
 def run(script: str, *arguments: str) -> str:
     """What one of our scripts prints."""
     command = [sys.executable, str(ROOT / "src" / script), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode not in (0, SOME_UNREADABLE):
+        sys.exit(done.returncode)  # the script has said why
+    return done.stdout
 
 
 if __name__ == "__main__":

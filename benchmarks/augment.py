@@ -27,7 +27,7 @@ import numpy as np
 import yaml
 
 from made_photos import ROOT, make_photo
-from measure import Ratio, alternate, record, speedup, untuned
+from measure import LEFT_OUT, Ratio, alternate, record, speedup, untuned
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--beside", choices=tuple(PEERS), default="keras-cv")
     peer = parser.parse_args().beside
     if importlib.util.find_spec(peer.replace("-", "_")) is None:
-        parser.error(f"{peer} is not installed: pip install {peer}")
+        print(f"left out: {peer} is not installed; pip install {peer}, then run this again")
+        sys.exit(LEFT_OUT)
     compare, bar, threads = PEERS[peer]
     ratios: dict[str, Ratio] = {}
     figures: dict[str, float | str] = {f"version of {peer}": importlib.metadata.version(peer)}

@@ -8,7 +8,7 @@ the interval of the precision on test. Two minutes a seed on 2 cores; needs the 
     python benchmarks/calibration.py [0 1 2 3 4]
 """
 
-import sys
+import argparse
 
 import yaml
 
@@ -19,7 +19,9 @@ SHOWN = ("top1", "ece_raw", "ece", "auto_rate", "auto_precision")
 
 
 def main() -> None:
-    seeds = [int(word) for word in sys.argv[1:]] or list(range(5))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seeds", type=int, nargs="*", default=[*range(5)])
+    seeds = parser.parse_args().seeds
     figures: dict[str, float | str] = {}
     promised = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]["precision"]
     kept = 0

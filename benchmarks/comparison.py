@@ -9,6 +9,7 @@ different (the promise: 5% at most)? With thresholds 5 points of top-1 apart: ho
 difference found, and how often does the 95% interval hold it? About two minutes for 2,000 pairs.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from statistics import NormalDist
@@ -65,7 +66,9 @@ def rates(
 
 
 def main() -> None:
-    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=int, nargs="?", default=2000, help="for each figure")
+    pairs = parser.parse_args().pairs
     figures = {"pairs simulated for each figure": pairs}
     for photos, listings in SIZES.items():
         for top1 in (0.5, 0.85, 0.94):

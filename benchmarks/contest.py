@@ -103,6 +103,11 @@ def read_source(source: Path) -> list[stanford_cars.Row]:
     return stanford_cars.read_rows(source)
 
 
+def cores(threads: int) -> Values:
+    """Params for stages that use no more cores than the others do."""
+    return {"model.threads": threads, "compute.workers": threads}
+
+
 def params_with(changes: Values) -> dict:
     """The shipped params with some values changed."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -17,7 +17,7 @@ import photos.decode  # noqa: E402, F401, I001  # before any import of cv2: sets
 import numpy as np  # noqa: E402
 
 import params  # noqa: E402
-from measure import record  # noqa: E402
+from measure import record, take_no_arguments  # noqa: E402
 from model.calibration import read_calibration  # noqa: E402
 from model.runtime import start  # noqa: E402
 from photos.manifest import read_manifest  # noqa: E402
@@ -36,6 +36,7 @@ WAYS = {
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     start(threads=2)
     from model.bundle import check_hash, load_bundle
 

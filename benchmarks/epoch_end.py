@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from measure import alternate, record, speedup, untuned
+from measure import alternate, record, speedup, take_no_arguments, untuned
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
@@ -30,6 +30,7 @@ NOTES = {"tf.data, untuned": "Keras takes 0.1 s to end an epoch that threads rea
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     start(threads=THREADS)
     import keras
 

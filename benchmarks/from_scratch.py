@@ -40,6 +40,7 @@ from contest import (
     apart,
     arguments,
     arrays,
+    cores,
     figures_of,
     fit_until,
     input_shape,
@@ -109,7 +110,7 @@ def main() -> None:
     def wanted(photo: Photo) -> bool:
         return photo.split != "test" or not options.val
 
-    changes = {**RECIPE, "model.threads": options.threads, **chosen}
+    changes = {**RECIPE, **cores(options.threads), **chosen}
 
     variant = [options.only] if options.only and not options.add else []
     if (options.every, options.classes) != (stanford_cars.EVERY, stanford_cars.CLASSES):

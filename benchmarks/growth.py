@@ -145,9 +145,9 @@ def growth(
             for size in sizes
             if min(turn[stage].seconds for turn in rounds[size]) - start > LOST * start
         ]
-        if most not in fitted:
-            raise SystemExit(f"error: the start hides what {stage} does to {most:,} photos")
-        if len(fitted) < 2:
+        if most not in fitted:  # what rests on it cannot be told
+            power, worth = math.nan, f"hidden by its start of {start:.1f} s"
+        elif len(fitted) < 2:
             power, worth = 1.0, f"hidden by its start of {start:.1f} s, taken as 1"
         else:
             power = exponent(fitted, [seconds[size] for size in fitted])
@@ -160,8 +160,8 @@ def growth(
             name = f"{stage}, rate at {most:,} photos over rate at the least size fitted"
             ratios[name] = speedup(least_rate, most_rate, bar=0.8, note=NOTE)
         more = (GOAL - START) / (most - START)
-        lower[stage] = seconds[most] * more + start
-        upper[stage] = seconds[most] * more ** max(1, power) + start
+        powers = (power, power) if math.isnan(power) else (1.0, max(1.0, power))
+        lower[stage], upper[stage] = (seconds[most] * more**of + start for of in powers)
         memory = [costs[size][stage].mib for size in (least, most)]
         slope = max(0.0, (memory[1] - memory[0]) / (most - least))
         figures |= {f"{stage}, {START} photos, s": round(start, 2)}
@@ -224,6 +224,8 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
 
 def hours(lower: float, upper: float) -> str:
     """Seconds from ``lower`` to ``upper``, formatted as hours of two digits."""
+    if math.isnan(lower):
+        return "not known"
     low, high = f"{lower / 3600:.2g}", f"{upper / 3600:.2g}"
     return low if low == high else f"{low} to {high}"
 

@@ -27,7 +27,7 @@ import joblib
 import yaml
 
 from made_photos import ROOT
-from measure import Ratio, record, speedup
+from measure import Ratio, record, speedup, take_no_arguments
 from stages import (
     STAGES,
     Cost,
@@ -77,6 +77,7 @@ MEMORY_NOTES = {
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         few, many = (Project(Path(folder) / str(count), count) for count in COUNTS)
         for project in (few, many) * ROUNDS:

@@ -4,6 +4,8 @@ Machines are shared and noisy, so only ratios are compared: the cases of a bench
 five rounds after a warm-up round, and the median over rounds counts.
 """
 
+import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import importlib.util
@@ -44,6 +46,14 @@ LIBRARIES = {
     "ultralytics": "ultralytics",
 }
 """Distributions whose versions are recorded where they are installed, and what they import as."""
+
+
+def take_no_arguments(usage: str) -> None:
+    """Prints the help if asked to, and refuses arguments: the work may take long."""
+    parser = argparse.ArgumentParser(
+        description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
 
 
 def commit() -> str:
@@ -208,21 +218,29 @@ def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, flo
 
 def installed() -> dict[str, str]:
     """The version of each library that is recorded and installed."""
-    return {
-        library: importlib.metadata.version(library)
-        for library, module in LIBRARIES.items()
-        if importlib.util.find_spec(module)
-    }
+    found = {}
+    for library, module in LIBRARIES.items():
+        if importlib.util.find_spec(module):
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # brought by another
+                found[library] = importlib.metadata.version(library)
+    return found
 
 
 def machine() -> dict[str, str | int]:
     """What the figures were measured on."""
     model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
+    info, kind = Path("/proc/cpuinfo"), {}
     if info.is_file():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else model
-    return {"processor": model, "cores": os.cpu_count() or 1, "python": platform.python_version()}
+        pairs = [line.partition(":") for line in info.read_text().splitlines()]
+        told = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
+        model = told.get("model name", model)
+        if "cpu family" in told:  # names such as "AMD EPYC" stand for several generations
+            kind["generation"] = f"family {told['cpu family']}, model {told.get('model', '?')}"
+    return kind | {
+        "processor": model,
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+    }
 
 
 def device_name() -> str:

@@ -60,6 +60,7 @@ from contest import (
     Values,
     apart,
     arguments,
+    cores,
     figures_of,
     label_names,
     link_from,
@@ -188,7 +189,7 @@ def project(options: argparse.Namespace) -> Iterator[tuple[Path, Values]]:
     """A prepared project, in every form that a peer needs, and our changes to shipped params."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        chosen = {"model.threads": options.threads, **dict(options.set)}
+        chosen = {**cores(options.threads), **dict(options.set)}
         if options.demo:
             values = make_demo(root, chosen)
             margin = params_with(values)["preprocess"]["crop"]["margin"]

@@ -30,7 +30,7 @@ from made_photos import (
     work_folder,
     write_photos,
 )
-from measure import alternate, record, speedup
+from measure import alternate, record, speedup, take_no_arguments
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -73,6 +73,7 @@ first four are decoded whole and at 1/2, 1/4 and 1/8, the last at 1/2."""
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     ratios, figures = {}, {}
     for name, (pictures, count, height, width, size, bar) in SETS.items():
         with work_folder():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from measure import record, speedup
+from measure import record, speedup, take_no_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALLER = {
@@ -25,6 +25,7 @@ ROUNDS = 5
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         run(["git", "clone", "--quiet", str(ROOT), str(clone)], Path(folder))

@@ -42,8 +42,11 @@ above them names; a commit with `+` had changes that were not committed, and whe
 was not noted.
 
 - **Rounds.** A ratio is of five rounds or more, in which all cases take turns. Still recorded with
-  fewer are `epoch_end` (four) and the memory of `predict` (one); in `audit` a ratio is the mean of
-  20 draws. Other figures are of one run where nothing else is said.
+  fewer are `epoch_end` (four), the memory of `predict` (one) and fastai in `peers-demo` (four, as
+  one run took too long); in `audit` a ratio is the mean of 20 draws. Other figures are of one run
+  where nothing else is said.
+- **Processors.** An AMD EPYC is a Zen 5 where no generation is named, and a Zen 4 where it is
+  family 25.
 - **Starting and compiling.** One more round, or a first run, goes before and does not count. The
   first step of a network is traced or compiled in it (`augment`, `epoch_end`, `feed`, `operations`,
   `predict`, `pytorch`); how much longer it took is a figure of its own in `feed` and `pytorch`. It
@@ -158,7 +161,7 @@ def compare(new: Path, recorded: Path) -> list[str]:
         if not before:
             print(f"{file.stem}: no ratio is recorded, so there is nothing to compare")
             continue
-        other = hardware(earlier) != hardware(later)
+        other = differs(earlier["machine"], later["machine"])
         for key, old in before.items():
             if key not in now:
                 fallen.append(f"error: {file.stem}: {key} was not measured")
@@ -168,8 +171,7 @@ def compare(new: Path, recorded: Path) -> list[str]:
             fell = missed or found["value"] < FALL * old["value"]
             values = f"fell from {old['value']:.2f} to {found['value']:.2f}"
             if fell and other:
-                where = "{} cores of {}".format(*hardware(earlier))
-                print(f"{file.stem}: {key} {values}, which was measured on {where}")
+                print(f"{file.stem}: {key} {values}, which was measured on {words_of(earlier)}")
             elif fell and found["spread"][1] < old["spread"][0]:
                 fallen.append(f"error: {file.stem}: {key} {values}")
             elif fell:
@@ -177,9 +179,17 @@ def compare(new: Path, recorded: Path) -> list[str]:
     return fallen
 
 
-def hardware(result: dict) -> tuple[int, str]:
+def differs(one: dict, other: dict) -> bool:
+    """Whether two machines have other processors, as far as both are known, or numbers of them."""
+    known = {"processor", "cores", "generation"} & one.keys() & other.keys()
+    return any(one[name] != other[name] for name in known)
+
+
+def words_of(result: dict) -> str:
     """Cores and processor on which a result was measured."""
-    return result["machine"]["cores"], result["machine"]["processor"]
+    machine = result["machine"]
+    kind = f", {machine['generation']}" if "generation" in machine else ""
+    return f"{machine['cores']} cores ({machine['processor']}{kind})"
 
 
 def table(results: Path) -> str:
@@ -188,16 +198,14 @@ def table(results: Path) -> str:
     usual = usual_versions(recorded)
     lines = [f"{HEAD}  {listed(usual)}"]
     for result in recorded:
-        machine = result["machine"]
         lines += [
             "",
             f"## {result['benchmark']}",
             "",
             purpose(result["benchmark"]),
             "",
-            f"`{result['command']}`, {when(result)}, {machine['cores']} cores "
-            f"({machine['processor']}), Python {machine['python']}"
-            + other_versions(result["versions"], usual),
+            f"`{result['command']}`, {when(result)}, {words_of(result)}, Python "
+            f"{result['machine']['python']}" + other_versions(result["versions"], usual),
             "",
         ]
         if result["ratios"]:

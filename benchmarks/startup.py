@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measure import alternate, record, speedup
+from measure import alternate, record, speedup, take_no_arguments
 
 SRC = Path(__file__).parents[1] / "src"
 WITHOUT_A_NETWORK = ("split", "preprocess")
@@ -18,6 +18,7 @@ OURS = "Keras on TensorFlow, as stages start it"
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     scripts = sorted(file.stem for file in SRC.glob("*.py") if "def main(" in file.read_text())
     cases = {"tensorflow": lambda: start("import tensorflow")}
     cases[OURS] = lambda: start("from model.runtime import start; start(threads=2)")

@@ -24,6 +24,7 @@ import stanford_cars
 from contest import (
     Values,
     arguments,
+    cores,
     figures_of,
     make_cars,
     photos_of,
@@ -65,9 +66,13 @@ def main() -> None:
     rows = read_source(options.source)
     if options.backbone and not options.backbone.is_file():
         parser.error(f"no file {options.backbone}")
+    if options.keep and not options.keep.resolve().parent.is_dir():
+        parser.error(f"no folder {options.keep.resolve().parent}")
+    if options.keep and options.backbone:
+        parser.error(f"{options.backbone} is kept already; --keep is for a new backbone")
     chosen = dict(options.set)
     seeds = {"train.seed": options.seed, "augment.seed": options.seed}
-    common = {"model.threads": options.threads, **seeds, **chosen}
+    common = {**cores(options.threads), **seeds, **chosen}
     figures: dict[str, float | str] = {"minutes": options.minutes}
     with tempfile.TemporaryDirectory() as folder:
         backbone = options.backbone or Path(folder, "cars.keras")
@@ -104,7 +109,7 @@ def main() -> None:
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
             figures |= found
-    record("transfer", figures=figures)
+            record("transfer", figures=figures)  # now: a failure loses only the others
 
 
 def seen_names(rows: list[stanford_cars.Row]) -> list[str]:

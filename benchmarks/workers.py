@@ -22,7 +22,7 @@ import joblib
 import yaml
 
 from made_photos import ROOT, make_project, work_folder, write_photos
-from measure import alternate, record, speedup
+from measure import alternate, record, speedup, take_no_arguments
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -39,6 +39,7 @@ NOTES = {
 
 
 def main() -> None:
+    take_no_arguments(__doc__)
     cores = joblib.cpu_count()
     ratios, digests = {}, set()
     with work_folder():

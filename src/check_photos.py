@@ -3,9 +3,9 @@
 python src/check_photos.py FOLDER [LABELS] [--all]
 
 LABELS is a CSV file, or FOLDER again when each class has a folder of its own; without it every
-file is looked at. Changes nothing. Exit status: 0 all is well; 1 the check itself failed (no such
-folder, unreadable labels); 2 wrong arguments; 3 safe for DVC, but some photos would be set aside;
-4 unsafe for DVC.
+file that is not hidden is looked at. Changes nothing. Exit status: 0 all is well; 1 the check
+itself failed (no such folder, unreadable labels); 2 wrong arguments; 3 safe for DVC, but some
+photos would be set aside; 4 unsafe for DVC.
 """
 
 import argparse

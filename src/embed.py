@@ -20,9 +20,9 @@ from fingerprint import fingerprint
 from model.runtime import (
     GPU_PACKAGES,
     PACKAGES,
-    accelerators,
     chosen_backend,
     computing,
+    driver_gpus,
     kernel_variables,
     start,
 )
@@ -79,6 +79,8 @@ def main() -> None:
 def plan() -> list[Shard]:
     """A shard of features for each shard of photos; a row's key depends on its batch's pixels."""
     shards = []
+    if not list_shards(SOURCES["train"]):  # otherwise all features would be removed
+        raise StageError(f"{SOURCES['train']} holds no photos; run dvc repro")
     for name, folder in SOURCES.items():
         for file in list_shards(folder):
             samples = read_shard(file)[1]
@@ -118,7 +120,7 @@ def describe(model: ModelParams) -> str:
         backend=backend,
         processor=cv2.getCPUFeaturesLine(),
         variables=kernel_variables(),
-        accelerators=accelerators(),
+        accelerators=driver_gpus(),
     )
 
 

@@ -78,8 +78,13 @@ def main() -> None:
             firsts = range(0, len(shown), explain.batch_size)
             some = [slice(first, first + explain.batch_size) for first in firsts]
             with computing(LESS):
-                maps = [explainer.look(np.stack(pictures[at]))[1] for at in some]
-                heat = explainer.heat(np.concatenate(maps), classes)
+                heat = [
+                    one
+                    for at in some
+                    for one in explainer.heat(
+                        explainer.look(np.stack(pictures[at]))[1], classes[at]
+                    )
+                ]
             looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
             pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
         for photo, picture in zip(shown, pictures, strict=True):

@@ -81,7 +81,7 @@ def main() -> None:
     if heads_first:
         fit_head(network, feed, classes, train)
     freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
-    with computing("lower train.batch_size"), quick(network):
+    with computing("find_lr uses one device; lower train.batch_size for it"), quick(network):
         rates, losses = sweep(network, feed, train, steps=steps)
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
@@ -186,20 +186,22 @@ def suggestion(rates: np.ndarray, losses: np.ndarray) -> float:
 
 def draw(rates: np.ndarray, losses: np.ndarray, best: float) -> None:
     """Writes the curve; the same numbers give the same bytes."""
+    from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.semilogx(rates, losses, color="tab:blue")
-    axes.axvline(best, color="tab:orange", linestyle="--", label=f"suggested: {best:.2g}")
-    axes.set_ylim(losses.min() * 0.9, min(losses.max(), losses[0] * 1.5) * 1.05)
-    axes.set_xlabel("learning rate of SGD")
-    axes.set_ylabel("training loss (running mean)")
-    axes.legend()
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, dpi=100, metadata={"Software": None})
+    with style.context("default", after_reset=True):  # whatever matplotlibrc says
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.semilogx(rates, losses, color="tab:blue")
+        axes.axvline(best, color="tab:orange", linestyle="--", label=f"suggested: {best:.2g}")
+        axes.set_ylim(losses.min() * 0.9, min(losses.max(), losses[0] * 1.5) * 1.05)
+        axes.set_xlabel("learning rate of SGD")
+        axes.set_ylabel("training loss (running mean)")
+        axes.legend()
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(PICTURE, dpi=100, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -4,10 +4,21 @@ import ast
 import hashlib
 import importlib.metadata
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parent
+
+OTHERWISE = {
+    "opencv-python": (
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    ),
+    "tensorflow": ("tensorflow-cpu", "tf-nightly"),
+}
+"""Distributions that bring the same modules."""
 
 BYSTANDERS = frozenset(
     SRC / name
@@ -46,11 +57,15 @@ def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -
 
 
 def version_of(library: str) -> str:
-    """The version of a distribution, or that it is not installed."""
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    """The version of a distribution, or that it is not installed.
+
+    Instead of some there may be others that bring the same modules.
+    """
+    for name in (library, *OTHERWISE.get(library, ())):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            version = importlib.metadata.version(name)
+            return version if name == library else f"{name} {version}"
+    return "not installed"
 
 
 def imported_files(script: Path) -> set[Path]:

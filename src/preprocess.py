@@ -101,8 +101,8 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
     from model.runtime import (
         GPU_PACKAGES,
         PACKAGES,
-        accelerators,
         chosen_backend,
+        driver_gpus,
         kernel_variables,
     )
 
@@ -113,7 +113,7 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
         "processor": processor,
         "backend": backend,
         "variables": kernel_variables(),
-        "accelerators": accelerators(),
+        "accelerators": driver_gpus(),
     }
 
 

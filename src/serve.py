@@ -26,6 +26,8 @@ def main() -> None:
         help="a host name under which browsers reach it, besides localhost",
     )
     options = parser.parse_args()
+    if not options.host:  # else it would listen on every address
+        parser.error("--host: expected an address, found nothing; 0.0.0.0 stands for all")
     names = [as_sent(name) for name in options.name]
     if None in names:
         parser.error(

@@ -12,7 +12,14 @@ from typing import TextIO, TypeVar
 Item = TypeVar("Item")
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+GONE = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN),
+    *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
+    *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
+)
+"""What an operation on a file ends with if a network disk is away, or this machine out of means."""
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -60,8 +67,12 @@ def run(main: Callable[[], None], *, usage: str | None = None) -> None:
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Whether an error comes from a full, broken or forbidden disk, which no code can fix."""
-    return error.errno in FULL or (error.errno in FORBIDDEN and error.filename is not None)
+    """Whether an error comes from a full, broken, absent or forbidden disk, which no code can fix.
+
+    Those of ``GONE`` may be of a connection instead, if they name no file.
+    """
+    of_a_file = (*FORBIDDEN, *GONE)
+    return error.errno in FULL or (error.errno in of_a_file and error.filename is not None)
 
 
 def of_disk(error: OSError) -> str:

@@ -118,7 +118,7 @@ def main() -> None:
     checkpoints = Checkpoints(FOLDER / f"train-{run_id[:16]}.npz", run_id, part=part)
 
     with (
-        computing("lower train.batch_size and raise train.accumulate as many times"),
+        computing("lower train.batch_size, and raise train.accumulate as many times if you may"),
         across_devices(),
         Curves(CURVES, written=host == 0) as curves,
     ):

@@ -33,6 +33,21 @@ OWN_GIT = {
     "core.attributesFile": "/dev/null",
     "core.autocrlf": "false",
 }
+# Nor may other programs do here what a developer or `make test` told them for elsewhere.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "KERAS_BACKEND", "KERAS_HOME"):
+    os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith("JAX_")]:
+    del os.environ[name]
+os.environ |= {
+    "LC_ALL": "C.UTF-8",  # Git's messages are looked at
+    "JAX_PLATFORMS": "cpu",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "DVC_GLOBAL_CONFIG_DIR": "/nonexistent",
+    "DVC_SYSTEM_CONFIG_DIR": "/nonexistent",
+    # Servers of tests are on this machine, whatever proxy there is.
+    "no_proxy": "127.0.0.1,localhost,::1",
+    "NO_PROXY": "127.0.0.1,localhost,::1",
+}
 GIVEN = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
 os.environ["GIT_CONFIG_COUNT"] = str(GIVEN + len(OWN_GIT))
 for number, (key, value) in enumerate(OWN_GIT.items(), GIVEN):

@@ -166,6 +166,20 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         last = scan_starts(data)[-1]
         return data[:last] + data[last:-2] * 120 + b"\xff\xd9"
 
+    def sequential(repeats: int) -> bytes:
+        """A grey 64 x 48 JPEG with a scan for each colour, the last ``repeats`` times."""
+        frame = struct.pack(">BHHB", 8, 48, 64, 3) + bytes([1, 17, 0, 2, 17, 0, 3, 17, 0])
+        # Each table has one code of one bit: no difference, or the end of a block.
+        tables = [segment(0xC4, bytes([kind, 1]) + bytes(16)) for kind in (0x00, 0x10)]
+        blocks = 6 * 8
+        colours = [
+            segment(0xDA, bytes([1, colour, 0, 0, 63, 0])) + bytes(2 * blocks // 8)
+            for colour in (1, 2, 3)
+        ]
+        start = b"\xff\xd8" + segment(0xDB, bytes([0]) + bytes([16] * 64))
+        start += segment(0xC0, frame) + b"".join(tables)
+        return start + b"".join(colours) + colours[-1] * (repeats - 1) + b"\xff\xd9"
+
     def behind_start(extra: bytes) -> bytes:
         data = plain()
         return data[:2] + extra + data[2:]
@@ -224,6 +238,8 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("arithmetic", "unsupported", frame_patched(1, b"\xc9")),
         ("lossless", "unsupported", frame_patched(1, b"\xc3")),
         ("120 scans", "unsupported", many_scans()),
+        ("a scan for each colour", KEPT, sequential(1)),
+        ("120 scans of one colour", "unsupported", sequential(120)),
         ("two frames", "undecodable", frame_twice()),
         ("no frame", "undecodable", without_segment(plain(), 0xC0)),
         ("usual Huffman tables left out", KEPT, without_segment(plain(), 0xC4)),
@@ -269,6 +285,7 @@ def pngs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("turned", KEPT, plain(exif=exif)),
         ("colour profile", KEPT, plain(icc_profile=b"no profile")),
         ("text bomb", KEPT, with_chunk(plain(), text_bomb)),
+        ("many texts", "unsupported", with_chunk(plain(), chunk(b"zTXt", b"a\0\0x") * 33)),
         ("junk behind the end", KEPT, plain() + b"junk" * 9),
         ("bomb below the cap", KEPT, png(5000, 5000, zlib.compress(bytes(5001 * 5000)), colour=0)),
         ("half", "truncated", plain()[:500]),

@@ -143,6 +143,10 @@ def test_with_jax_a_stopped_run_goes_on_to_the_same_bytes(trained_with_jax: tupl
     assert "the same bytes" in trained_with_jax[1]
 
 
+def test_with_jax_a_device_makes_the_photos_that_threads_make(trained_with_jax: tuple[Path, str]):
+    assert "the same photos" in trained_with_jax[1]
+
+
 def test_on_val_every_photo_counts_once(alone: Path):
     """In the first look of a process, too, for which Keras builds its metrics."""
     network, labels = load_bundle(alone / "models/vehicle")
@@ -248,6 +252,7 @@ def test_a_batch_that_hosts_cannot_share_equally_is_refused(monkeypatch: pytest.
     [
         ("127.0.0.1", "1", r"process 0 did not answer there in 0\.3 s \(.*refused\); did it stop"),
         ("no.such.host.invalid", "1", "there is no such host"),
+        ("two..dots", "1", "there is no such host"),
         ("127.0.0.1", "0", "that port cannot be opened here .*; end what uses it, or name another"),
     ],
 )
@@ -275,6 +280,7 @@ def test_hosts_that_do_not_meet_are_one_clear_line(
 def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
     root, printed = trained_elsewhere(tmp_path / "torch", "torch")
     assert "the same bytes" in printed  # also where the run was stopped on the way
+    assert "the same photos" in printed  # by the device as by threads
     assert predicts_alike_here(root, "models/vehicle")
     assert predicts_alike_here(root, "tensorflow")
 
@@ -298,6 +304,9 @@ def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _: ["one", "two"])
     recipe = TrainParams(**shipped("train")).for_weights("none").computed_in("float32")
     refuse_on_gpus(recipe)
+    refuse_uneven({32})
+    with pytest.raises(StageError, match="33 rows cannot be shared equally by 2 devices"):
+        refuse_uneven({33})
     for changes, words in (
         ({"xla": True}, "TensorFlow compiles no step on a GPU"),
         ({"accumulate": 2}, "train.accumulate: 2, which goes wrong on several GPUs"),

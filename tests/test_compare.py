@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import compare
 from review import history
 from review.predictions import NotComparableError, pair, parse
+from review.verdict import verdict
 from stage import StageError
 from tiny_history import History, predictions, table
 from tiny_project import refusal, run_script
@@ -116,6 +117,9 @@ def test_photos_without_a_listing_stand_for_themselves():
     ]
     found = parse(table(rows).encode(), "here")
     assert len(set(pair(found, found).listings.tolist())) == 4
+    assert "3 of these name no listing and count as one each: if some" in verdict(found, found)[1]
+    listed = {key: photo._replace(listing="L") for key, photo in found.items()}
+    assert "name no listing" not in verdict(listed, listed)[1]
 
 
 def test_experiments_of_one_name_must_be_told_apart(repository: History):

@@ -75,6 +75,23 @@ def test_another_version_of_a_library_counts_and_so_does_a_missing_one(
     assert told("numpy") != before
 
 
+def test_a_library_under_another_name_counts_with_its_version(
+    told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"opencv-python-headless": "5.0.0"}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise fingerprint.importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(fingerprint.importlib.metadata, "version", version)
+    before = told("opencv-python")
+    assert "opencv-python-headless 5.0.0" in before
+    installed["opencv-python-headless"] = "5.0.1"
+    assert told("opencv-python") != before
+
+
 def test_another_value_counts_and_the_order_of_values_does_not(told: Callable[..., str]) -> None:
     assert told(size=32, fit="pad") == told(fit="pad", size=32)
     assert len({told(), told(size=32), told(size=33), told(sides=32)}) == 4

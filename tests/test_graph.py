@@ -195,7 +195,7 @@ def test_a_stage_that_refuses_its_params_loses_nothing(clean: Clone):
     # DVC holds what it caches, Git the rest; with both back, and the param right, nothing runs.
     (clean.root / "params.yaml").write_text(params)
     clean.git("checkout", "--", "metrics")
-    clean.dvc("checkout", "dvc.yaml")
+    clean.dvc("checkout", "--force", "dvc.yaml")
     assert (clean.root / "models/vehicle/digest").exists()
     assert clean.repro() == NONE
     assert clean.git("status", "--porcelain") == " M note.py\n"
@@ -204,6 +204,14 @@ def test_a_stage_that_refuses_its_params_loses_nothing(clean: Clone):
 def test_photos_elsewhere_never_render_the_demo(graph: Clone):
     assert "data/demo/dvc.yaml:render" not in graph.first
     assert not (graph.root / "data/demo/photos").exists()
+
+
+def test_where_the_demo_was_never_rendered_nothing_misses_it(graph: Clone, tmp_path: Path):
+    clone = graph.copy_to(tmp_path / "copy")
+    shutil.copyfile(wiring.ROOT / "data/demo/dvc.lock", clone.root / "data/demo/dvc.lock")
+    clone.commit("as it is committed")
+    clone.dvc("checkout")
+    assert not (clone.root / "data/demo/photos").exists()
 
 
 def test_the_demo_is_rendered_when_the_params_point_at_it(clean: Clone):

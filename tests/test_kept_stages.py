@@ -260,7 +260,7 @@ def test_features_are_of_the_network_and_the_machine_that_made_them(monkeypatch)
         lambda patch: patch.setattr(fingerprint, "version_of", with_cuda),
         lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
         lambda patch: patch.setattr(embed.cv2, "getCPUFeaturesLine", lambda: "another"),
-        lambda patch: patch.setattr(embed, "accelerators", lambda: ["Model: another"]),
+        lambda patch: patch.setattr(embed, "driver_gpus", lambda: ["Model: another"]),
     ):
         with monkeypatch.context() as patch:
             change(patch)

@@ -178,10 +178,10 @@ def test_figures_that_this_code_did_not_make_are_marked(branches: History):
 DEMO = """
 stages:
   render:
-    cmd: mkdir photos sheets && cp render.py photos && cp render.py sheets
+    cmd: mkdir photos sheets && cp render.py photos && cp render.py sheets && cp render.py rows
     deps: [render.py, ../../src/stand_in.py]
     params: [demo.seed]
-    outs: [photos, {sheets: {cache: false}}]
+    outs: [{photos: {cache: false}}, {rows: {cache: false}}, {sheets: {cache: false}}]
 """
 
 
@@ -191,6 +191,7 @@ def demo(branches: History) -> History:
     branches.write("data/demo/dvc.yaml", DEMO)
     branches.write("data/demo/params.yaml", "demo: {seed: 7}\n")
     branches.write("data/demo/render.py", "# draws\n")
+    branches.write("data/demo/.gitignore", "/photos\n/rows\n")
     lie_in(branches, "data/demo/photos")
     branches.dvc("repro", "data/demo/dvc.yaml")
     branches.commit("A demo")
@@ -213,6 +214,8 @@ def test_a_demo_that_was_not_rendered_with_its_code_and_params_is_marked(demo: H
     demo.write("src/stand_in.py", "# edited\n")  # which the demo shares with the root's graph
     assert "; `data/demo/dvc.yaml:render` (`../../src/stand_in.py`, `render.py`, " in report()
     demo.git("checkout", "--quiet", "HEAD~1", "--", "src", "data/demo")
+    demo.write("data/demo/rows", "of another branch, and Git ignores them\n")
+    assert "WARNING" not in report()
     demo.write("data/demo/sheets/render.py", "by hand\n")
     assert "Out of date: `data/demo/dvc.yaml:render` (`sheets`)\n" in report()
 

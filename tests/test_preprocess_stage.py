@@ -319,6 +319,12 @@ def test_a_photo_that_became_another_since_split_stops_the_stage(ready: Project)
     assert f" {split.MEMORY} && dvc repro -f split" in text
 
 
+def test_a_photo_that_is_gone_since_split_needs_no_more_than_another_run(ready: Project) -> None:
+    (ready.photos / GOOD[0][0]).unlink()
+    text = refusal(ready.preprocess)
+    assert text.endswith("missing: no such file; it has changed since split saw it; run dvc repro")
+
+
 def test_a_photo_that_the_disk_lost_since_split_is_first_of_all_the_disk_s_fault(
     ready: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

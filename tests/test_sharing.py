@@ -218,14 +218,14 @@ def test_what_a_run_made_before_a_stage_failed_is_not_made_again(shared: Clone, 
             shutil.copy(runner.root / path, tmp_path / "artifact" / path)
     bring_what_a_run_made(other, tmp_path)
     subprocess.run(["diff", "-r", "../artifact/metrics", "metrics"], cwd=other.root, check=True)
-    other.dvc("pull", "--allow-missing")
+    other.dvc("pull")
     assert other.repro() == ["evaluate", "explain"]
 
 
 def test_a_folder_as_remote_hands_everything_over(shared: Clone, tmp_path: Path):
     other = colleague(shared, tmp_path / "other")
     assert not (other.root / "models/vehicle").exists()
-    other.dvc("pull", "--allow-missing")
+    other.dvc("pull")
     assert other.repro() == NONE
     assert other.git("status", "--porcelain") == ""
     digest = "models/vehicle/digest"
@@ -259,7 +259,7 @@ def test_s3_as_remote_hands_everything_over(shared: Clone, s3: str, tmp_path: Pa
     clone.commit("a bucket")
     clone.dvc("push")
     other = colleague(clone, tmp_path / "other")
-    other.dvc("pull", "--allow-missing")
+    other.dvc("pull")
     assert other.repro() == NONE
     assert other.git("status", "--porcelain") == ""
 

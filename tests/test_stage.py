@@ -236,6 +236,8 @@ def test_a_full_disk_is_one_line_and_other_errors_are_not_hidden() -> None:
     assert ended.value.code == (
         "error: cannot read or write data/shard-000.npy: No space left on device"
     )
+    with pytest.raises(SystemExit, match=r"data/shard-000\.npy: .*not connected"):  # sshfs, for one
+        run(lambda: fails(errno.ENOTCONN))
     with pytest.raises(FileNotFoundError):
         run(lambda: fails(errno.ENOENT))
 

@@ -7,7 +7,8 @@ it is not installed. Where there are test photos, it evaluates too. Where there 
 the logits that the network has for it become ``vehicle.npy``, and those of the bundle in
 ``tensorflow`` become ``tensorflow.npy``. With ``stop`` it trains with dropout, and threads prepare
 batches, in a copy of the folder, once undisturbed and once stopped after the first epoch, and
-prints whether both end in the same bytes.
+prints whether both end in the same bytes, and whether the device makes the photos that threads
+make.
 """
 
 import contextlib
@@ -62,6 +63,25 @@ def goes_on_alike(train) -> bool:
     return (train.BUNDLE / "model.keras").read_bytes() == undisturbed
 
 
+def photos_alike(train) -> bool:
+    """Whether the device makes of one batch what threads make, but for their rounding."""
+    import keras
+
+    from model.feed import ShardFeed
+    from model.on_device import Jitter
+    from photos.manifest import read_labels
+
+    classes = {label.label: index for index, label in enumerate(read_labels(train.LABELS))}
+    moves = {"flip": 0.5, "crop": 0.3, "mixup": 0.4, "cutmix": 1.0}
+    batches = []
+    for on_device in (False, True):
+        feed = ShardFeed(train.PHOTOS, classes, batch_size=8, seed=3, on_device=on_device, **moves)
+        feed.set_epoch(0, size=(32, 32))
+        batches.append(feed[0][0])
+    made = keras.ops.convert_to_numpy(Jitter((32, 32))(batches[1]))
+    return made.shape == batches[0].shape and abs(made - batches[0].astype(float)).max() <= 1.5
+
+
 def main() -> None:
     if "hide" in sys.argv:
         sys.meta_path[:] = [Hiding(f) for f in sys.meta_path if hasattr(f, "find_spec")]
@@ -87,6 +107,7 @@ def main() -> None:
             network, _ = load_bundle(folder)
             np.save(f"{folder.name}.npy", network.predict(np.load("pixels.npy"), verbose=0))
     if "stop" in sys.argv:
+        print("the same photos" if photos_alike(train) else "other photos")
         print("the same bytes" if goes_on_alike(train) else "other bytes")
 
 

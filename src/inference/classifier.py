@@ -14,7 +14,7 @@ import numpy as np
 
 from model.calibration import read_calibration
 from model.detector import load_preparation
-from model.runtime import start
+from model.runtime import computing, start
 from photos import MAX_PIXELS
 from photos.decode import PhotoError, read_header
 from photos.manifest import Label
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 SIZES = (1, 8, BATCH_SIZE)
 """Batch sizes that the network is run with; each further size would be compiled anew."""
+LESS = "end other programs, or leave the GPU alone: CUDA_VISIBLE_DEVICES=-1"
+"""What to do if there is too little memory for a batch."""
 FORMATS = ("jpeg", "png", "webp")
 """Accepted photo formats, recognised by content: the shipped value of ``data.formats``."""
 
@@ -101,8 +103,14 @@ class Classifier:
         return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities, float64 ``(n, classes)``, of up to ``BATCH_SIZE`` photos."""
-        logits = np.asarray(self.network.predict_on_batch(self.filled(images)), np.float32)
+        """Calibrated probabilities, float64 ``(n, classes)``, of up to ``BATCH_SIZE`` photos.
+
+        Raises:
+            StageError: there is too little memory.
+
+        """
+        with computing(LESS):
+            logits = np.asarray(self.network.predict_on_batch(self.filled(images)), np.float32)
         return self.calibrated(logits[: len(images)])
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:

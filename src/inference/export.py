@@ -6,11 +6,13 @@ gives calibrated probabilities, float32 ``(n, classes)``; the temperature is bui
 
 import contextlib
 import errno
+import glob
 import io
 import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -19,8 +21,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from inference.classifier import BATCH_SIZE, Classifier, calibration_file
-from model.runtime import import_quietly
+from inference.classifier import BATCH_SIZE, LESS, Classifier, calibration_file
+from model.runtime import computing, import_quietly
 from photos.detector_files import brings_detector, copy_preparation
 from stage import StageError
 
@@ -69,6 +71,7 @@ def export(
         raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    _sweep(target)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
@@ -102,6 +105,19 @@ def export(
     return difference
 
 
+def _sweep(target: Path) -> None:
+    """Deletes what exports to ``target`` left that were killed a day ago or earlier.
+
+    An earlier export that one of them had moved away stays, unless there is another.
+    """
+    for left_over in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if left_over.suffix not in ((".partial", ".old") if target.exists() else (".partial",)):
+            continue
+        with contextlib.suppress(OSError):
+            if left_over.stat().st_mtime < time.time() - 24 * 3600:
+                shutil.rmtree(left_over, ignore_errors=True)
+
+
 def _replace(target: Path, partial: Path) -> None:
     """Moves ``partial`` to ``target``, where others may put an export at the same time."""
     old = partial.with_suffix(".old")
@@ -115,7 +131,9 @@ def _replace(target: Path, partial: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 with contextlib.suppress(OSError):  # the earlier export is better than none
                     os.replace(old, target)
-                raise
+                raise StageError(
+                    f"{target}: cannot be replaced ({error.strerror}); give another --out"
+                ) from None
         finally:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -174,7 +192,9 @@ def compare(network: keras.Model, predict: Predict, images: np.ndarray, form: Fo
         images[start : start + BATCH_SIZE].astype(np.float32)
         for start in range(0, len(images), BATCH_SIZE)
     ]
-    expected = np.concatenate([np.asarray(network.predict_on_batch(batch)) for batch in batches])
+    with computing(LESS):
+        expected = [np.asarray(network.predict_on_batch(batch)) for batch in batches]
+    expected = np.concatenate(expected)
     found = np.concatenate([predict(batch) for batch in batches])
     single = np.concatenate([predict(batches[0][index : index + 1]) for index in range(2)])
     difference = max(

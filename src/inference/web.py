@@ -25,8 +25,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference.classifier import BATCH_SIZE, SIZES, Classifier, Verdict
+from inference.classifier import BATCH_SIZE, LESS, SIZES, Classifier, Verdict
 from model.gradcam import Explainer
+from model.runtime import computing
 from photos.decode import PhotoError
 from photos.prepare import Prepared
 from scoring.gallery import overlay
@@ -187,15 +188,16 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     This refuses pages of other sites that rebind their name to this machine's address.
     """
     batcher = Batcher(classifier)
+    height, width = classifier.preparation.shape
+    blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
+    with computing(LESS):
+        for size in SIZES:  # so that no request waits for compilation
+            batcher.answer([blank] * size)
     readers = ThreadPoolExecutor(READERS)
     uploads = 0
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        height, width = classifier.preparation.shape
-        blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
-        for size in SIZES:  # so that no request waits for compilation
-            await asyncio.to_thread(batcher.answer, [blank] * size)
         worker = asyncio.create_task(batcher.run())
         yield
         worker.cancel()

@@ -67,10 +67,10 @@ def note_averages(recipe: TrainParams, batches: dict[str, int]) -> None:
         power = steps - 2 + 1 / recipe.accumulate
         if recipe.ema and steps > 1 and (share := recipe.ema**power) > MOST_OF_FIRST:
             most = math.floor(MOST_OF_FIRST ** (1 / power) * 1000) / 1000
+            advice = f"{most:g} or less leaves {MOST_OF_FIRST:.0%}" if most else "set 0"
             print(
                 f"note: train.ema: {recipe.ema:g} over {steps} steps ({phase}) leaves "
-                f"{share:.0%} of the averages to the weights of the first step; "
-                f"{most:g} or less leaves {MOST_OF_FIRST:.0%}"
+                f"{share:.0%} of the averages to the weights of the first step; {advice}"
             )
 
 

@@ -126,6 +126,6 @@ def check_hash(folder: Path) -> str:
     if found != expected:
         raise StageError(
             f"{file}: cannot be loaded: its sha256 is {found}, model.sha256 says {expected}; "
-            "run dvc checkout --force, or dvc pull, to get the bundle that was trained"
+            "run dvc checkout --force models/vehicle, or dvc pull, to get the one that was trained"
         )
     return found

@@ -122,8 +122,11 @@ class Checkpoints:
                 return state
         except FileNotFoundError:
             pass
-        except MemoryError:
-            raise  # the file is not at fault
+        except MemoryError:  # the file need not be at fault
+            raise StageError(
+                f"not enough memory to read {file}; end other programs, or delete the file to "
+                "start afresh"
+            ) from None
         except UNREADABLE as error:
             # EINVAL: a damaged file names a place before its start. Otherwise it may be whole.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):

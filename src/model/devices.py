@@ -103,8 +103,9 @@ def _look_for_first(host: str, port: int, number: int) -> None:
         try:
             socket.create_connection((host, port), timeout=5).close()
             return
-        except socket.gaierror as error:
-            raise StageError(f"{where} there is no such host ({error.strerror})") from None
+        except (socket.gaierror, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StageError(f"{where} there is no such host ({reason})") from None
         except OSError as error:
             if time.monotonic() > end:
                 raise StageError(
@@ -186,15 +187,15 @@ def refuse_uneven(rows: Collection[int]) -> None:
     """Refuses batch sizes (``rows``, over all processes) that devices cannot share equally.
 
     Raises:
-        StageError: there is such a batch size. With backends other than JAX nothing is checked.
+        StageError: there is such a batch size.
 
     """
-    if keras.backend.backend() != "jax":
-        return
-    import jax
+    count = _tensorflow_gpus()
+    if keras.backend.backend() == "jax":
+        import jax
 
-    count = jax.device_count()
-    if uneven := [size for size in rows if size % count]:
+        count = jax.device_count()
+    if uneven := [size for size in rows if count > 1 and size % count]:
         raise StageError(
             f"params.yaml: train.batch_size: {uneven[0]} rows cannot be shared equally by "
             f"{count} devices; set a multiple of {count} (of no more than there are photos)"

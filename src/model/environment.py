@@ -4,11 +4,11 @@ import json
 import os
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 
+from fingerprint import version_of
 from model.accelerators import accelerators
 from model.runtime import INSTRUCTIONS, PACKAGES, kernel_variables
 from photos.new_file import new_file
@@ -42,10 +42,10 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         **kernel_variables(),
         "backend": backend,
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "keras": version("keras"),
-        **{package: version(package) for package in PACKAGES[backend]},
-        "numpy": version("numpy"),
-        "opencv-python": version("opencv-python"),
+        "keras": version_of("keras"),
+        **{package: version_of(package) for package in PACKAGES[backend]},
+        "numpy": version_of("numpy"),
+        "opencv-python": version_of("opencv-python"),
         "threads": threads,
         "precision": precision,
         "processes": processes,

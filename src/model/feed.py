@@ -86,7 +86,7 @@ class ShardFeed(keras.utils.PyDataset):
         self._seed, self._padded, self._part = seed, padded, part
         self._batch_size = min(batch_size, max(1, len(self.samples))) if whole else batch_size
         self._whole = whole
-        self._on_device = on_device
+        self.on_device = on_device
         self._draws = {"flip": flip, "crop": crop, "mixup": mixup, "cutmix": cutmix}
         self._one_hot = np.eye(len(classes), dtype=np.float32)
         self._weights = class_weights(self.targets, len(classes), class_balance)
@@ -149,7 +149,7 @@ class ShardFeed(keras.utils.PyDataset):
             others = x[theirs] if parts == 1 else self._read(rows, draws, theirs)
             share = draws.shares[own].astype(np.float32)[:, None]
             y = y * share + self._one_hot[self.targets[rows[theirs]]] * (1 - share)
-        if self._on_device:
+        if self.on_device:
             x = for_device(x, others, draws, own)
         elif others is not None:
             x = mix(x, others, draws.stays[own], draws.boxes[own])
@@ -164,7 +164,7 @@ class ShardFeed(keras.utils.PyDataset):
         """Those of the batch's rows that have these numbers in it, but not yet mixed."""
         places = zip(self._shard[rows[numbers]], self._row[rows[numbers]], strict=True)
         sources = [self._arrays[shard][row] for shard, row in places]
-        if draws.windows is None or self._on_device:
+        if draws.windows is None or self.on_device:
             return np.stack(sources)
         batch = np.empty((len(numbers), *(self._size or self.shape[:2]), 3), np.uint8)
         for image, window, out in zip(sources, draws.windows[numbers], batch, strict=True):

@@ -84,7 +84,8 @@ def fit(
 
     @cache
     def trainee_of(size: tuple[int, ...]) -> keras.Model:
-        trainee = compile_trainee(network, size, optimizer, recipe, train[0][0])
+        batch = train[0][0] if train.on_device else None
+        trainee = compile_trainee(network, size, optimizer, recipe, batch)
         return know_batches(trainee, train)
 
     @cache

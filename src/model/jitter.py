@@ -141,8 +141,11 @@ def mix(rows: np.ndarray, others: np.ndarray, stays: np.ndarray, boxes: np.ndarr
         return rows * share + others * (1 - share)
     mixed = np.empty_like(rows)
     for row, (share, box) in enumerate(zip(stays, boxes.tolist(), strict=True)):
-        flat, other = (array[row].reshape(1, -1) for array in (rows, others))
-        cv2.addWeighted(flat, share, other, 1 - share, 0, dst=mixed[row].reshape(1, -1))
+        flat, other, out = (array[row].reshape(1, -1) for array in (rows, others, mixed))
+        if share == 1:
+            np.copyto(out, flat)
+        else:
+            cv2.addWeighted(flat, share, other, 1 - share, 0, dst=out)
         top, bottom, left, right = box
         mixed[row, top:bottom, left:right] = others[row, top:bottom, left:right]
     return mixed

@@ -1,8 +1,8 @@
 """What ``model.jitter`` draws, done by the device: a layer that flips, crops, resizes and mixes.
 
 For GPUs: they get batches as they lie in the shards, because threads that prepared them would share
-Python's lock with training, and a fast network would wait. On CPUs the threads prepare batches:
-OpenCV takes less of the same cores than this layer (``benchmarks/feed.py`` compares).
+Python's lock with training, and a fast network would wait. On CPUs the threads prepare batches, by
+OpenCV; training is as fast there either way (``benchmarks/feed.py``).
 """
 
 import keras

@@ -174,7 +174,7 @@ def kernel_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in KERNELS if name in os.environ}
 
 
-def accelerators() -> list[str]:
+def driver_gpus() -> list[str]:
     """The models of GPU that NVIDIA's driver for Linux names, unless they are hidden.
 
     If they differ, also which of them may be used.

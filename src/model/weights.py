@@ -58,9 +58,10 @@ def download(name: str) -> Path:
     """Keras's published weights of a backbone, downloaded unless they are there already."""
     file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     checksum = PUBLISHED[name]
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
     kind = "sha256" if len(checksum) == 64 else "md5"
     try:
+        home = home.expanduser()  # fails where a user has no home
         home.mkdir(parents=True, exist_ok=True)  # without it Keras silently uses another folder
         return Path(
             keras.utils.get_file(
@@ -74,7 +75,8 @@ def download(name: str) -> Path:
     except Exception as error:  # get_file raises bare Exception when the network fails
         raise StageError(
             f"model.weights: could not get {BASE_URL + file} ({error}); on a machine without "
-            f"network, put {file} with {kind} {checksum} into {home / 'models'}"
+            f"network, put {file} with {kind} {checksum} into {home / 'models'} (instead of "
+            "~/.keras, KERAS_HOME may name a folder)"
         ) from None
 
 

@@ -35,7 +35,7 @@ GALLERIES = {
 PICTURE_BYTES = 7_000_000
 """All galleries together embed no more than this; the page says if pictures are left out."""
 WIDEST_MATRIX = 40
-"""With more classes, only the matrix of makes is shown."""
+"""The matrix of more models, or of more makes, is not shown."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,14 @@ def gather(root: Path) -> dict[str, object]:
     galleries = _of_galleries(metrics / "gallery")
     of_another_run = not _fit(galleries, predictions)
     settings = _listed(read_document(root / "params.yaml"))
-    listed = any(row.get("listing") for row in predictions)
-    unlisted = {} if listed else {"listing_accuracy"}
+    unlisted = sum(not row.get("listing") for row in predictions)
+    listed = unlisted < len(predictions)
+    hidden = {} if listed else {"listing_accuracy"}
     return {
         "figures": figures,
-        "headlines": {name: told for name, told in HEADLINES.items() if name not in unlisted},
+        "headlines": {name: told for name, told in HEADLINES.items() if name not in hidden},
         "listed": listed,
+        "unlisted": unlisted,
         "groups": list(_groups(figures)),
         "decisions": Counter(row["decision"] for row in predictions),
         "matrices": list(_matrices(plots)),
@@ -137,7 +139,7 @@ def _matrices(plots: Mapping[str, list[dict[str, str]]]) -> Iterator[Matrix]:
     for title, table in (("Makes", "confusion_makes"), ("Models", "confusion")):
         cells = [(row["actual"], row["predicted"], int(row["photos"])) for row in plots[table]]
         names = sorted({name for cell in cells for name in cell[:2]})
-        if table == "confusion_makes" or len(names) <= WIDEST_MATRIX:
+        if len(names) <= WIDEST_MATRIX:
             yield matrix(title, cells, names)
 
 
@@ -157,13 +159,16 @@ def _calibration(plots: Mapping[str, list[dict[str, str]]]) -> LineChart:
 def _coverage(plots: Mapping[str, list[dict[str, str]]], figures: Mapping[str, float]) -> LineChart:
     rows = plots["precision_coverage"]
     places = [(float(row["coverage"]), float(row["precision"])) for row in rows]
-    lowest = math.floor(10 * min(precision for _, precision in places)) / 10
-    rings = []
+    rings, told = [], "on test"
     if "auto_precision" in figures:
         rings = [(figures["auto_rate"], figures["auto_precision"])]
+        told += "; the ring: at the threshold that val proved"
+    if not all(math.isfinite(value) for place in places for value in place):
+        raise ValueError("precision_coverage: inf or nan")
+    lowest = math.floor(10 * min(precision for _, precision in [*places, *rings])) / 10
     return line_chart(
         "Precision at each share of photos tagged",
-        [Line("on test; the ring: at the threshold that val proved", places, "first")],
+        [Line(told, places, "first")],
         Axis("share of photos tagged", 0, 1),
         Axis("share of them right", min(0.9, lowest), 1),
         rings=rings,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from photos.faults import PhotoError
-from stage import StageError
+from stage import GONE, StageError
 
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read, in bytes."""
@@ -25,13 +25,6 @@ BAD_SECTOR = os.strerror(errno.EIO)
 
 MOST_BAD_SECTORS = 10
 """If more photos of one run are hit, it is the disk, the mount or the network that fails."""
-
-_OF_MACHINE = {
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS),
-    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ESHUTDOWN, errno.EHOSTDOWN),
-    *(errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET),
-    *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET),
-}
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -134,7 +127,7 @@ def _open_root(root: Path) -> int:
 
 def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoError | StageError:
     code = getattr(error, "errno", None)
-    if code in _OF_MACHINE:
+    if code in GONE:
         return StageError(
             f"cannot read {root.joinpath(*parts)}: {error.strerror}; no fault of the photo: look "
             "after network disk, open files (ulimit -n) and memory, and run again"

@@ -247,17 +247,20 @@ def resolve(
         if not lost:
             return left
         sides = {key_of(item): side for item, side in placed}
-        there = {item.photo_id for item, _ in left}
+        there = {item.photo_id: item.row.path for item, _ in reversed(left)}
 
         @cache  # many photos may have been joined by one copy
         def bridge(owner: str, side: str) -> str:
             return crossing(owner, sides, {side, winners[owner]})
 
         for item, owner, side in lost:
-            winner, copy = winners[owner], item.photo_id in there
+            winner, copy = winners[owner], there.get(item.photo_id)
             told = words.format(winner, bridge=bridge(owner, side))
-            detail = f"its bytes stay in {winner}" if copy else told
-            rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, detail))
+            if copy == item.row.path:
+                told = f"used once, in {winner}"
+            elif copy:
+                told = f"same bytes as {copy}, which stays in {winner}"
+            rejected.append(Rejected(item.row.path, "duplicate" if copy else reason, told))
         return left
 
     bridges_of = defaultdict(list)

@@ -1,6 +1,8 @@
 """The manifest (one line per usable photo), and the tables of rejected rows and of labels."""
 
+import csv
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from photos.tables import read_rows
 from stage import StageError
 
 SPLITS = ("train", "val", "test")
+_ID = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +62,26 @@ def read_manifest(file: Path) -> list[Photo]:
     """Reads a manifest, in its order (by ``photo_id``).
 
     Raises:
-        StageError: the file does not exist.
+        StageError: the file does not exist, or holds something else.
 
     """
     if not file.is_file():
         raise StageError(f"{file}: not found; run dvc repro")
-    return [
-        Photo(
-            **row
-            | {side: _pixel(row[side]) for side in ("x1", "y1", "x2", "y2")}
-            | {name: intern(row[name]) for name in ("label", "make", "split")}
-        )
-        for row in read_rows(file)
-    ]
+    try:
+        return [_photo(row) for row in read_rows(file)]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise StageError(f"{file}: not what split writes ({error}); run dvc repro") from None
+
+
+def _photo(row: dict[str, str]) -> Photo:
+    photo = Photo(
+        **row
+        | {side: _pixel(row[side]) for side in ("x1", "y1", "x2", "y2")}
+        | {name: intern(row[name]) for name in ("label", "make", "split")}
+    )
+    if photo.split not in SPLITS or not _ID.fullmatch(photo.photo_id):
+        raise ValueError(f"found photo_id {photo.photo_id!r} with split {photo.split!r}")
+    return photo
 
 
 def _pixel(text: str) -> int | None:

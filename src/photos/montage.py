@@ -15,7 +15,7 @@ from photos.encode import to_jpeg
 from photos.files import Elsewhere
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, resize
-from photos.preparing import LOOK_AGAIN
+from photos.preparing import advice
 from photos.shards import Sample, read_shard
 from stage import StageError
 
@@ -76,7 +76,7 @@ def _small(root: Path | Elsewhere, path: str) -> np.ndarray:
         step = reduction_for(header, min(header.width, header.height), least=max(TILE))
         return decode(data, reduction=step)
     except PhotoError as error:
-        raise StageError(f"{path}: {error}; {LOOK_AGAIN}") from None
+        raise StageError(f"{path}: {error}; {advice(error)}") from None
 
 
 def _pair(

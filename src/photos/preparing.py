@@ -12,6 +12,7 @@ from stage import StageError
 
 BATCH = 16
 
+SEE_AGAIN = "it has changed since split saw it; run dvc repro"
 LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
 """``split`` trusts what it remembers of a file with the same size and times, hence the ``rm``."""
 
@@ -41,9 +42,15 @@ def prepare_photos(
             if isinstance(result, PhotoError):
                 if result.reason == "out-of-memory":
                     raise StageError(f"{photo.path}: {result}; {FEWER}")
-                first_of_all = RUN_AGAIN if result.detail == BAD_SECTOR else ""
-                raise StageError(f"{photo.path}: {result}; {first_of_all}{LOOK_AGAIN}")
+                raise StageError(f"{photo.path}: {result}; {advice(result)}")
             yield photo, result
+
+
+def advice(fault: PhotoError) -> str:
+    """What to do about a photo of the manifest that cannot be used any more."""
+    if fault.reason in ("missing", "not-a-file"):  # DVC notices
+        return SEE_AGAIN
+    return RUN_AGAIN + LOOK_AGAIN if fault.detail == BAD_SECTOR else LOOK_AGAIN
 
 
 def _same(read: Callable[[], bytes], photo: Photo) -> Callable[[], bytes]:

@@ -12,7 +12,7 @@ LARGEST = 1e300
 
 NEUTRAL = ("*temperature", "*threshold", "*photos*", "*listings", "*classes", "backoff_rate")
 NEUTRAL += ("*_low", "*_high")  # ends of an interval
-LOWER = ("log_loss", "*loss", "ece*", "quarantined", "review_rate")
+LOWER = ("log_loss", "*loss", "ece*", "quarantined")
 HIGHER = ("top1*", "val_top1", "top5*", "*_f1", "*accuracy", "*precision", "auto_rate")
 HIGHER += ("make_given_model_wrong",)
 """Names, or patterns of names; the first of the three tuples that matches a name decides."""

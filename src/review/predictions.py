@@ -33,13 +33,15 @@ class NotComparableError(Exception):
 class Paired:
     """Which photos two experiments got right, each bool ``(n,)``, and listings, int ``(n,)``.
 
-    ``left_out`` counts the photos that are in only one of the two, or have another class in each.
+    ``left_out`` counts the photos that are in only one of the two, or have another class in each;
+    ``unlisted`` those of the ``n`` that name no listing, each of which is taken for a listing.
     """
 
     before: np.ndarray
     after: np.ndarray
     listings: np.ndarray
     left_out: int
+    unlisted: int
 
 
 def parse(data: bytes, source: str) -> dict[str, Prediction]:
@@ -113,4 +115,5 @@ def pair(
         after=np.array([after[photo_id].right for photo_id in shared]),
         listings=np.array([numbers[name] for name in names]),
         left_out=left_out,
+        unlisted=sum(not listing for listing, _ in names),
     )

@@ -61,7 +61,8 @@ def _of_graph(version: Snapshot) -> dict[str, list[str]]:
             deps, outs = locked[name]["deps"], locked[name]["outs"]
             stale += [path for path, state in deps.items() if made.get(path, state) != state]
             for path in _held_by_git(stage):
-                state = _digest(version, path) or _digest_of_folder(version, path)
+                here = _digest(version, path) if _is_in_git(version, path) else None
+                state = here or _digest_of_folder(version, path)
                 stale += [path] if state not in (None, outs.get(path)) else []
             if stale:
                 found[name] = list(dict.fromkeys(stale))
@@ -105,8 +106,13 @@ def _noted(version: Snapshot, path: str) -> str | None:
     return made.get(posixpath.basename(path))
 
 
+def _is_in_git(version: Snapshot, path: str) -> bool:
+    """Whether Git holds a file, or would take it; nothing else can be read of a commit."""
+    return bool(version.commit) or path in version.paths(posixpath.dirname(path))
+
+
 def _held_by_git(stage: dict) -> list[str]:
-    """The outs of a stage that DVC does not cache, so that Git holds them."""
+    """The outs of a stage that DVC does not cache, so that Git may hold them."""
     entries = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
     options = {
         path: given for entry in entries if isinstance(entry, dict) for path, given in entry.items()
@@ -141,4 +147,6 @@ def _stale(
 
 
 def _same(found: object, locked: object) -> bool:
+    if isinstance(found, list) and isinstance(locked, list):
+        return list(map(to_number, found)) == list(map(to_number, locked))
     return to_number(found) == to_number(locked)

@@ -22,6 +22,11 @@ def verdict(
         return NOT_COMPARABLE, f"{error}."
     found = compare_top1(paired.before, paired.after, paired.listings)
     text = describe(found)
+    if paired.unlisted:
+        text += (
+            f" {paired.unlisted:,} of these name no listing and count as one each: if some are of "
+            "one advert, p is too small."
+        )
     if paired.left_out:
         text += f" Left out: {paired.left_out:,} that are in one alone or changed class."
     return found.verdict, text

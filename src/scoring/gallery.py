@@ -84,6 +84,7 @@ def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
             each photo.
 
     """
+    from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -91,21 +92,22 @@ def sheet(photos: Sequence[Seen], pictures: Sequence[np.ndarray]) -> bytes:
     tall, wide = pictures[0].shape[:2] if pictures else (1, 4)
     picture = (WIDTH, WIDTH * tall / wide)
     size = (COLUMNS * (WIDTH + GAP) + GAP, rows * (picture[1] + TEXT) + GAP)
-    figure = Figure(figsize=size, dpi=100)
-    FigureCanvasAgg(figure)
-    for number, photo in enumerate(photos):
-        row, column = divmod(number, COLUMNS)
-        corner = (GAP + column * (WIDTH + GAP), size[1] - (row + 1) * (picture[1] + TEXT))
-        axes = figure.add_axes([*np.divide(corner, size), *np.divide(picture, size)])
-        axes.set_axis_off()
-        axes.imshow(pictures[number], interpolation="nearest", aspect="auto")
-        lines = [line for text in caption(photo) for line in textwrap.wrap(drawable(text), 48)]
-        # Labels may hold anything: a dollar sign must not start a formula.
-        axes.set_title("\n".join(lines[:4]), fontsize=8, loc="left", parse_math=False)
-    if not photos:
-        figure.text(0.5, 0.5, "no such photo", ha="center", va="center")
     content = io.BytesIO()
-    with warnings.catch_warnings():
+    # Not as somebody's matplotlibrc says: other bytes, or labels given to LaTeX.
+    with style.context("default", after_reset=True), warnings.catch_warnings():
+        figure = Figure(figsize=size, dpi=100)
+        FigureCanvasAgg(figure)
+        for number, photo in enumerate(photos):
+            row, column = divmod(number, COLUMNS)
+            corner = (GAP + column * (WIDTH + GAP), size[1] - (row + 1) * (picture[1] + TEXT))
+            axes = figure.add_axes([*np.divide(corner, size), *np.divide(picture, size)])
+            axes.set_axis_off()
+            axes.imshow(pictures[number], interpolation="nearest", aspect="auto")
+            lines = [line for text in caption(photo) for line in textwrap.wrap(drawable(text), 48)]
+            # Labels may hold anything: a dollar sign must not start a formula.
+            axes.set_title("\n".join(lines[:4]), fontsize=8, loc="left", parse_math=False)
+        if not photos:
+            figure.text(0.5, 0.5, "no such photo", ha="center", va="center")
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn
         figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

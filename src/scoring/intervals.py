@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 LEVEL = 0.95
 RESAMPLES = 2000
 _AT_ONCE = 100
+_MOST_COUNTS = 2**22  # of listings in resamples that are in memory together
 
 Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -49,9 +50,11 @@ def bootstrap(
         left_out.append(figures(total - some))
         alone.append(figures(some))
     random = np.random.default_rng(seed)
+    at_once = max(1, min(_AT_ONCE, _MOST_COUNTS // count))  # changes no number that is drawn
     drawn = [
-        figures(random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE) @ per_group)
-        for _ in range(RESAMPLES // _AT_ONCE)
+        figures(random.multinomial(count, np.full(count, 1 / count), size=size) @ per_group)
+        for first in range(0, RESAMPLES, at_once)
+        for size in [min(at_once, RESAMPLES - first)]
     ]
     having = {name: sum(int(np.isfinite(own[name]).sum()) for own in alone) for name in whole}
     return {

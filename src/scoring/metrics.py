@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, hstack
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from scoring.blocks import blocks
 
@@ -185,10 +185,12 @@ def confusion(targets: np.ndarray, predicted: np.ndarray, names: Sequence[str]) 
         targets, predicted: int ``(n,)``, indices of ``names``: of classes or of makes.
 
     """
-    matrix = confusion_matrix(targets, predicted, labels=range(len(names)))
+    # Not scikit-learn's, which holds all the zeros, and warns where there is one class.
+    places = np.asarray(targets, np.int64) * len(names) + predicted
+    places, photos = np.unique(places, return_counts=True)
     return [
-        Cell(names[row], names[column], int(matrix[row, column]))
-        for row, column in np.argwhere(matrix).tolist()
+        Cell(names[place // len(names)], names[place % len(names)], count)
+        for place, count in zip(places.tolist(), photos.tolist(), strict=True)
     ]
 
 

@@ -197,9 +197,27 @@ def test_an_export_that_cannot_take_its_place_leaves_the_earlier_one(
     export_there()
     before = (tmp_path / "o/model.onnx").read_bytes()
     monkeypatch.setattr(os, "replace", replace)
-    assert "Input/output error" in refusal(export_there)
+    words = "cannot be replaced (Input/output error); give another --out"
+    assert words in refusal(export_there)
     assert (tmp_path / "o/model.onnx").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["o"]
+
+
+def test_what_a_killed_export_left_is_gone_a_day_later(bundle, classifier, tmp_path):
+    names = (".o.1.partial", ".o.2.partial", ".o.3.old", ".other.3.partial")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(b"half")
+    for name in names[1:]:
+        os.utime(tmp_path / name, (0, 0))
+    images = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    export_there = partial(
+        export_to, classifier, bundle, tmp_path / "o", kind="onnx", images=images
+    )
+    export_there()  # and what may be the only earlier one stays
+    assert {file.name for file in tmp_path.iterdir()} == {*names[:1], *names[2:], "o"}
+    export_there()
+    assert {file.name for file in tmp_path.iterdir()} == {names[0], names[3], "o"}
 
 
 def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):

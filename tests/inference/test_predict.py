@@ -515,7 +515,7 @@ def test_however_deep_folders_lie_they_are_walked(tmp_path: Path, monkeypatch: p
 
 
 def test_a_bundle_works_where_nothing_else_is(bundle, tmp_path: Path):
-    """Copied with src alone to another folder; the pipe's reader leaves after one line."""
+    """Copied with src alone to another folder."""
     shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(bundle, tmp_path / "bundle")
     shutil.copyfile(bundle.parent / "calibration.json", tmp_path / "bundle/calibration.json")

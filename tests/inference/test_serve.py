@@ -573,6 +573,14 @@ def test_a_name_is_known_as_browsers_send_it():
     ]
 
 
+def test_no_host_is_not_every_host(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["serve.py", "--host", ""])
+    with pytest.raises(SystemExit) as stopped:
+        serve.main()
+    assert stopped.value.code == 2
+    assert "--host: expected an address, found nothing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("host", ["ü..x", "a" * 64 + ".example", "\udcff"])
 def test_what_is_no_host_is_one_line(host: str):
     with pytest.raises(StageError, match=r"cannot be used \(.+\); give another --port or --host"):

@@ -53,6 +53,12 @@ def test_averages_that_would_hold_much_of_the_first_weights_are_noted(
         assert float(most) ** later <= 0.1 < (float(most) + 0.001) ** later
 
 
+def test_where_no_average_helps_the_note_says_so(capsys: pytest.CaptureFixture):
+    recipe = TrainParams(**shipped("train") | {"finetune_epochs": 2, "ema": 0.9, "accumulate": 10})
+    note_averages(recipe, {"network": 10})  # two steps in all
+    assert "to the weights of the first step; set 0\n" in capsys.readouterr().out
+
+
 def test_what_belongs_together_passes():
     check_copies(PHOTOS, Path("data/augmented"))
     check_rows(PHOTOS[::-1], PHOTOS, FEATURES)

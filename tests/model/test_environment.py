@@ -69,7 +69,7 @@ def test_an_older_name_of_the_limit_gives_way_to_the_newer(monkeypatch: pytest.M
 def test_an_environment_tells_all_that_decides_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=list))
-    monkeypatch.setattr(environment, "version", lambda name: f"of {name}")
+    monkeypatch.setattr(environment, "version_of", lambda name: f"of {name}")
     before = environment.describe(threads=1)
     assert (before["jax"], before["jaxlib"]) == ("of jax", "of jaxlib")
     chosen = {
@@ -100,7 +100,7 @@ def test_other_backends_on_processors_keep_float32(
     ("generations", "expected"),
     [([9, 8], "mixed_bfloat16"), ([9, 7], "float32")],
 )
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_all_gpus_have_to_be_made_for_it(
     monkeypatch: pytest.MonkeyPatch, backend: str, generations: list[int], expected: str
 ) -> None:
@@ -117,15 +117,29 @@ def test_all_gpus_have_to_be_made_for_it(
         SimpleNamespace(platform="gpu", compute_capability=f"{major}.0") for major in generations
     ]
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: gpus))
+    assert best_precision() == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [("", "mixed_bfloat16"), ("cuda:1", "float32"), ("cpu", "float32")],
+)
+def test_of_pytorch_only_the_gpu_that_it_computes_on_counts(
+    monkeypatch: pytest.MonkeyPatch, device: str, expected: str
+) -> None:
+    processor(monkeypatch, "avx2")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    monkeypatch.delenv("KERAS_TORCH_DEVICE", raising=False)
+    if device:
+        monkeypatch.setenv("KERAS_TORCH_DEVICE", device)
     cuda = SimpleNamespace(
-        device_count=lambda: count, get_device_capability=lambda gpu: (generations[gpu], 0)
+        device_count=lambda: 2, get_device_capability=lambda gpu: ((9, 7)[gpu], 0)
     )
     torch = SimpleNamespace(cuda=cuda, version=SimpleNamespace(hip=None))
     monkeypatch.setitem(sys.modules, "torch", torch)
     assert best_precision() == expected
     torch.version.hip = "6.0"
-    if backend == "torch":
-        assert best_precision() == "float32"
+    assert best_precision() == "float32"
 
 
 @pytest.mark.parametrize(

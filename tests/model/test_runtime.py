@@ -91,17 +91,17 @@ def test_a_gpu_that_tensorflow_does_not_see_is_said(
 def test_gpus_count_unless_they_are_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "GPUS", tmp_path)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert runtime.accelerators() == []
+    assert runtime.driver_gpus() == []
     (tmp_path / "0000").mkdir()
     (tmp_path / "0000/information").write_text("Model: \t A GPU\nIRQ: 1\n")
-    assert runtime.accelerators() == ["Model: \t A GPU"]
+    assert runtime.driver_gpus() == ["Model: \t A GPU"]
     for visible, seen in (("0", True), ("3", True), ("", False), ("-1", False)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert bool(runtime.accelerators()) == seen
+        assert bool(runtime.driver_gpus()) == seen
     (tmp_path / "0001").mkdir()
     (tmp_path / "0001/information").write_text("Model: \t Another\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert runtime.accelerators() == ["Model: \t A GPU", "Model: \t Another", "1"]
+    assert runtime.driver_gpus() == ["Model: \t A GPU", "Model: \t Another", "1"]
 
 
 @pytest.mark.parametrize(

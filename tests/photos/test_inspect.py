@@ -352,7 +352,7 @@ def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     kept, left = resolve(rows, place=lambda key, _: sides[key])
     assert [photo.row.path for photo in kept] == ["again", "b"]
     assert {row.path: row.detail for row in left} == {
-        "a": "its bytes stay in test",
+        "a": "same bytes as again, which stays in test",
         "c": "by a copy (again of a) it belongs together with photos that fall to test",
     }
 

@@ -97,6 +97,30 @@ def test_a_missing_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
         read_manifest(tmp_path / "manifest.csv")
 
 
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        (",", ";"),
+        ("photo_id", "\ufeffphoto_id"),
+        ("\n", ",\n"),
+        (",1,2,30,40", ",1.0,2,30,40"),
+        ('"train"', '"../train"'),
+        ("0" * 16, "0" * 15),
+    ],
+    ids=["separator", "mark", "column", "number", "split", "id"],
+)
+def test_a_manifest_that_split_never_wrote_is_one_line(
+    tmp_path: Path, found: str, instead: str
+) -> None:
+    file = tmp_path / "manifest.csv"
+    write_table(file, Photo, [BOXED])
+    text = file.read_text()
+    assert found in text
+    file.write_text(text.replace(found, instead))
+    with pytest.raises(StageError, match=r"manifest\.csv: not what split writes \(.+\); run dvc"):
+        read_manifest(file)
+
+
 @settings(max_examples=40)
 @given(written=st.lists(st.builds(Label, texts, texts), max_size=5))
 def test_labels_keep_their_order_and_spelling(written: list[Label], folder: Path) -> None:

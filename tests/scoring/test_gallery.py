@@ -1,6 +1,7 @@
 """Which photos are shown, in which order, and sheets that any label can stand on."""
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 
@@ -79,7 +80,11 @@ def test_a_sheet_grows_by_rows_and_repeats_in_bytes():
     )
     assert two.shape[0] > 1.8 * one.shape[0]
     assert two.shape[1] == one.shape[1]
-    assert sheet(photos, pictures) == sheet(photos, pictures)
+    usual = sheet(photos, pictures)
+    assert sheet(photos, pictures) == usual
+    mine = {"savefig.dpi": 33, "savefig.bbox": "tight", "font.family": "monospace"}
+    with matplotlib.rc_context(mine):  # as somebody's matplotlibrc may say
+        assert sheet(photos, pictures) == usual
 
 
 def test_a_sheet_of_nothing_says_so():

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from scoring import intervals
 from scoring.intervals import bootstrap
 from scoring.metrics import figures, tally
 
@@ -81,6 +82,13 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     rows = rows_of((np.arange(40) % 3 > 0).astype(float))
     assert bootstrap(rows, np.arange(40), share) == bootstrap(rows, np.arange(40), share)
     assert bootstrap(rows, np.arange(40), share) != bootstrap(rows, np.arange(40), share, seed=1)
+
+
+def test_drawing_fewer_at_once_for_many_listings_changes_nothing(monkeypatch) -> None:
+    rows = rows_of((np.arange(40) % 3 > 0).astype(float))
+    usual = bootstrap(rows, np.arange(40), share)
+    monkeypatch.setattr(intervals, "_MOST_COUNTS", 40 * 7)
+    assert bootstrap(rows, np.arange(40), share) == usual
 
 
 def test_weighing_listings_is_repeating_their_photos() -> None:

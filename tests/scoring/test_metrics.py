@@ -108,6 +108,13 @@ def test_without_a_mistake_there_is_no_confusion() -> None:
     assert confused_pairs(confusion(TARGETS, TARGETS, NAMES)) == []
 
 
+def test_a_dealer_of_one_make_hears_no_warning() -> None:
+    nothing = np.zeros(3, int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert confusion(nothing, nothing, ["Audi"]) == [Cell("Audi", "Audi", 3)]
+
+
 def test_makes_worked_out_by_hand() -> None:
     # Audi and BMW of one maker, Citroën and Dacia of another. Wrong are photos 2 (Audi as BMW),
     # 3 (Audi as Dacia) and 5 (BMW as Audi): the maker is right in two of these three.
