@@ -112,6 +112,29 @@ def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
     assert (clone.root / "dvc.lock").read_text() == mine
 
 
+def test_photos_that_both_branches_added_are_all_there(graph: Clone, tmp_path: Path):  # noqa: F811
+    clone = graph.copy_to(tmp_path / "copy")
+    folder = clone.root / "data/cars/photos"
+    for branch, name in (("main", "both"), ("theirs", "theirs"), ("ours", "ours")):
+        if branch != "main":
+            clone.git("checkout", "--quiet", "-b", branch, "main")
+            clone.dvc("checkout", "data/cars/photos.dvc")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jpg").write_text(name)
+        clone.dvc("add", "data/cars/photos")
+        clone.commit(f"photos of {branch}")
+    assert unmerged(clone, "merge", "theirs") == {"data/cars/photos.dvc"}
+    page = (wiring.ROOT / "docs/pull-requests.md").read_text()
+    (block,) = re.findall(
+        r"^    git checkout --ours data/cars/photos.dvc\n(?:    .*\n)+", page, re.M
+    )
+    block = block.replace("dvc pull", "dvc checkout")  # "without a remote", as it says beside it
+    subprocess.run(["bash", "-e", "-c", block], cwd=clone.root, env=clone.environment(), check=True)
+    assert sorted(file.name for file in folder.iterdir()) == ["both.jpg", "ours.jpg", "theirs.jpg"]
+    assert clone.git("status", "--porcelain", "data") == "M  data/cars/photos.dvc\n"
+    assert not (tmp_path / "theirs").exists()
+
+
 @pytest.fixture(scope="module")
 def shared(graph: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:  # noqa: F811
     """A clone whose results were pushed to the folder ``storage`` beside it."""

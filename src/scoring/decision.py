@@ -57,7 +57,9 @@ def make_probability(probabilities: np.ndarray, make_of: np.ndarray) -> np.ndarr
     for rows in blocks(*probabilities.shape):
         same = make_of[probabilities[rows].argmax(axis=1)][:, None] == make_of
         summed[rows] = (probabilities[rows] * same).sum(axis=1)
-    return np.minimum(summed, 1.0)  # rounding may end above 1, which no threshold may be
+    # Sums of all classes end beside 1, by chance on either side: above it no threshold may be, and
+    # below it photos would miss a threshold of 1.
+    return np.minimum(summed.round(12), 1.0)
 
 
 def decide(

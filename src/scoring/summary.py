@@ -61,7 +61,8 @@ def decisions(outcome: Outcome) -> Figures:
         for figure, counted, among in shares:
             rows = np.stack([counted, np.ones(len(counted))], axis=1)[among]
             if len(rows):
-                found |= _with_intervals(rows, outcome.listings[among], _share(figure))
+                of_listings = outcome.listings[among]
+                found |= _with_intervals(rows, of_listings, _share(figure), but=_fixed(outcome))
     return found
 
 
@@ -108,7 +109,7 @@ def _fixed(outcome: Outcome) -> set[str]:
     """Figures that no photo can change: among so few classes, or with such makes."""
     fixed = {"top5"} if len(outcome.names) <= 5 else set()
     if len(set(outcome.makes)) == 1:
-        fixed |= {"make_accuracy", "make_given_model_wrong"}
+        fixed |= {"make_accuracy", "make_given_model_wrong", "backoff_precision"}
     if len(set(outcome.makes)) == len(outcome.makes):  # a wrong model is always of another make
         fixed.add("make_given_model_wrong")
     return fixed

@@ -70,7 +70,9 @@ def test_what_no_photo_can_change_has_no_interval(outcome: Outcome) -> None:
     assert "top5_low" not in figures
     figures = summarise(replace(outcome, makes=["Audi"] * 3))
     assert figures["make_accuracy"] == figures["make_given_model_wrong"] == 1
-    assert not {"make_accuracy_low", "make_given_model_wrong_low"} & set(figures)
+    assert figures["backoff_precision"] == 1
+    among_one_make = {"make_accuracy_low", "make_given_model_wrong_low", "backoff_precision_low"}
+    assert not among_one_make & set(figures)
     figures = summarise(replace(outcome, makes=["Audi", "BMW", "Seat"]))
     assert figures["make_given_model_wrong"] == 0
     assert "make_accuracy_low" in figures
