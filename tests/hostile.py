@@ -180,6 +180,14 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         start += segment(0xC0, frame) + b"".join(tables)
         return start + b"".join(colours) + colours[-1] * (repeats - 1) + b"\xff\xd9"
 
+    def progressive_at_once(scans: int) -> bytes:
+        """A progressive JPEG whose every scan says that it brings all coefficients."""
+        data = plain()
+        at = jpeg_frame(data)
+        data = patched(data, at + 1, b"\xc2")
+        start = scan_starts(data)[0]
+        return data[:-2] + data[start:-2] * (scans - 1) + b"\xff\xd9"
+
     def behind_start(extra: bytes) -> bytes:
         data = plain()
         return data[:2] + extra + data[2:]
@@ -240,6 +248,7 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("120 scans", "unsupported", many_scans()),
         ("a scan for each colour", KEPT, sequential(1)),
         ("120 scans of one colour", "unsupported", sequential(120)),
+        ("120 scans of everything", "unsupported", progressive_at_once(120)),
         ("two frames", "undecodable", frame_twice()),
         ("no frame", "undecodable", without_segment(plain(), 0xC0)),
         ("usual Huffman tables left out", KEPT, without_segment(plain(), 0xC4)),

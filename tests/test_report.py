@@ -239,7 +239,7 @@ def test_photos_of_no_listing_are_not_said_to_be_of_unseen_ones(evaluated: Path,
     assert "a bootstrap over photos" in told
     assert '<div class="card">Listing' not in told
     told = told_of("the only one", "")
-    assert f"{len(rows) - 1} of the test photos without a listing." in told
+    assert f"Test photos without a listing: {len(rows) - 1}." in told
     assert "listings that training never saw" not in told
 
 

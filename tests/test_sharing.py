@@ -112,8 +112,9 @@ def test_without_the_attributes_git_leaves_a_lock_that_nobody_can_read(
     assert (clone.root / "dvc.lock").read_text() == mine
 
 
-def test_photos_that_both_branches_added_are_all_there(graph: Clone, tmp_path: Path):  # noqa: F811
-    clone = graph.copy_to(tmp_path / "copy")
+def test_photos_that_both_branches_added_are_all_there(branches: Clone, tmp_path: Path):
+    clone = branches.copy_to(tmp_path / "copy")
+    clone.git("checkout", "--quiet", "main")
     folder = clone.root / "data/cars/photos"
     for branch, name in (("main", "both"), ("theirs", "theirs"), ("ours", "ours")):
         if branch != "main":

@@ -127,9 +127,9 @@ def read_jpeg(data: bytes) -> Header:
         scans += 1
         if scans > MAX_SCANS:
             raise unsupported(f"a JPEG of more than {MAX_SCANS} scans")
-        # Of a picture whose first scan brings it all libjpeg reads no other scan; of any other it
-        # reads all that come before the end marker, also those that bring nothing new.
-        if scans == 1 and frame.is_whole:
+        # Of a picture whose first scan brings it all libjpeg reads no other scan; of any other, and
+        # of any progressive one, it reads all before the end marker, also those that bring nothing.
+        if scans == 1 and frame.is_whole and not frame.progressive:
             # Within a scan 0xFF 0xD9 can only be the end marker. What follows is not the picture:
             # cameras append previews and videos.
             if not data.endswith(b"\xff\xd9") and data.find(b"\xff\xd9", position) < 0:
