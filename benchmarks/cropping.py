@@ -25,7 +25,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
-from listings import generator, plan_listings  # noqa: E402
+from listings import draw_kind, generator, plan_listings  # noqa: E402
 from measure import record  # noqa: E402
 from photos import grabcut  # noqa: E402
 from photos.crop import overlap  # noqa: E402
@@ -33,9 +33,6 @@ from photos.decode import decode  # noqa: E402
 from scenes import KINDS  # noqa: E402
 
 DEMO = ROOT / "data/demo"
-KIND_SHARES = [0.28, 0.26, 0.18, 0.16, 0.12]
-"""Probabilities of ``KINDS``, as in ``data/demo/listings.py``."""
-
 VARIANTS = {
     "no sure middle": {"MIDDLE": (0.5, 0.5, 0.5, 0.5)},
     "64 pixels": {"SIDE": 64},
@@ -93,12 +90,12 @@ def main() -> None:
 
 
 def scene_kinds() -> dict[str, str]:
-    """The background of each listing: the first value that its generator draws for its photos."""
+    """The background of each listing, by its name."""
     demo = yaml.safe_load((DEMO / "params.yaml").read_text())["demo"]
     kinds = {}
     for listing in plan_listings(demo["seed"], demo["photos_per_model"]):
         rng = generator(demo["seed"], listing.number, 1)
-        kinds[listing.name] = str(rng.choice(KINDS, p=KIND_SHARES))
+        kinds[listing.name] = draw_kind(rng)
     return kinds
 
 

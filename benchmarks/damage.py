@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 from measure import record
-from photos.decode import PhotoError, decode, read_header
+from photos.decode import decode, read_header
+from photos.faults import PhotoError
 
 PHOTOS = 200
 ROUNDS = 5

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("labels", metavar="LABELS", nargs="?")
     parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN} lines a kind")
     given = parser.parse_args(arguments)
+    if not given.folder:  # of "$DIR" where DIR is not set
+        parser.error("found an empty name; expected a folder of photos, . for the current one")
     if url := next((text for text in (given.folder, given.labels) if text and "://" in text), None):
         raise StageError(
             f"found {url}; expected paths of this machine: a store's photos need no dvc add, "

@@ -20,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     help_text = "a Git revision, a DVC experiment, 'workspace', or a predictions .csv file"
     parser.add_argument("before", help=help_text)
-    parser.add_argument("after", nargs="?", default=WORKSPACE, help=f"{help_text} (default)")
+    parser.add_argument(
+        "after", nargs="?", default=WORKSPACE, help=f"{help_text} (default: {WORKSPACE})"
+    )
     parser.add_argument(
         "--common", action="store_true", help="compare on common photos when test photos differ"
     )

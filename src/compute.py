@@ -109,8 +109,8 @@ def spread(
             installed, or its cluster cannot be reached.
 
     """
-    # Dask's workers outlive a run and may hold older code; the others begin with the run.
-    code = _code() if compute.executor == "dask" else ""
+    # Workers of a cluster may have outlived an earlier run, or run on a machine of other libraries.
+    code = _code() if compute.executor in ("dask", "ray") else ""
     attempt = partial(_attempt, function, Path.cwd(), code)
     work = partial(WORK[compute.executor], attempt, items, compute, stop)
     with _cluster(compute) as client, closing(work(client)) as attempts:
@@ -272,7 +272,11 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
             return client, undo.pop_all().close
     workers = compute.workers or joblib.cpu_count()
     cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit=0,  # it would count the mapped pages of shards, which take no memory away
+        dashboard_address=None,
+        silence_logs="ERROR",
     )
     client = Client(cluster)
 

@@ -12,20 +12,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 import params
 from fingerprint import fingerprint
-from model.runtime import (
-    GPU_PACKAGES,
-    PACKAGES,
-    chosen_backend,
-    computing,
-    driver_gpus,
-    kernel_variables,
-    start,
-)
+from model.runtime import computes_with, computing, start
 from model.scores import batches_of_outputs
 from model.section import ModelParams
 from photos.groups import groups
@@ -111,16 +102,11 @@ def batches(samples: Sequence[Sample]) -> Iterator[range]:
 
 def describe(model: ModelParams) -> str:
     """The fingerprint of all that computes features; another processor gives other last digits."""
-    backend = chosen_backend()
     return fingerprint(
         Path(__file__),
-        libraries=("keras", "numpy", *PACKAGES.get(backend, ()), *GPU_PACKAGES),
         model=model.model_dump(),
         weights=model.origin()["sha256"],
-        backend=backend,
-        processor=cv2.getCPUFeaturesLine(),
-        variables=kernel_variables(),
-        accelerators=driver_gpus(),
+        **computes_with(),
     )
 
 

@@ -4,10 +4,9 @@ Fits temperature and thresholds on val, then measures on test. Writes prediction
 metrics/ as well; docs/evaluation.md explains each figure.
 """
 
-import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from model.finished import forget_finished
 from model.runtime import computing, start
 from model.section import ModelParams
 from photos.new_file import new_file
+from photos.tables import write_rows
 from scoring.decision import calibrate
 from scoring.outcome import Outcome, numbered
 from scoring.pictures import HEADERS, plot_tables
@@ -89,13 +89,13 @@ def main() -> None:
     with new_file(METRICS) as partial:
         partial.write_text(json.dumps(rounded, indent=1) + "\n")
     photos = [(sample.photo_id, sample.listing) for sample in test.samples]
-    write_rows(PREDICTIONS, Prediction._fields, predictions(outcome, photos))
+    write_rows(PREDICTIONS, Prediction._fields, to_six_digits(predictions(outcome, photos)))
     shutil.rmtree(PLOTS, ignore_errors=True)
     PLOTS.mkdir(parents=True)
     tables = plot_tables(outcome, pairs=evaluate.confused_pairs)
     for name, header in HEADERS.items():
         rows = [[harmless(cell) for cell in row] for row in tables[name]]
-        write_rows(PLOTS / f"{name}.csv", header, rows)
+        write_rows(PLOTS / f"{name}.csv", header, to_six_digits(rows))
     print(f"evaluate: top-1 {figures['top1']:.4f} on {len(test.samples)} test photos")
     for pair in tables["confused_pairs"][:3]:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
@@ -118,14 +118,10 @@ def harmless(cell: object) -> object:
     return cell.replace("<", "\N{FULLWIDTH LESS-THAN SIGN}") if isinstance(cell, str) else cell
 
 
-def write_rows(file: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:
-    """Writes a small CSV; figures are rounded to six digits, text is quoted."""
-    how = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-    with new_file(file) as partial, partial.open("w", **how) as handle:
-        writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(header)
-        for row in rows:
-            writer.writerow(round(cell, 6) if isinstance(cell, float) else cell for cell in row)
+def to_six_digits(rows: Iterable[Iterable]) -> Iterator[list]:
+    """The rows with their figures rounded, so that another machine's last digits do not show."""
+    for row in rows:
+        yield [round(cell, 6) if isinstance(cell, float) else cell for cell in row]
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def look_at_learnt(
     told = (  # lazily: of all photos and classes at once they would be larger than the photos
         shares
         for logits in progress(batches, total=len(feed), label="explain", unit="batches")
-        for shares in to_probabilities(logits, temperature).round(6)
+        for shares in to_probabilities(logits, temperature)
     )
     return [
         Seen(
@@ -150,8 +150,8 @@ def look_at_learnt(
             manifest[sample.photo_id].split,
             sample.label,
             names[shares.argmax()],
-            float(shares.max()),
-            float(shares[target]),
+            round(float(shares.max()), 6),
+            round(float(shares[target]), 6),
         )
         for sample, target, shares in zip(feed.samples, feed.targets, told, strict=True)
     ]

@@ -11,24 +11,21 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import params
-from model.agreement import (
-    check_copies,
-    check_origin,
-    check_parts,
-    check_pixels,
-    check_rows,
-    check_steps,
-)
+from model.agreement import check_origin, check_parts
 from model.recipe import TrainParams
 from model.runtime import computing, start
 from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, progress, run
-from train import CURVES, FEATURES, FEATURES_NOTE, LABELS, PHOTOS, VAL, VAL_FEATURES
+from train import CURVES, FEATURES_NOTE, LABELS, Feeds, fit_head, open_feeds
+
+if TYPE_CHECKING:
+    import keras
 
 PICTURE = Path("metrics/find_lr.png")
 LOWEST, HIGHEST = 1e-4, 10.0
@@ -57,32 +54,27 @@ def main() -> None:
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision
-    from model.feed import ShardFeed
     from model.network import build_network
-    from model.on_device import device_prepares
     from model.operations import quick
     from model.views import freeze
 
     train = train.computed_in(best_precision())
     refuse_on_gpus(train)
     labels = read_labels(LABELS)
-    classes = {label.label: index for index, label in enumerate(labels)}
-    feed = ShardFeed(PHOTOS, classes, **train.batches(), on_device=device_prepares())
-    if not feed.samples:
-        raise StageError("no training photos; run dvc repro augment")
-    check_copies(feed.samples, PHOTOS[1])
-    network = build_network(
-        model,
-        shape=feed.shape[:2],
-        classes=len(labels),
-        dropout=train.dropout,
-        precision=train.precision,
-    )
-    if heads_first:
-        fit_head(network, feed, classes, train)
-    freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
-    with computing("find_lr uses one device; lower train.batch_size for it"), quick(network):
-        rates, losses = sweep(network, feed, train, steps=steps)
+    feeds = open_feeds(train, labels, heads_first=heads_first)
+    with computing("find_lr uses one device; lower train.batch_size for it"):
+        network = build_network(
+            model,
+            shape=feeds.photos.shape[:2],
+            classes=len(labels),
+            dropout=train.dropout,
+            precision=train.precision,
+        )
+        if heads_first:
+            fit_head_here(network, feeds, train)
+        freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
+        with quick(network):
+            rates, losses = sweep(network, feeds.photos, train, steps=steps)
     smooth = smoothed(losses)
     best = suggestion(rates, smooth)
     draw(rates, smooth, best)
@@ -96,41 +88,19 @@ def advice(best: float, weights: str, train: TrainParams) -> str:
     return f"train.finetune_lr_scale {min(HIGHEST, best / train.lr):.2g}"
 
 
-def fit_head(network, photos, classes: dict[str, int], train: TrainParams) -> None:
-    """Fits the head on cached features, as train does first, and leaves no file behind.
-
-    Raises:
-        StageError: the features are of other photos, or have too few batches for a step.
-
-    """
+def fit_head_here(network: "keras.Model", feeds: Feeds, train: TrainParams) -> None:
+    """Fits the head as train does first, and leaves no file behind."""
     from model.checkpoints import Checkpoints
     from model.curves import Curves
-    from model.feed import ShardFeed
-    from model.fitting import fit
-    from model.views import head_of
 
-    features = ShardFeed(FEATURES, classes, **train.batches())
-    watched = {"batch_size": features.batch_rows, "padded": True}  # as train has it
-    val_features, val = (ShardFeed([one], classes, **watched) for one in (VAL_FEATURES, VAL))
-    check_rows(features.samples, photos.samples, FEATURES[0].parent)
-    check_rows(val_features.samples, val.samples, VAL_FEATURES)
-    check_pixels([*photos.samples, *val.samples], FEATURES_NOTE)
-    val_features.expect(features.shape, remedy="dvc repro embed")
-    check_steps(train, {"head": len(features)})
     print(f"find_lr: first the head, {train.head_epochs} epochs on kept features", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        kept = {
+            "checkpoints": Checkpoints(Path(folder) / "head.npz", ""),
+            "curves": Curves(CURVES, written=False),
+        }
         try:
-            fit(
-                head_of(network),
-                features,
-                val_features,
-                phase="head",
-                epochs=train.head_epochs,
-                lr=train.lr,
-                recipe=train,
-                checkpoints=Checkpoints(Path(folder) / "head.npz", ""),
-                curves=Curves(CURVES, written=False),
-            )
+            fit_head(network, feeds, recipe=train, **kept)
         except KeyboardInterrupt:  # without its advice to resume: the checkpoint is deleted
             raise KeyboardInterrupt from None
 

@@ -59,13 +59,15 @@ def fingerprint(script: Path, *, libraries: tuple[str, ...], **values: object) -
 def version_of(library: str) -> str:
     """The version of a distribution, or that it is not installed.
 
-    Instead of some there may be others that bring the same modules.
+    Instead of some there may be others that bring the same modules, or beside them, in which case
+    the one that was installed last is imported: all are named.
     """
+    found = []
     for name in (library, *OTHERWISE.get(library, ())):
         with suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(name)
-            return version if name == library else f"{name} {version}"
-    return "not installed"
+            found.append(version if name == library else f"{name} {version}")
+    return ", ".join(found) or "not installed"
 
 
 def imported_files(script: Path) -> set[Path]:

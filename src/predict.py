@@ -91,6 +91,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")
     parser.add_argument("--workers", type=int, default=0, help="threads that read; 0: every core")
     options = parser.parse_args()
+    if Path() in options.photos and "." not in sys.argv:  # of "$DIR" where DIR is not set
+        parser.error("found an empty name; expected photos or folders, . for the current one")
     if options.declared and (options.listing_from or options.top_k is not None):
         parser.error("--declared ranks listings, one row each: without --listing-from and --top-k")
     options.top_k = 3 if options.top_k is None else options.top_k

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 import params
 from compute import ComputeParams
 from fingerprint import fingerprint
+from model.runtime import computes_with, processor
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
@@ -94,27 +94,13 @@ def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]
     if not preparation.crop.uses_detector:
         return preparation, {"libraries": libraries}
     # On another kind of processor, boxes may differ by a pixel.
-    processor = cv2.getCPUFeaturesLine()
     if preparation.crop.detector.is_onnx:
-        return preparation, {"libraries": libraries, "processor": processor}
+        return preparation, {"libraries": libraries, "processor": processor()}
     from model.detector import attach
-    from model.runtime import (
-        GPU_PACKAGES,
-        PACKAGES,
-        chosen_backend,
-        driver_gpus,
-        kernel_variables,
-    )
 
-    backend = chosen_backend()
-    packages = (*PACKAGES.get(backend, ()), *GPU_PACKAGES)
-    return attach(preparation), {
-        "libraries": (*libraries, "keras", "keras-cv", *packages),
-        "processor": processor,
-        "backend": backend,
-        "variables": kernel_variables(),
-        "accelerators": driver_gpus(),
-    }
+    network = computes_with()
+    network["libraries"] = (*libraries, "keras-cv", *network["libraries"])
+    return attach(preparation), network
 
 
 def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:

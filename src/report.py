@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jinja2
 
+from page import charts
 from page.content import gather
 from photos.new_file import new_file
 from review.figures import read_json
@@ -73,6 +74,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals["at"] = charts
     templates.filters["share"] = lambda value: f"{100 * float(value):.1f}%"
     try:
         return templates.get_template("report.html").render(
@@ -80,8 +82,8 @@ def render(
         )
     except (KeyError, ValueError, TypeError, OverflowError, jinja2.UndefinedError) as error:
         raise StageError(
-            f"metrics/: a figure or column is missing or no figure ({error}); it was changed, or "
-            "another version of the code wrote it: run dvc repro, then make report"
+            f"metrics/: a figure or column is missing, or is not a number ({error}); it was "
+            "changed, or another version of the code wrote it: run dvc repro, then make report"
         ) from None
 
 

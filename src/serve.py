@@ -9,6 +9,7 @@ from pathlib import Path
 
 from joblib import cpu_count
 
+from photos.limits import allow_files
 from stage import StageError, run
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -41,8 +42,9 @@ def main() -> None:
     classifier.preparation.open()  # a missing detector is reported now, not to a visitor
     import uvicorn
 
-    from inference.web import create_app
+    from inference.web import MAX_PHOTOS, MAX_UPLOADS, create_app
 
+    allow_files(MAX_UPLOADS * (MAX_PHOTOS + 1))  # photos above 1 MiB wait in files
     shown, port = address_of(listening)
     app = create_app(classifier, hosts=[*LOOPBACK, shown, *names])
     print(f"serve: http://{shown}:{port}", file=sys.stderr, flush=True)

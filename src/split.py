@@ -126,9 +126,9 @@ def main() -> None:
         )
     if split.test and "test" not in splits:
         stop(
-            "no photo falls to test: raise split.test, try another split.seed, or name test photos "
-            "in the subset column (what it calls train never becomes test); split.test: 0 goes "
-            "without, for dvc repro train",
+            "no photo falls to test: raise split.test, try another split.seed or split.method, or "
+            "name test photos in the subset column (what it calls train never becomes test); "
+            "split.test: 0 goes without, for dvc repro train",
             len(rows),
             rejected,
         )
@@ -136,6 +136,11 @@ def main() -> None:
         print(
             "note: no test photos: evaluate will measure nothing, write models/calibration.json "
             "alone (prediction needs it) and stop with an error; dvc repro train ends before it"
+        )
+    if "val" not in splits:
+        print(
+            "note: no val photos: no epoch can be chosen and no confidence be calibrated, so every "
+            "photo will go to a person; raise split.val, or try another split.seed or split.method"
         )
     missing = missing_classes([photo.label for photo in manifest], splits)
     for name in ("val", "test"):
@@ -231,7 +236,7 @@ def list_labels(manifest: list[Photo]) -> list[Label]:
     for photo in manifest:
         makes.setdefault(photo.label, Counter())[photo.make] += 1
     if mixed := sorted(label for label, counts in makes.items() if len(counts) > 1):
-        print(f"note: {len(mixed)} classes stand under several makes each: {mixed[:5]}")
+        print(f"note: {len(mixed)} classes have photos of several makes: {mixed[:5]}")
     return [
         Label(label, min(counts, key=lambda make: (-counts[make], make)))
         for label, counts in sorted(makes.items())

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
-Item = TypeVar("Item")
+if os.name == "nt":
+    sys.exit("error: this needs Linux or macOS; on Windows, run it under WSL (README.md)")
 
+Item = TypeVar("Item")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 GONE = (

@@ -5,8 +5,10 @@ run, started again, continues after its last complete epoch, which .checkpoints/
 stays there until evaluate begins, in case DVC cannot save the network.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import params
 from model.agreement import (
@@ -23,8 +25,13 @@ from model.finished import FOLDER
 from model.recipe import TrainParams
 from model.runtime import computing, start
 from model.section import ModelParams
-from photos.manifest import read_labels
+from photos.manifest import Label, read_labels
 from stage import StageError, run
+
+if TYPE_CHECKING:
+    import keras
+
+    from model.feed import ShardFeed
 
 PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
 FEATURES = (Path("data/features/train"), Path("data/features/augmented"))
@@ -59,11 +66,9 @@ def main() -> None:
         refuse_uneven,
     )
     from model.environment import best_precision, committed, describe, differences, write
-    from model.feed import ShardFeed
     from model.fitting import fit
     from model.network import build_network
-    from model.on_device import device_prepares
-    from model.views import freeze, head_of
+    from model.views import freeze
 
     labels = read_labels(LABELS)
     inputs = (*INPUTS, *FEATURE_INPUTS) if heads_first else INPUTS
@@ -84,31 +89,10 @@ def main() -> None:
 
     if hosts > 1:  # else one might stop later, and the others wait for it
         refuse_differences(identify(), part)
-    classes = {label.label: index for index, label in enumerate(labels)}
-    batches = {"classes": classes, **train.batches(), "part": part}
-    # Not for features: starting and ending threads would take longer than an epoch of them.
-    reading = {"workers": reading_threads(model.threads)}
-    photos = ShardFeed(PHOTOS, **batches, **reading, on_device=device_prepares())
-    # Of val's batches none is larger: they are filled up, and would be most of the work.
-    watched = {"classes": classes, "batch_size": photos.batch_rows, "part": part, "padded": True}
-    val_photos = ShardFeed([VAL], **watched, **reading)
-    if not photos.samples:
-        raise StageError("no training photos in data/processed/train; run dvc repro")
-    val_photos.expect(photos.shape)
-    check_sizes(train, photos.shape[:2])
-    check_copies(photos.samples, PHOTOS[1])
-    steps = {"network": len(photos)}
-    if heads_first:
-        features = ShardFeed(FEATURES, **batches)
-        val_features = ShardFeed([VAL_FEATURES], **watched)
-        steps["head"] = len(features)
-        check_rows(features.samples, photos.samples, FEATURES[0].parent)
-        check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
-        check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
-        val_features.expect(features.shape, remedy="dvc repro embed")
-    check_steps(train, steps)
-    note_averages(train, steps)
-    refuse_uneven({photos.batch_rows, train.batch_size})
+    workers = reading_threads(model.threads)
+    feeds = open_feeds(train, labels, heads_first=heads_first, part=part, workers=workers)
+    note_averages(train, feeds.steps())
+    refuse_uneven({feeds.photos.batch_rows, train.batch_size})
 
     work = identify()  # slow, so on one host it comes after all that may stop the run
     environment = describe(threads=model.threads, precision=train.precision, processes=hosts)
@@ -124,27 +108,19 @@ def main() -> None:
     ):
         network = build_network(
             model,
-            shape=photos.shape[:2],
+            shape=feeds.photos.shape[:2],
             classes=len(labels),
             dropout=train.dropout,
             precision=train.precision,
         )
         common = {"recipe": train, "checkpoints": checkpoints, "curves": curves}
         if heads_first:
-            fit(
-                head_of(network),
-                features,
-                val_features,
-                phase="head",
-                epochs=train.head_epochs,
-                lr=train.lr,
-                **common,
-            )
+            fit_head(network, feeds, **common)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         fit(
             network,
-            photos,
-            val_photos,
+            feeds.photos,
+            feeds.val_photos,
             phase="network",
             epochs=train.finetune_epochs,
             lr=train.lr * train.finetune_lr_scale,
@@ -157,6 +133,74 @@ def main() -> None:
             BUNDLE, network, labels=labels, preparation=preparation, environment=environment
         )
     checkpoints.finish()
+
+
+class Feeds(NamedTuple):
+    """What training reads; features only where the head is fitted first."""
+
+    photos: "ShardFeed"
+    val_photos: "ShardFeed"
+    features: "ShardFeed | None" = None
+    val_features: "ShardFeed | None" = None
+
+    def steps(self) -> dict[str, int]:
+        """Batches an epoch, by phase."""
+        head = {} if self.features is None else {"head": len(self.features)}
+        return head | {"network": len(self.photos)}
+
+
+def open_feeds(
+    train: TrainParams,
+    labels: Sequence[Label],
+    *,
+    heads_first: bool,
+    part: tuple[int, int] = (0, 1),
+    workers: int = 0,
+) -> Feeds:
+    """Opens photos and, where the head comes first, features, as process ``part`` of several.
+
+    ``workers`` is how many threads read photos; starting them would take longer than an epoch of
+    features.
+
+    Raises:
+        StageError: there are no photos, or they, their copies, features and params do not fit
+            together.
+
+    """
+    from model.feed import ShardFeed
+    from model.on_device import device_prepares
+
+    classes = {label.label: index for index, label in enumerate(labels)}
+    batches = {"classes": classes, **train.batches(), "part": part}
+    photos = ShardFeed(PHOTOS, **batches, workers=workers, on_device=device_prepares())
+    # Val's batches are padded, so larger ones than train's would be mostly padding.
+    watched = {"classes": classes, "batch_size": photos.batch_rows, "part": part, "padded": True}
+    val_photos = ShardFeed([VAL], **watched, workers=workers)
+    if not photos.samples:
+        raise StageError("no training photos in data/processed/train; run dvc repro")
+    val_photos.expect(photos.shape)
+    check_sizes(train, photos.shape[:2])
+    check_copies(photos.samples, PHOTOS[1])
+    feeds = Feeds(photos, val_photos)
+    if heads_first:
+        features = ShardFeed(FEATURES, **batches)
+        val_features = ShardFeed([VAL_FEATURES], **watched)
+        check_rows(features.samples, photos.samples, FEATURES[0].parent)
+        check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
+        check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
+        val_features.expect(features.shape, remedy="dvc repro embed")
+        feeds = Feeds(photos, val_photos, features, val_features)
+    check_steps(train, feeds.steps())
+    return feeds
+
+
+def fit_head(network: "keras.Model", feeds: Feeds, *, recipe: TrainParams, **kept: object) -> None:
+    """Fits the head of a network on cached features, at ``train.lr``."""
+    from model.fitting import fit
+    from model.views import head_of
+
+    how = {"phase": "head", "epochs": recipe.head_epochs, "lr": recipe.lr, "recipe": recipe}
+    fit(head_of(network), feeds.features, feeds.val_features, **how, **kept)
 
 
 if __name__ == "__main__":

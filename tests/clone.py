@@ -120,7 +120,7 @@ class Clone:
     @staticmethod
     def environment() -> dict[str, str]:
         """Variables with this interpreter's scripts first on the path, as an active venv has."""
-        environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         return environment
 

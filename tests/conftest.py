@@ -1,6 +1,7 @@
 """Fixtures that several rooms share; nothing here imports a deep-learning library."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ OWN_GIT = {
 # Nor may other programs do here what a developer or `make test` told them for elsewhere.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "KERAS_BACKEND", "KERAS_HOME"):
     os.environ.pop(name, None)
+# Stages would be compiled anew in each of their processes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 for name in [name for name in os.environ if name.startswith("JAX_")]:
     del os.environ[name]
 os.environ |= {
@@ -104,6 +108,7 @@ def s3(monkeypatch: pytest.MonkeyPatch):
 LONGEST_FIRST = (
     "uses",
     "keras",
+    "training",
     "graph",
     "sharing",
     "real",

@@ -38,6 +38,8 @@ FORKED.set_forkserver_preload(
         "dvc.repo.plots",
         "dvc.repo.stage",
         "dvc_data.hashfile.cache",
+        "dvc_s3",
+        "s3fs",
         "dulwich.porcelain",
         "dulwich.repo",
         "pygit2",

@@ -295,6 +295,7 @@ def pngs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("colour profile", KEPT, plain(icc_profile=b"no profile")),
         ("text bomb", KEPT, with_chunk(plain(), text_bomb)),
         ("many texts", "unsupported", with_chunk(plain(), chunk(b"zTXt", b"a\0\0x") * 33)),
+        ("many profiles", "unsupported", with_chunk(plain(), chunk(b"iCCP", b"a\0\0x") * 33)),
         ("junk behind the end", KEPT, plain() + b"junk" * 9),
         ("bomb below the cap", KEPT, png(5000, 5000, zlib.compress(bytes(5001 * 5000)), colour=0)),
         ("half", "truncated", plain()[:500]),

@@ -20,14 +20,16 @@ from model.runtime import start  # noqa: E402
 
 start(threads=2)  # as shipped
 
-import dvclive  # noqa: E402, F401  # for all children at once
+import dvc.repo.experiments.utils  # noqa: E402  # for all children at once, as are:
+import dvc.scm  # noqa: E402, F401
+import dvclive  # noqa: E402, F401
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 import train  # noqa: E402
 from model import bundle, checkpoints, curves, devices, environment, fitting, network  # noqa: E402, F401
 from model.feed import ShardFeed  # noqa: E402
-from tiny_training import set_params, shrink_networks, write_shards  # noqa: E402
+from tiny_training import end_epochs_at_once, set_params, shrink_networks, write_shards  # noqa: E402
 
 RECIPE = {
     "head_epochs": 2,
@@ -137,6 +139,7 @@ def prepare() -> None:
 
 def main() -> None:
     shrink_networks((0, 0, 0, 0))  # what is saved and resumed does not depend on the depth
+    end_epochs_at_once()
     plan_losses_on_val()
     top = Path(sys.argv[1])
     for name in ("undisturbed", "killed"):

@@ -68,6 +68,13 @@ def refused(**_) -> None:
     raise PermissionError(errno.EACCES, "Permission denied")
 
 
+def test_an_empty_name_is_not_the_current_folder(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        check_photos.main([""])
+    assert ended.value.code == 2
+    assert "found an empty name; expected a folder" in capsys.readouterr().err
+
+
 def test_a_photo_under_two_labels_is_named_in_each_row(project: Project, check) -> None:
     project.with_good_photos(("audi-2.jpg", "Seat"))
     status, text = check("labels.csv")
@@ -182,7 +189,7 @@ def test_the_check_says_what_it_could_not_check(project: Project) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_make_runs_the_check_whatever_the_folder_is_called() -> None:
+def test_make_hands_on_names_as_they_are_whatever_a_shell_makes_of_them() -> None:
     makefile = (wiring.ROOT / "Makefile").read_text()
     recipe = next(line for line in makefile.splitlines() if "src/check_photos.py" in line)
     command = recipe.strip().removeprefix("@$(IN_VENV) python src/check_photos.py")

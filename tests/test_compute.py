@@ -1,10 +1,8 @@
 """Executors: the same bytes from threads, processes, a Dask cluster and Ray; faults in one line."""
 
 import builtins
-import errno
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
@@ -18,8 +16,15 @@ import yaml
 import augment
 import compute
 import preprocess
+from cluster_work import (
+    fails_at_two,
+    fills_the_disk,
+    reverse,
+    takes_a_while,
+    takes_too_much_memory,
+    whereabouts,
+)
 from compute import ComputeParams, spread
-from stage import StageError
 from tiny_project import Project, refusal, run_script
 from wiring import ROOT
 
@@ -30,37 +35,6 @@ EXECUTORS = ("threads", "processes", "dask", "ray")
 
 def params(executor: str, *, workers: int = 2, address: str = "local") -> ComputeParams:
     return ComputeParams(workers=workers, executor=executor, address=address)
-
-
-def whereabouts(item: int) -> tuple[int, int, str]:
-    """Stands for a shard's work: what came of it, in which process, in which folder."""
-    return item * item, os.getpid(), str(Path.cwd())
-
-
-def takes_a_while(_: int) -> tuple[float, float]:
-    start = time.time()
-    time.sleep(0.05)
-    return start, time.time()
-
-
-def fails_at_two(item: int) -> int:
-    if item == 2:
-        raise StageError("photo 2: it is not there; put it there")
-    return item
-
-
-def fills_the_disk(item: int) -> int:
-    raise OSError(errno.ENOSPC, "No space left on device", f"shard-{item}.npy")
-
-
-def takes_too_much_memory(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does
-
-
-def reverse(item: int) -> int:
-    if item == 2:
-        raise ZeroDivisionError("a bug, not a person's fault")
-    return -item
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +73,12 @@ def test_results_come_in_order_from_workers_in_the_callers_folder(
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) -> None:
-    text = refusal(lambda: list(spread(fails_at_two, range(5), at(executor))))
-    assert text == "error: photo 2: it is not there; put it there"
+    told = []
+    work = spread(fails_at_two, range(5), at(executor), stop=lambda: told.append(1))
+    assert refusal(lambda: list(work)) == "error: photo 2: it is not there; put it there"
+    assert told  # workers elsewhere may be busy still; incremental.py takes their leave to write
     with pytest.raises(ZeroDivisionError):
         list(spread(reverse, range(5), at(executor)))
-
-
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_after_a_fault_work_is_told_to_stop(at, executor: str) -> None:
-    """Workers elsewhere may be busy still; incremental.py takes their leave to write by that."""
-    told = []
-    refusal(lambda: list(spread(fails_at_two, range(5), at(executor), stop=lambda: told.append(1))))
-    assert told
 
 
 def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:

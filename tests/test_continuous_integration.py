@@ -525,3 +525,4 @@ def test_editor_and_container_agree_and_call_what_is_there():
 def test_tests_of_a_group_share_a_worker(request: pytest.FixtureRequest) -> None:
     """Else each worker makes every fixture anew, and the suite takes half as long again."""
     assert request.node.nodeid.endswith("@review")
+    assert not request.config.option.loadscopereorder  # else the order of conftest.py is lost

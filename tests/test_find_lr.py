@@ -21,7 +21,7 @@ import keras  # noqa: E402
 from model import backbone  # noqa: E402
 from model.bundle import load_bundle  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("keras")
+pytestmark = pytest.mark.xdist_group("training")
 
 
 def test_a_running_mean_starts_at_the_first_loss():
@@ -165,4 +165,4 @@ def test_from_pretrained_weights_the_sweep_starts_with_the_head_that_train_fits(
     file = Path("data/augmented/shard-000.npy")
     images, (first, *others) = read_shard(file)
     write_shard(file, np.array(images), [replace(first, photo_id="f" * 16), *others])
-    assert "data/augmented has copies of 1 photos that do not train" in refusal(find_lr.main)
+    assert "data/augmented has copies of 1 photos that are not in train" in refusal(find_lr.main)

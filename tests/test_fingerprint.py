@@ -90,6 +90,10 @@ def test_a_library_under_another_name_counts_with_its_version(
     assert "opencv-python-headless 5.0.0" in before
     installed["opencv-python-headless"] = "5.0.1"
     assert told("opencv-python") != before
+    installed["opencv-python"] = "5.0.0"
+    alone = told("opencv-python")
+    del installed["opencv-python-headless"]  # which had taken the place of its files, or not
+    assert told("opencv-python") != alone
 
 
 def test_another_value_counts_and_the_order_of_values_does_not(told: Callable[..., str]) -> None:

@@ -15,6 +15,7 @@ import embed
 import fingerprint
 import stage
 import wiring
+from model import runtime
 from model.section import ModelParams
 from photos.shards import digest_of_rows, list_shards, read_samples, write_array
 from tiny_project import Project
@@ -259,8 +260,9 @@ def test_features_are_of_the_network_and_the_machine_that_made_them(monkeypatch)
     for change in (
         lambda patch: patch.setattr(fingerprint, "version_of", with_cuda),
         lambda patch: patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2"),
-        lambda patch: patch.setattr(embed.cv2, "getCPUFeaturesLine", lambda: "another"),
-        lambda patch: patch.setattr(embed, "driver_gpus", lambda: ["Model: another"]),
+        lambda patch: patch.setenv("KERAS_TORCH_DEVICE", "cpu"),
+        lambda patch: patch.setattr(runtime, "vendor_and_flags", lambda: ("another", ["avx2"])),
+        lambda patch: patch.setattr(runtime, "driver_gpus", lambda: ["Model: another"]),
     ):
         with monkeypatch.context() as patch:
             change(patch)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,8 @@ def test_running_twice_changes_no_byte_however_many_workers_there_are(ready: Pro
     before = ready.digests("data", "metrics")
     for workers in (1, 3):
         ready.set(compute={"workers": workers})
+        for made in ("data/processed", "data/records"):  # else all rows would be kept
+            shutil.rmtree(made)
         ready.preprocess()
         assert ready.digests("data", "metrics") == before
 
@@ -296,7 +299,7 @@ def test_what_a_detector_cropped_is_looked_at_anew_on_another_processor(
         ready.preprocess()
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(preprocess.cv2, "getCPUFeaturesLine", lambda: "another")
+            patch.setattr(preprocess, "processor", lambda: ["another"])
             ready.preprocess()
         assert f"preprocess: {anew} rows made, {rows - anew} kept" in capsys.readouterr().out
 

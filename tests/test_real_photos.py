@@ -55,7 +55,7 @@ def test_eight_classes_of_real_cars_in_the_reference_layout(tmp_path: Path):
     }
     metrics = json.loads((clone.root / "metrics/evaluate.json").read_text())
     assert metrics["test_classes"] == metrics["classes"] == CLASSES
-    assert metrics["log_loss"] < 2.5  # chance is 2.08, which calibration hardly leaves
+    assert metrics["log_loss"] < 2.3  # chance is 2.08, which calibration hardly leaves
     # Two epochs show little on test. On train it was 0.31 to 0.33 over four seeds, 0.23 where
     # labels were shuffled among the photos, and chance is 0.125.
     learnt = json.loads((clone.root / "metrics/train/metrics.json").read_text())["train"]

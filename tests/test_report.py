@@ -161,9 +161,9 @@ def test_metrics_of_another_version_are_one_line(evaluated: Path, tmp_path: Path
     [
         ("params.yaml", None, "params.yaml: not found"),
         ("params.yaml", "a: [1", "params.yaml: not valid YAML"),
-        ("metrics/plots/confusion_makes.csv", "actual,predicted,photos\n", "no figure"),
-        ("metrics/plots/reliability.csv", "confidence,accuracy,photos\nx,1,1\n", "no figure"),
-        ("metrics/plots/precision_coverage.csv", "coverage,precision\n1,inf\n", "no figure"),
+        ("metrics/plots/confusion_makes.csv", "actual,predicted,photos\n", "not a number"),
+        ("metrics/plots/reliability.csv", "confidence,accuracy,photos\nx,1,1\n", "not a number"),
+        ("metrics/plots/precision_coverage.csv", "coverage,precision\n1,inf\n", "not a number"),
         pytest.param(
             "metrics/plots/per_class.csv",
             f"label,support,precision,recall,f1\n{'x' * 200_000},1,1,1,1\n",

@@ -345,7 +345,7 @@ def test_columns_without_use_lost_classes_and_mixed_makes_are_told(
     assert "note: data.labels has columns that are not used: colour\n" in told
     assert "note: data.labels has no column listing or listing_id, so photos of one advert" in told
     assert "note: 1 classes have no listing in train and are not learnt: ['Zastava']\n" in told
-    assert "note: 1 classes stand under several makes each: ['Audi']\n" in told
+    assert "note: 1 classes have photos of several makes: ['Audi']\n" in told
 
 
 def test_a_photo_with_a_wrong_box_keeps_its_adverts_on_one_side(project: Project) -> None:
@@ -572,6 +572,16 @@ def test_no_test_photos_are_told_before_hours_of_training(
     assert "no test photos" not in capsys.readouterr().out
 
 
+def test_no_val_photos_are_told_too(project: Project, capsys: pytest.CaptureFixture) -> None:
+    project.with_good_photos()
+    rows = [(*row, "test" if row in GOOD[::4] else "train") for row in GOOD]
+    project.label(rows, "path,label,subset")
+    project.set(split={"method": "stable", "val": 0.0001})
+    project.split()
+    assert {row["split"] for row in project.manifest()} == {"train", "test"}
+    assert "note: no val photos: no epoch can be chosen" in capsys.readouterr().out
+
+
 def test_a_disk_that_fails_stops_the_stage_and_a_bad_sector_does_not() -> None:
     failing = [Inspected(Row(f"{n}.jpg"), fault=("unreadable", BAD_SECTOR)) for n in range(11)]
     other = [Inspected(Row(f"{n}.jpg"), fault=("unreadable", "too long")) for n in range(11)]
@@ -702,6 +712,7 @@ def test_listings_that_share_a_path_fall_to_one_side(project: Project) -> None:
         side = {row["path"]: row["split"] for row in project.manifest()}
         pairs = [(side.get(f"{n}.jpg"), side.get(f"m{n}.jpg")) for n in range(12)]
         whole = [pair for pair in pairs if None not in pair]
+        assert whole
         assert all(one == other for one, other in whole)
         # By exact shares groups are placed whole; a hash places listings, before they are joined.
         assert len(whole) == 12 or method == "stable"

@@ -23,21 +23,28 @@ from model.runtime import start
 from photos.shards import read_shard, write_shard
 from stage import StageError
 from tiny_project import refusal
-from tiny_training import CLASSES, ROOT, set_params, shrink_networks, write_shards
+from tiny_training import (
+    CLASSES,
+    ROOT,
+    end_epochs_at_once,
+    set_params,
+    shrink_networks,
+    write_shards,
+)
 
 start(threads=1)
 
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, checkpoints, environment, fitting, selection  # noqa: E402
+from model import backbone, bundle, checkpoints, environment, fitting, selection  # noqa: E402
 from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
 from model.finished import forget_finished  # noqa: E402
 from model.section import ModelParams  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("keras")
+pytestmark = pytest.mark.xdist_group("training")
 
 
 @pytest.fixture
@@ -54,6 +61,7 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(backbone.BLOCKS, "resnet18", None)  # so that it is put back
     shrink_networks()
+    end_epochs_at_once(monkeypatch.setattr)
     write_shards()
     set_params()
     return tmp_path
@@ -128,7 +136,10 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
         "\nstopped in epoch 2 of 2 (network); run the same command again to go on from its start"
     )
     (kept,) = (shards / ".checkpoints").iterdir()
-    monkeypatch.setattr(fitting, "run_epoch", plain)
+    # Of these trials it only matters whether they start afresh.
+    monkeypatch.setattr(fitting, "run_epoch", lambda *_: {"accuracy": 0.5, "loss": 1.0})
+    saved = bundle.save_bundle
+    monkeypatch.setattr(bundle, "save_bundle", lambda *_, **__: None)
 
     flipped = [partial(_flip_a_bit, shards / name) for name in INPUTS]
     patch = partial(partial, monkeypatch.setattr)
@@ -159,6 +170,8 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
         assert "network 1/2" in shown
         undo()
     own.write_bytes(b"weights that no param names")
+    monkeypatch.setattr(fitting, "run_epoch", plain)
+    monkeypatch.setattr(bundle, "save_bundle", saved)
     train.main()  # the trials between cost the run nothing
     shown = capsys.readouterr().out
     assert "network: 1 of 2 epochs are done already" in shown
@@ -629,7 +642,7 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
     others = [replace(sample, photo_id="f" * 16) for sample in samples]
     write_shard(file, np.array(images), others)
     text = refusal(train.main)
-    assert f"data/augmented has copies of {len(samples)} photos that do not train" in text
+    assert f"data/augmented has copies of {len(samples)} photos that are not in train" in text
     assert "run dvc repro augment" in text
 
 

@@ -185,12 +185,12 @@ def untracked_params(stages: dict[str, dict], read: dict[str, set[str]]) -> dict
     }
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_every_stage_lists_exactly_the_params_that_it_reads(params_read: dict[str, set[str]]):
     assert untracked_params(STAGES, params_read) == {name: set() for name in STAGES}
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_a_forgotten_param_is_found(params_read: dict[str, set[str]]):
     for name, stage in STAGES.items():
         for entry in stage["params"]:
@@ -201,7 +201,7 @@ def test_a_forgotten_param_is_found(params_read: dict[str, set[str]]):
             assert all(key == entry or key.startswith(f"{entry}.") for key in missed)
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_every_knob_of_params_yaml_is_read_by_some_stage(params_read: dict[str, set[str]]):
     values = yaml.safe_load((wiring.ROOT / "tests/params.yaml").read_text())
     knobs = {f"{section}.{key}" for section, keys in values.items() for key in keys}
@@ -232,12 +232,12 @@ def untracked_data(stages: dict[str, dict], read: dict[str, set[str]]) -> dict[s
     return found
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_every_stage_depends_on_the_files_that_it_reads(whole_run: Reads):
     assert untracked_data(STAGES, whole_run.files) == {name: set() for name in STAGES}
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_forgotten_data_is_found(whole_run: Reads):
     for name, stage in STAGES.items():
         for dep in set(stage["deps"]) - wiring.listed_modules(stage) - UNSEEN:
@@ -246,7 +246,7 @@ def test_forgotten_data_is_found(whole_run: Reads):
             assert untracked_data(stages, whole_run.files)[name], dep
 
 
-@pytest.mark.xdist_group("keras")
+@pytest.mark.xdist_group("training")
 def test_what_is_measured_on_is_never_opened_in_training(whole_run: Reads):
     for name in ("augment", "embed", "train"):
         assert whole_run.files[name]

@@ -2,7 +2,10 @@
 
 import copy
 import json
+import queue
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import yaml
@@ -74,6 +77,17 @@ def write_labels_file(root: Path) -> None:
     write_labels(
         root / "data/split/labels.json", [Label(name, name.split()[0]) for name in CLASSES]
     )
+
+
+def end_epochs_at_once(patch: Callable = setattr) -> None:
+    """Keras waits 0.1 s at the end of each epoch for batches that have all been taken by then."""
+    from keras.src.trainers.data_adapters import py_dataset_adapter
+
+    class Hasty(queue.Queue):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:
+            return super().get(block, 0.001 if timeout == 0.1 else timeout)
+
+    patch(py_dataset_adapter, "queue", SimpleNamespace(Queue=Hasty, Empty=queue.Empty))
 
 
 def shrink_networks(blocks: tuple[int, int, int, int] = (1, 0, 0, 0)) -> None:

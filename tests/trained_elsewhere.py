@@ -85,18 +85,20 @@ def photos_alike(train) -> bool:
 def main() -> None:
     if "hide" in sys.argv:
         sys.meta_path[:] = [Hiding(f) for f in sys.meta_path if hasattr(f, "find_spec")]
-    import evaluate
     import train
     from model import on_device
     from stage import run
-    from tiny_training import shrink_networks
+    from tiny_training import end_epochs_at_once, shrink_networks
 
     train.start(threads=1)
     shrink_networks()
+    end_epochs_at_once()
     on_device.device_prepares = lambda: True
     run(train.main)
     on_device.device_prepares = lambda: False
     if Path("data/processed/test").exists():
+        import evaluate
+
         run(evaluate.main)
     if Path("pixels.npy").exists():
         import numpy as np

@@ -100,6 +100,11 @@ def _azimuth(rng: np.random.Generator, index: int) -> float:
     return float(np.deg2rad(side * degrees))
 
 
+def draw_kind(rng: np.random.Generator) -> str:
+    """The background of a listing, one of ``KINDS``: the first that its generator draws."""
+    return str(rng.choice(list(KINDS), p=list(KINDS.values())))
+
+
 def render_listing(
     seed: int, listing: Listing, quality: tuple[int, int], banners: float
 ) -> list[Shot]:
@@ -110,8 +115,7 @@ def render_listing(
     cv2.setNumThreads(1)  # one process per core already
     rng = generator(seed, listing.number, 1)
     vehicle = draw_vehicle_for(seed, listing)
-    kind = str(rng.choice(KINDS, p=[0.28, 0.26, 0.18, 0.16, 0.12]))
-    scene = build_scene(kind, rng)
+    scene = build_scene(draw_kind(rng), rng)
     dealer = Dealer(rng)
     shown = rng.random() < banners
     size = SIZES[int(rng.integers(len(SIZES)))]

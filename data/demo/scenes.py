@@ -15,7 +15,8 @@ from paints import draw_paint
 from shading import Light, surface, tone
 from vehicles import Vehicle
 
-KINDS = ("street", "car_park", "lane", "showroom", "garage")
+KINDS = {"street": 0.28, "car_park": 0.26, "lane": 0.18, "showroom": 0.16, "garage": 0.12}
+"""The backgrounds, and the share of listings that has each."""
 Colour = tuple[float, float, float]
 _UP = (0.0, 0.0, 1.0)
 
@@ -104,6 +105,7 @@ def _daylight(rng: np.random.Generator) -> Light:
         (0.80, 0.50, 0.36),
         (0.11, 0.09, 0.09),
         shadow=0.35,
+        dusk=True,
     )
 
 
@@ -188,7 +190,7 @@ def _facade(
                 _wall(at(u0 - 0.09), at(u1 + 0.09), low - 0.12, high + 0.09),
                 surface(light, trim, facing),
             )
-            lit = scene.light.shadow == 0.35 and rng.random() < 0.35
+            lit = scene.light.dusk and rng.random() < 0.35
             group.add(_wall(at(u0), at(u1), low, high), (90.0, 190.0, 240.0) if lit else pane)
     if shop:
         sign = tuple(float(c) for c in rng.uniform(0.03, 0.4, 3))

@@ -57,6 +57,7 @@ class Light:
     skyline: float = 0.5  # how dark surroundings are in reflections at eye height
     strips: float = 0.0  # brightness of ceiling lamps in reflections, indoors
     shadow: float = 0.6  # how dark a cast shadow is
+    dusk: bool = False  # some windows are lit
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ pixels that training would have seen.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +18,8 @@ from model.calibration import read_calibration
 from model.detector import load_preparation
 from model.runtime import computing, start
 from photos import MAX_PIXELS
-from photos.decode import PhotoError, read_header
+from photos.decode import read_header
+from photos.faults import PhotoError
 from photos.manifest import Label
 from photos.prepare import Preparation, Prepared
 from scoring.calibration import to_probabilities
@@ -71,6 +74,10 @@ class Verdict(NamedTuple):
         }
 
 
+_ALONE = Lock()
+"""Held while a lossless WebP is read, of which two at once might take all memory (``Header``)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """The network of a bundle with its labels, photo preparation and calibration."""
@@ -100,7 +107,8 @@ class Classifier:
         if header.width * header.height > pixels:
             size = f"{header.width}x{header.height} pixels"
             raise PhotoError("too-large", f"{size}, at most {pixels} in all")
-        return self.preparation.prepare(data, box)
+        with _ALONE if header.lossless else nullcontext():
+            return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated probabilities, float64 ``(n, classes)``, of up to ``BATCH_SIZE`` photos.

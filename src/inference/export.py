@@ -149,7 +149,7 @@ def check_is_ours(target: Path, form: Form) -> None:
             # Earlier versions listed no more of a folder than its name.
             if ours.isdisjoint([path, *map(str, PurePosixPath(path).parents)])
         ]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         found, others = "nothing", []  # or an export by a version that listed no files
     if found != form.kind:
         what = f"is no export to {form.kind} that can be replaced"

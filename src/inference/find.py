@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 from photos.source import ENDINGS, Row, read_rows
 from stage import StageError
 

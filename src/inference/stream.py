@@ -10,7 +10,8 @@ import numpy as np
 
 from inference.classifier import BATCH_SIZE, Classifier
 from inference.find import Item
-from photos.decode import PhotoError, read_bytes
+from photos.decode import read_bytes
+from photos.faults import PhotoError
 from photos.files import FolderError
 from photos.prepare import Prepared
 

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inference.classifier import BATCH_SIZE, LESS, SIZES, Classifier, Verdict
 from model.gradcam import Explainer
 from model.runtime import computing
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 from photos.prepare import Prepared
 from scoring.gallery import overlay
 from stage import StageError
@@ -109,7 +109,14 @@ class Batcher:
                 else:
                     future.set_result(answer)
 
+    @computing(LESS)
     def answer(self, photos: Sequence[Prepared]) -> list[Answer]:
+        """The answers for photos, in order; up to ``BATCH_SIZE``.
+
+        Raises:
+            StageError: there is too little memory.
+
+        """
         images = self._classifier.filled([photo.image for photo in photos])
         logits, maps = (found[: len(photos)] for found in self._explainer.look(images))
         probabilities = self._classifier.calibrated(logits)
@@ -190,9 +197,8 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
     batcher = Batcher(classifier)
     height, width = classifier.preparation.shape
     blank = Prepared(np.zeros((height, width, 3), np.uint8), "none", width, height, None)
-    with computing(LESS):
-        for size in SIZES:  # so that no request waits for compilation
-            batcher.answer([blank] * size)
+    for size in SIZES:  # so that no request waits for compilation
+        batcher.answer([blank] * size)
     readers = ThreadPoolExecutor(READERS)
     uploads = 0
 
@@ -258,11 +264,12 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         loop = asyncio.get_running_loop()
         try:
             photo = await loop.run_in_executor(readers, read, upload)
+            found = await batcher.ask(photo)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
-        except StageError as error:  # the detector's files have changed or are gone
+        except StageError as error:  # a detector's file has gone, or memory has become short
+            print(f"serve: {error}", file=sys.stderr, flush=True)
             raise refusal(503, "not-ready", str(error)) from None
-        found = await batcher.ask(photo)
         picture = as_url(overlay(photo.image, found.heat))
         told = found.verdict.as_dict()
         return {"name": name, "crop": photo.crop, **told, "overlay": picture}

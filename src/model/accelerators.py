@@ -20,7 +20,7 @@ def accelerators() -> list:
         import torch
 
         kind, _, number = os.environ.get("KERAS_TORCH_DEVICE", "cuda").partition(":")
-        return [int(number or 0)] if kind == "cuda" and torch.cuda.device_count() else []
+        return [int(number or 0)] if kind == "cuda" and torch.cuda.is_available() else []
     import tensorflow
 
     return tensorflow.config.list_physical_devices("GPU")

@@ -106,8 +106,8 @@ def check_copies(samples: Sequence[Sample], folder: Path) -> None:
     strangers = {(sample.photo_id, sample.label) for sample in samples} - training
     if strangers:
         raise StageError(
-            f"{folder} has copies of {len(strangers)} photos that do not train, or not under that "
-            "label; run dvc repro augment"
+            f"{folder} has copies of {len(strangers)} photos that are not in train, or have "
+            "another label there; run dvc repro augment"
         )
 
 

@@ -8,6 +8,9 @@ convolutions), so that the weights published there fit.
 import keras
 from keras import layers
 
+BASIC = ("resnet18",)
+"""Networks of two 3 x 3 convolutions a block; the deeper ones have bottlenecks of three."""
+
 BLOCKS = {
     "resnet18": (2, 2, 2, 2),
     "resnet50": (3, 4, 6, 3),
@@ -38,7 +41,7 @@ def build_backbone(name: str, *, shape: tuple[int, int]) -> keras.Model:
     x = layers.Normalization(mean=MEAN, variance=VARIANCE, name="normalise", dtype="float32")(
         inputs
     )
-    deep = name != "resnet18"
+    deep = name not in BASIC
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = _convolve(x, 64, 7, strides=2, padding="valid", use_bias=deep, name="conv1")
     x = layers.ReLU(name="conv1_relu")(x)

@@ -51,6 +51,10 @@ def save_bundle(
     write(partial / "environment.json", dict(environment or {}))
     write_labels(partial / "labels.json", labels)
     copy_preparation(preparation.parent, partial)
+    # Checkpoints are on the disk, and deleted as soon as the bundle counts: so must it be.
+    for file in filter(Path.is_file, partial.rglob("*")):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 
@@ -126,6 +130,6 @@ def check_hash(folder: Path) -> str:
     if found != expected:
         raise StageError(
             f"{file}: cannot be loaded: its sha256 is {found}, model.sha256 says {expected}; "
-            "run dvc checkout --force models/vehicle, or dvc pull, to get the one that was trained"
+            f"get the folder again (where DVC keeps it: dvc checkout --force {folder})"
         )
     return found

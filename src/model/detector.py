@@ -16,12 +16,9 @@ from pydantic import BaseModel, Field
 from model.runtime import import_quietly, loading, start
 from photos.detector import PUBLISHED, Box, DetectorParams, choose
 from photos.detector_files import DETECTOR_FOLDER, PRESET_FILES, read_weights
-from photos.onnx_detector import letterbox
+from photos.onnx_detector import OVERLAP, letterbox
 from photos.prepare import Preparation
 from stage import StageError
-
-OVERLAP = 0.7
-"""Boxes that overlap a more confident one by more than this (IoU) are the same vehicle."""
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 

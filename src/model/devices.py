@@ -79,7 +79,14 @@ def join_hosts(*, batch_size: int, before: Callable[[], object] = lambda: None) 
     _look_for_first(host.strip("[]"), int(port), number)
     import jax
 
-    jax.distributed.initialize(given[COORDINATOR], count, number)
+    # What it would find out by itself is that a task of Slurm or MPI has one GPU, the first.
+    how = {"cluster_detection_method": "deactivate"}
+    jax.distributed.initialize(given[COORDINATOR], count, number, **how)
+    if jax.device_count() != count * jax.local_device_count():
+        raise StageError(
+            f"several hosts: {jax.local_device_count()} devices here, {jax.device_count()} in all "
+            f"{count} processes; give each equally many (CUDA_VISIBLE_DEVICES)"
+        )
     return number, count
 
 

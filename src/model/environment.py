@@ -10,10 +10,14 @@ import keras
 
 from fingerprint import version_of
 from model.accelerators import accelerators
-from model.runtime import INSTRUCTIONS, PACKAGES, kernel_variables
+from model.runtime import (
+    INSTRUCTIONS,
+    PACKAGES,
+    kernel_variables,
+    processor,
+    vendor_and_flags,
+)
 from photos.new_file import new_file
-
-FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
 def best_precision() -> str:
@@ -27,7 +31,7 @@ def best_precision() -> str:
     backend = keras.backend.backend()
     capabilities = _bfloat16(backend)
     if not capabilities and backend == "tensorflow":
-        vendor, flags = _processor()
+        vendor, flags = vendor_and_flags()
         by_tiles = "amx_bf16" in flags and _may_use("AMX")
         by_vectors = vendor == "AuthenticAMD" and "avx512_bf16" in flags
         capabilities = [by_tiles or (by_vectors and _may_use("BF16", "FP16", "AMX"))]
@@ -37,7 +41,7 @@ def best_precision() -> str:
 def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[str, object]:
     """Backend, versions, threads and processor features; equal on machines of one kind."""
     backend = keras.backend.backend()
-    vendor, flags = _processor()
+    vendor, *features = processor()
     return {
         **kernel_variables(),
         "backend": backend,
@@ -52,7 +56,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         "devices": sorted(_names(backend)),
         "machine": platform.machine(),
         "processor": vendor,
-        "features": sorted(flag for flag in flags if flag.startswith(FEATURES)),
+        "features": features,
     }
 
 
@@ -91,19 +95,6 @@ def committed(file: Path) -> dict[str, object] | None:
 def write(file: Path, environment: dict[str, object]) -> None:
     with new_file(file) as partial:
         partial.write_text(json.dumps(environment, indent=1) + "\n")
-
-
-def _processor() -> tuple[str, list[str]]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor(), []
-    entries = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        entries.setdefault(key.strip(), value.strip())
-    flags = entries.get("flags", entries.get("Features", ""))
-    return entries.get("vendor_id", platform.processor()), flags.split()
 
 
 def _names(backend: str) -> list[str]:

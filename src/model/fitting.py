@@ -174,14 +174,24 @@ def settle(settler: keras.Model, train: ShardFeed) -> None:
     Averaged weights need statistics of their own (Izmailov et al. 2018, arXiv:1803.05407, section
     3.2), which are taken from batches of the epoch.
     """
-    steps = min(len(train), SETTLING)
-    settler.fit(
-        train,
-        epochs=math.ceil(SETTLING / steps),
-        steps_per_epoch=steps,
-        shuffle=False,
-        verbose=0,
-    )
+    settler.fit(_Again(train, SETTLING), shuffle=False, verbose=0)
+
+
+class _Again(keras.utils.PyDataset):
+    """The first batches of an epoch, ``least`` or the next multiple of all: where there are fewer,
+    all of them again and again, in one epoch, since Keras takes 0.1 s to end one.
+    """
+
+    def __init__(self, feed: ShardFeed, least: int):
+        super().__init__(workers=feed.workers, max_queue_size=feed.max_queue_size)
+        self._feed, self._first = feed, min(len(feed), least)
+        self._count = math.ceil(least / self._first) * self._first
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple:
+        return self._feed[index % self._first]
 
 
 def seed_dropout(seed: int, phase: str, epoch: int) -> None:
@@ -243,7 +253,9 @@ def assign(variables: list, arrays: Arrays) -> None:
 class _Watch(keras.callbacks.Callback):
     """Shows a bar with photos per second on a terminal; ends training if the loss is not finite."""
 
-    EVERY = 50  # batches between two checks of the loss, each of which waits for the device
+    async_safe = True
+    """Else, with JAX and PyTorch, Keras waits for the device after each batch."""
+    EVERY = 50  # batches between two checks of the loss
 
     def __init__(self, epoch: int, batches: int, batch_rows: int):
         super().__init__()

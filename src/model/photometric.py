@@ -63,11 +63,15 @@ def _program(shape: tuple[int, ...]) -> Callable:
     contrast = layers.RandomContrast(factor=0, value_range=(0, 255), dtype="float32")
 
     @tensorflow.function(jit_compile=True)
-    def program(images, by, factor):
+    def compiled(images, by, factor):
         x = tensorflow.cast(images, tensorflow.float32)
         x = brightness.augment_images(x, transformations=by * 255)
         x = contrast.augment_images(x, transformations=factor)
         return tensorflow.cast(tensorflow.round(x), tensorflow.uint8)
+
+    def program(*values: np.ndarray) -> object:
+        with tensorflow.device("CPU:0"):
+            return compiled(*values)
 
     with quiet():
         program(np.zeros(shape, np.uint8), *np.zeros((2, BATCH, 1, 1, 1), np.float32))

@@ -37,9 +37,10 @@ def scaled(size: tuple[int, ...], share: float) -> tuple[int, ...]:
     would be less is raised, which keeps the proportions. The size of a head is ``()``, at any
     share.
     """
-    if share == 1 or not size:
+    if size:
+        share = max(share, 32 / min(size))
+    if share >= 1 or not size:
         return tuple(size)
-    share = max(share, 32 / min(size))
     return tuple(min(side, round(side * share / 8) * 8) for side in size)
 
 

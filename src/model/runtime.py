@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import platform
 import sys
 import tempfile
 import tokenize
@@ -51,6 +52,7 @@ NO_MEMORY = (
     "OOM when",  # TensorFlow
     "RESOURCE_EXHAUSTED",  # JAX
     "out of memory",  # PyTorch
+    *("Dst tensor is not initialized", "_STATUS_ALLOC_FAILED"),  # TensorFlow, where others hold it
     "Cannot allocate memory",  # Linux
 )
 """Words in messages about too little memory; Keras repeats them in errors of its own."""
@@ -129,6 +131,9 @@ def start(*, threads: int, seed: int = 0) -> None:
     # Else a person's ~/.keras/keras.json would decide what becomes of rows and colours.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
+    # Nor a variable for trying things out cut a training short that counts as the real one.
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
     if keras.backend.backend() == "tensorflow":
         _prepare_tensorflow()
     elif keras.backend.backend() == "torch":
@@ -165,13 +170,53 @@ KERNELS = (
     "NVIDIA_TF32_OVERRIDE",
     "JAX_DEFAULT_MATMUL_PRECISION",
     "JAX_ENABLE_X64",
+    *("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "KERAS_TORCH_DEVICE"),
 )
-"""Environment variables by which numeric libraries choose kernels; they change last digits."""
+"""Environment variables by which numeric libraries choose devices and kernels, which change last
+digits."""
+
+FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
+"""Beginnings of the names of processor features by which numeric libraries choose kernels."""
 
 
 def kernel_variables() -> dict[str, str]:
     """The variables in :data:`KERNELS` that are set, with their values."""
     return {name: os.environ[name] for name in KERNELS if name in os.environ}
+
+
+def computes_with() -> dict[str, object]:
+    """What decides the last digits of a network's output beside its weights and its input.
+
+    As keyword arguments of :func:`fingerprint.fingerprint`.
+    """
+    backend = chosen_backend()
+    return {
+        "libraries": ("keras", "numpy", *PACKAGES.get(backend, ()), *GPU_PACKAGES),
+        "backend": backend,
+        "processor": processor(),
+        "variables": kernel_variables(),
+        "accelerators": driver_gpus(),
+    }
+
+
+def processor() -> list[str]:
+    """The vendor of this machine's processor, and those of its features that choose kernels."""
+    vendor, flags = vendor_and_flags()
+    return [vendor, *sorted(flag for flag in flags if flag.startswith(FEATURES))]
+
+
+def vendor_and_flags() -> tuple[str, list[str]]:
+    """The processor's vendor and all its features; the latter are known on Linux alone."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor(), []
+    entries = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        entries.setdefault(key.strip(), value.strip())
+    flags = entries.get("flags", entries.get("Features", ""))
+    return entries.get("vendor_id", platform.processor()), flags.split()
 
 
 def driver_gpus() -> list[str]:

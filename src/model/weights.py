@@ -1,6 +1,12 @@
 """Pretrained weights for a backbone: Keras's published ImageNet files, or a file of your own."""
 
+import contextlib
+import errno
+import fcntl
+import hashlib
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -62,22 +68,51 @@ def download(name: str) -> Path:
     kind = "sha256" if len(checksum) == 64 else "md5"
     try:
         home = home.expanduser()  # fails where a user has no home
-        home.mkdir(parents=True, exist_ok=True)  # without it Keras silently uses another folder
-        return Path(
-            keras.utils.get_file(
-                file,
-                origin=BASE_URL + file,
-                cache_dir=home,
-                cache_subdir="models",
-                file_hash=checksum,
-            )
-        )
+        kept = home / "models" / file
+        if _is_whole(kept, kind, checksum):  # maybe in a folder in which nobody may write
+            return kept
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(home, os.W_OK):  # Keras would use a folder in /tmp without a word
+            raise PermissionError(errno.EACCES, "nobody may write there", str(home))
+        with _alone(kept.with_suffix(".lock")), _patience(seconds=60):
+            if not _is_whole(kept, kind, checksum):  # a process on this or another host was first
+                place = {"cache_dir": home, "cache_subdir": "models", "file_hash": checksum}
+                keras.utils.get_file(file, origin=BASE_URL + file, **place)
+        return kept
     except Exception as error:  # get_file raises bare Exception when the network fails
         raise StageError(
             f"model.weights: could not get {BASE_URL + file} ({error}); on a machine without "
             f"network, put {file} with {kind} {checksum} into {home / 'models'} (instead of "
             "~/.keras, KERAS_HOME may name a folder)"
         ) from None
+
+
+def _is_whole(file: Path, kind: str, checksum: str) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, kind).hexdigest() == checksum
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Context in which one process is at a time, where the file system knows locks."""
+    with lock.open("w") as handle, contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.callback(fcntl.flock, handle, fcntl.LOCK_UN)
+        yield
+
+
+@contextlib.contextmanager
+def _patience(*, seconds: float) -> Iterator[None]:
+    """Context in which a server that says nothing for so long counts as gone."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _is_ours(file: Path) -> bool:

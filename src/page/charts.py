@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 360, 250
+"""Of a line chart, in pixels."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 348, 12, 210
 """The sides of the plot area, in pixels from the upper left corner."""
 CELL = 20

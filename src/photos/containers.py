@@ -17,7 +17,10 @@ MAX_CHUNKS = 65_536
 """The most chunks that one PNG or WebP may have."""
 
 MAX_TEXTS = 32
-"""The most zTXt and iTXt chunks of a PNG: libpng inflates each, to 8 MB, in up to 33 ms (EPYC)."""
+"""The most compressed chunks of a PNG: libpng inflates each, to 8 MB, in up to 33 ms (EPYC).
+
+It drops a colour profile that ends too early, and then inflates the next one.
+"""
 
 _OTHERS = {
     b"GIF8": "GIF",
@@ -58,12 +61,12 @@ def _read_png(data: bytes) -> Header:
         if kind == b"IEND":
             break
         has_pixels = has_pixels or kind == b"IDAT"
-        texts += kind in (b"zTXt", b"iTXt")
+        texts += kind in (b"zTXt", b"iTXt", b"iCCP")
         position, chunks = end, chunks + 1
         if chunks > MAX_CHUNKS:
             raise unsupported(f"a PNG of more than {MAX_CHUNKS} chunks")
         if texts > MAX_TEXTS:
-            raise unsupported(f"a PNG of more than {MAX_TEXTS} zTXt and iTXt chunks")
+            raise unsupported(f"a PNG of more than {MAX_TEXTS} zTXt, iTXt and iCCP chunks")
     if not has_pixels:
         raise undecodable("the PNG has no pixels")
     return header
@@ -73,7 +76,7 @@ def _read_webp(data: bytes) -> Header:
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise truncated("the WebP is shorter than its header says")
-    position, chunks, canvas, frame = 12, 0, None, None
+    position, chunks, canvas, frame, lossless = 12, 0, None, None, False
     while position < end:
         if position + 8 > end:
             raise undecodable("a WebP chunk is damaged")
@@ -91,7 +94,7 @@ def _read_webp(data: bytes) -> Header:
         elif kind in (b"VP8 ", b"VP8L"):
             if frame:
                 raise undecodable("the WebP holds two pictures")
-            frame = _webp_frame(kind, head, length)
+            frame, lossless = _webp_frame(kind, head, length), kind == b"VP8L"
             check_size(*frame)
         elif kind in (b"ANIM", b"ANMF"):
             raise unsupported("an animated WebP")
@@ -104,7 +107,7 @@ def _read_webp(data: bytes) -> Header:
         raise undecodable("the WebP holds no picture")
     if canvas and canvas != frame:
         raise undecodable("the WebP's picture has another size than its header says")
-    return Header("webp", *frame)
+    return Header("webp", *frame, lossless)
 
 
 def with_bare_exif(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 
 
 def cut(image: np.ndarray, box: Sequence[float], *, margin: float) -> np.ndarray:

@@ -11,21 +11,11 @@ import numpy as np
 from photos.complaints import listening
 from photos.containers import FORMATS, read_header, with_bare_exif
 from photos.faults import PhotoError
-from photos.files import MAX_BYTES, read_bytes
+from photos.files import read_bytes
 from photos.header import MIN_SIDE, Header
 from photos.jpeg import with_usual_headers
 
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MIN_SIDE",
-    "Header",
-    "PhotoError",
-    "decode",
-    "read_bytes",
-    "read_header",
-    "reduction_for",
-]
+__all__ = ["FORMATS", "decode", "read_bytes", "read_header", "reduction_for"]
 
 cv2.setNumThreads(1)  # Photos are spread over workers; OpenCV's own threads would only compete.
 
@@ -85,7 +75,7 @@ def _decode(data: bytes, reduction: int) -> tuple[np.ndarray | None, list[bytes]
             return cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction]), complaints
         except (cv2.error, MemoryError) as error:
             if isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem:
-                raise PhotoError("out-of-memory", "there is too little to decode it") from None
+                raise PhotoError("out-of-memory", "not enough memory to decode it") from None
             reason = "too-large" if "PIXELS" in str(error) else "undecodable"
             raise PhotoError(reason, "OpenCV refused the file") from None
 

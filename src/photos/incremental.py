@@ -119,6 +119,7 @@ def update(
         outcomes = list(progress(done, **rows, label=stage, size=lambda one: one.made + one.kept))
     finally:
         this.end()
+    _sweep(folders, wanted)  # Dask does again what a worker was doing that was killed over a file
     # A file written just now could change within the same tick of the file clock, unnoticed.
     settled = time.time_ns() - 1_000_000_000
     seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
@@ -224,7 +225,10 @@ class _Run:
         except OSError:
             mark = ""
         if mark != self.mark:
-            raise StageError(f"{self.file.stem}: this run is over, or another one has begun")
+            raise StageError(
+                f"{self.file.stem}: this run is over, or another one has begun; if two were "
+                "started, let one end, then run the other again"
+            )
 
 
 def _trusted(

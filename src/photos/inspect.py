@@ -14,8 +14,9 @@ from typing import NamedTuple, SupportsBytes
 import numpy as np
 
 from photos.crop import cut
-from photos.decode import FORMATS, PhotoError, decode, read_bytes, read_header, reduction_for
+from photos.decode import FORMATS, decode, read_bytes, read_header, reduction_for
 from photos.duplicates import SIDE, Search, fingerprint, near_duplicates
+from photos.faults import PhotoError
 from photos.limits import limited_map
 from photos.manifest import Rejected
 from photos.remote import Ahead, Held, Store
@@ -26,6 +27,14 @@ MOST_LABELS, MOST_LISTINGS = 5, 5
 
 It says "no photo yet", for example, or when a dealer opens.
 """
+
+
+PARAMS = {
+    "unknown-format": "data.formats",
+    "timeout": "split.photo_seconds",
+    "out-of-memory": "split.photo_megabytes",
+}
+"""The params that say what may pass, by the reason for which a photo is set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,13 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
                 found = _fault_of_box(decode(data), row.box)
             fault = fault or found
     except PhotoError as error:
-        more = "; data.formats lists what may pass" if error.reason == "unknown-format" else ""
-        return Inspected(row, fault=(error.reason, error.detail + more))
+        return Inspected(row, fault=_fault(error))
     return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fault, fingerprint=mark)
+
+
+def _fault(error: PhotoError) -> tuple[str, str]:
+    param = PARAMS.get(error.reason)
+    return error.reason, f"{error.detail}; see {param}" if param else error.detail
 
 
 def _fault_of_box(image: np.ndarray, box: Sequence[float]) -> tuple[str, str] | None:
@@ -115,9 +128,7 @@ def inspect_all(
 
 def _told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Iterator[Inspected]:
     for row, result in zip(rows, found, strict=True):
-        if isinstance(result, PhotoError):
-            result = Inspected(row, fault=(result.reason, result.detail))
-        yield result
+        yield Inspected(row, fault=_fault(result)) if isinstance(result, PhotoError) else result
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def limited_map(
     deaths: dict[int, int] = {}
     team: list[_Worker] = []
     following = failures = 0
-    _allow_files(FILES * workers)
+    allow_files(FILES * workers)
     try:
         team += (_start(function, seconds, megabytes) for _ in range(workers))
         while following < len(items):
@@ -103,7 +103,10 @@ def limited_map(
                 elif index is None:
                     failures += 1
                     if failures > 3:
-                        raise StageError(f"no process that reads photos can start: {fault}")
+                        raise StageError(
+                            f"no process that reads photos can start: {fault}; free memory, or "
+                            "raise split.photo_megabytes"
+                        )
                 if index is not None:
                     deaths[index] = deaths.get(index, 0) + 1
                     if deaths[index] >= ATTEMPTS:
@@ -134,7 +137,7 @@ def _start(function: Callable, seconds: float, megabytes: int) -> "_Worker":
         ) from None
 
 
-def _allow_files(count: int) -> None:
+def allow_files(count: int) -> None:
     """Raises the limit of open files by ``count``, where that is needed and allowed."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
@@ -194,9 +197,7 @@ class _Worker:
         if code == -signal.SIGXCPU:
             return PhotoError("timeout", f"took longer than {self._seconds:g} s of processor time")
         if code == NO_MEMORY:
-            return PhotoError(
-                "out-of-memory", "its file alone is more memory than a photo may have"
-            )
+            return PhotoError("out-of-memory", "the file alone takes more than a photo may")
         name = signal.Signals(-code).name if code is not None and code < 0 else f"status {code}"
         return PhotoError("crashed", f"the process that read it died of {name}")
 

@@ -106,5 +106,7 @@ def read_labels(file: Path) -> list[Label]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         return [Label(label=str(row["label"]), make=str(row["make"])) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except FileNotFoundError:
+        raise StageError(f"{file}: not found; run dvc repro, or name another folder") from None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StageError(f"{file}: not a list of labels ({error}); run dvc repro") from None

@@ -10,8 +10,9 @@ import numpy as np
 
 from compute import each
 from photos.crop import overlap
-from photos.decode import PhotoError, decode, read_bytes, read_header, reduction_for
+from photos.decode import decode, read_bytes, read_header, reduction_for
 from photos.encode import to_jpeg
+from photos.faults import PhotoError
 from photos.files import Elsewhere
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, resize

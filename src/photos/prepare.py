@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from params import Float, Section
 from photos import MAX_PIXELS, grabcut
 from photos.crop import cut
-from photos.decode import PhotoError, decode, read_header, reduction_for
+from photos.decode import decode, read_header, reduction_for
 from photos.detector import Detector, DetectorParams, Opener, shared_detector
 from photos.detector_files import (
     CONTRACT,
@@ -23,6 +23,7 @@ from photos.detector_files import (
     description_of,
     sha256_of,
 )
+from photos.faults import PhotoError
 from photos.onnx_detector import OnnxDetector
 from stage import StageError
 
@@ -272,6 +273,8 @@ class Preparation(Section):
         file = folder / CONTRACT
         try:
             preparation = cls.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            raise StageError(f"{file}: not found; run dvc repro, or name another folder") from None
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise StageError(

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 from photos.files import BAD_SECTOR, Elsewhere, start_reading
 from photos.manifest import Photo
 from photos.prepare import Preparation, Prepared

@@ -15,15 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from photos.decode import (
-    FORMATS,
-    Header,
-    PhotoError,
-    decode,
-    read_bytes,
-    read_header,
-    reduction_for,
-)
+from photos.decode import FORMATS, decode, read_bytes, read_header, reduction_for
+from photos.faults import PhotoError
+from photos.header import Header
 from photos.inspect import Inspected
 from photos.limits import limited_map
 from photos.remote import Ahead, Held, Store

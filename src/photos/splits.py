@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from photos.manifest import SPLITS
@@ -47,7 +47,8 @@ def stratify(
     """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
 
     For each class with two or more training groups, val and test get their share of the photos,
-    to within the size of the class's largest group.
+    to within the size of the class's largest group. What one class lacks the next ones make up for,
+    so that with many small classes all photos together have those shares.
 
     Args:
         groups: a key per photo; photos of one listing have the same.
@@ -74,20 +75,20 @@ def stratify(
         named[group] = subsets[indices[0]]
     val_is_given, test_is_given = (split in {*named.values(), *given} for split in ("val", "test"))
 
-    chosen = dict(named)
-    for names in by_class.values():
-        names.sort(key=lambda name: (_unit(seed, name), name))
+    shares = {"test": 0.0 if test_is_given else test, "val": 0.0 if val_is_given else val}
+    chosen, owed = dict(named), dict.fromkeys(shares, 0.0)
+    for label in sorted(by_class, key=lambda label: (_unit(seed, label), label)):
+        names = sorted(by_class[label], key=lambda name: (_unit(seed, name), name))
         undecided = [name for name in names if named[name] != "test" and named[name] != "val"]
+        spare = len(undecided) - 1  # the others, one at least, train
         # Photos that a subset column calls train may go to val, but never to test.
-        for pool, test_share in (
-            ([name for name in undecided if not named[name]], 0.0 if test_is_given else test),
-            ([name for name in undecided if named[name]], 0.0),
+        for pool, wanted in (
+            ([name for name in undecided if not named[name]], shares),
+            ([name for name in undecided if named[name]], {"val": shares["val"]}),
         ):
-            sizes = [len(members[name]) for name in pool]
-            splits = _fill(sizes, val=0.0 if val_is_given else val, test=test_share)
+            splits = _fill([len(members[name]) for name in pool], wanted, owed, spare=spare)
             chosen.update(zip(pool, splits, strict=True))
-        if undecided and all(chosen[name] != "train" for name in undecided):
-            chosen[undecided[-1]] = "train"  # the last in hashed order is the last to leave train
+            spare -= len(splits) - splits.count("train")
     return [chosen[group] for group in groups]
 
 
@@ -96,15 +97,25 @@ def _unit(seed: int, name: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _fill(sizes: Sequence[int], *, val: float, test: float) -> list[str]:
-    """Fills test, then val, in the given order; adds a group while that brings the size nearer."""
-    splits, at = ["train"] * len(sizes), 0
-    for split, share in (("test", test), ("val", val)):
+def _fill(
+    sizes: Sequence[int], shares: Mapping[str, float], owed: dict[str, float], *, spare: int
+) -> list[str]:
+    """Fills test, then val, in the given order, with the groups that bring each nearer its size.
+
+    ``owed`` is by how many photos each stayed below its share in the classes before, and is brought
+    up to date. At most ``spare`` groups leave train.
+    """
+    splits, most = ["train"] * len(sizes), max(sizes, default=0) / 2
+    for split, share in shares.items():
+        if not share:
+            continue
         want, have = share * sum(sizes), 0
-        while at < len(sizes) and abs(have + sizes[at] - want) < abs(have - want):
-            splits[at] = split
-            have += sizes[at]
-            at += 1
+        aim = want + max(-most, min(most, owed[split]))  # so the class misses by a group at most
+        for at, size in enumerate(sizes):
+            nearer = abs(have + size - aim) < abs(have - aim)
+            if spare and nearer and splits[at] == "train":
+                splits[at], have, spare = split, have + size, spare - 1
+        owed[split] += want - have
     return splits
 
 

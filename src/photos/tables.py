@@ -1,7 +1,7 @@
 """CSV files of dataclass rows, safe for any name that a file system or a label can hold."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -14,12 +14,17 @@ _TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 def write_table(file: Path, kind: type, rows: Iterable) -> None:
     """Writes instances of the dataclass ``kind``, field names first; ``None`` becomes empty."""
+    names = [field.name for field in fields(kind)]
+    write_rows(file, names, map(attrgetter(*names), rows))
+
+
+def write_rows(file: Path, header: Sequence[str], rows: Iterable[Iterable]) -> None:
+    """Writes rows of cells below a header; text is quoted, ``None`` becomes empty."""
     with new_file(file) as partial, partial.open("w", **_TEXT) as handle:
         # Text is always quoted: otherwise Python 3.11 leaves a bare carriage return unquoted.
         writer = csv.writer(handle, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        names = [field.name for field in fields(kind)]
-        writer.writerow(names)
-        writer.writerows(map(attrgetter(*names), rows))  # None is written as ""
+        writer.writerow(header)
+        writer.writerows(rows)  # None is written as ""
 
 
 def read_table(file: Path) -> list[dict[str, str]]:

@@ -29,11 +29,11 @@ from chromium import chromium
 from hostile import corpus
 from inference import web
 from inference.classifier import Classifier
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 from stage import StageError
 from tiny_bundle import LABELS, SIDE
 from tiny_cars import car, put
-from tiny_photos import encode, webp_claiming
+from tiny_photos import encode, picture, webp_claiming
 from tiny_project import SRC
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -125,6 +125,37 @@ def test_a_detector_that_is_gone_is_told_as_such(address: str, classifier, monke
     answer = ask(address, car(0))
     assert answer.status_code == 503
     assert answer.json()["error"]["reason"] == "not-ready"
+
+
+def test_too_little_memory_for_the_network_is_told_as_such(address: str, monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise RuntimeError("OOM when allocating tensor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(web.Explainer, "look", full)
+        answer = ask(address, car(0))
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not-ready")
+    assert "serve: not enough memory (OOM when" in capsys.readouterr().err
+    assert ask(address, car(0)).status_code == 200
+
+
+def test_one_lossless_webp_is_read_at_a_time(classifier, monkeypatch: pytest.MonkeyPatch):
+    """A picture of a few hundred kilobytes may make libwebp take more than a gigabyte."""
+    at_once, most = [], []
+
+    def prepare(*_: object) -> None:
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.pop()
+
+    monkeypatch.setattr(type(classifier.preparation), "prepare", prepare)
+    for ending, expected in ((".webp", 1), (".png", 4)):
+        photo = encode(picture(1), ending)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(classifier.read, [photo] * 4))
+        assert max(most) == expected
+        most.clear()
 
 
 def test_one_bad_photo_does_not_spoil_the_others(address: str):
@@ -476,7 +507,7 @@ def test_who_leaves_early_harms_nobody_and_costs_nothing(classifier, monkeypatch
 def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
     classifier, monkeypatch
 ):
-    faults, plain = [RuntimeError("out of memory")], web.Explainer.look
+    faults, plain = [RuntimeError("a fault")], web.Explainer.look
 
     def once(*arguments) -> tuple[np.ndarray, np.ndarray]:
         if faults:
@@ -487,7 +518,7 @@ def test_a_fault_of_the_network_is_told_to_who_asked_and_the_next_is_answered(
         batcher = web.Batcher(classifier)
         worker = asyncio.create_task(batcher.run())
         photo = classifier.read(car(2))
-        with pytest.raises(RuntimeError, match="out of memory"):
+        with pytest.raises(RuntimeError, match="a fault"):
             await asyncio.wait_for(batcher.ask(photo), 10)
         answer = await asyncio.wait_for(batcher.ask(photo), 60)
         worker.cancel()

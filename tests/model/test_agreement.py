@@ -110,5 +110,5 @@ def test_features_of_another_published_network_are_refused(tmp_path: Path):
     ids=["of no photo", "of a photo whose label was mended"],
 )
 def test_a_copy_that_belongs_to_no_photo_is_refused(copy: Sample):
-    with pytest.raises(StageError, match=r"copies of 1 photos that do not train, or not under"):
+    with pytest.raises(StageError, match=r"copies of 1 photos that are not in train, or have"):
         check_copies([*PHOTOS, copy], Path("data/augmented"))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("keras")
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, *flags: str, vendor: str = "GenuineIntel") -> None:
-    monkeypatch.setattr(environment, "_processor", lambda: (vendor, [*flags]))
+    monkeypatch.setattr(environment, "vendor_and_flags", lambda: (vendor, [*flags]))
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_other_backends_on_processors_keep_float32(
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     cpu = SimpleNamespace(platform="cpu")
     monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [cpu]))
-    cuda, version = SimpleNamespace(device_count=lambda: 0), SimpleNamespace(hip=None)
+    cuda, version = SimpleNamespace(is_available=lambda: False), SimpleNamespace(hip=None)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, version=version))
     assert best_precision() == "float32"
 
@@ -133,7 +133,7 @@ def test_of_pytorch_only_the_gpu_that_it_computes_on_counts(
     if device:
         monkeypatch.setenv("KERAS_TORCH_DEVICE", device)
     cuda = SimpleNamespace(
-        device_count=lambda: 2, get_device_capability=lambda gpu: ((9, 7)[gpu], 0)
+        is_available=lambda: True, get_device_capability=lambda gpu: ((9, 7)[gpu], 0)
     )
     torch = SimpleNamespace(cuda=cuda, version=SimpleNamespace(hip=None))
     monkeypatch.setitem(sys.modules, "torch", torch)

@@ -65,6 +65,15 @@ def test_settings_of_a_person_change_no_network(monkeypatch: pytest.MonkeyPatch)
     assert (config.image_data_format(), config.floatx()) == ("channels_last", "float32")
 
 
+def test_no_training_is_cut_short_by_what_keras_offers_for_trying_things_out() -> None:
+    """A whole network would count as trained after two steps."""
+    config = runtime.import_quietly("keras").config
+    config.set_max_epochs(1)
+    config.set_max_steps_per_epoch(2)
+    runtime.start(threads=1)
+    assert (config.max_epochs(), config.max_steps_per_epoch()) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("driver", "visible", "told"),
     [(True, None, True), (True, "0", True), (True, "-1", False), (False, None, False)],

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,27 @@ def test_a_server_without_the_file_is_one_clear_error(
     (tmp_path / "served" / NAME).unlink()
     with pytest.raises(StageError, match="404"):
         weights.download("resnet50")
+
+
+def test_a_folder_that_nobody_may_write_to_serves_what_it_holds_and_no_other_is_taken(
+    server: Server, checksum: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert checksum
+    monkeypatch.setattr(weights.os, "access", lambda *_: False)
+    with pytest.raises(StageError, match="nobody may write there") as refused:
+        weights.download("resnet50")
+    assert str(tmp_path / "home") in str(refused.value)
+    (tmp_path / "home/models" / NAME).write_bytes(CONTENT)
+    assert weights.download("resnet50") == tmp_path / "home/models" / NAME
+    assert not server.asked
+
+
+def test_of_processes_that_start_together_one_downloads(server: Server, checksum: str):
+    assert checksum
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(weights.download, ["resnet50"] * 4))
+    assert {file.read_bytes() for file in found} == {CONTENT}
+    assert server.asked == [f"/{NAME}"]
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_anew(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photos import prepare
-from photos.decode import PhotoError
 from photos.detector import Detector, DetectorParams
 from photos.detector_files import copy_preparation
+from photos.faults import PhotoError
 from photos.prepare import CropParams, Preparation
 from stage import StageError
 from tiny_detectors import SIDE, onnx_bytes

@@ -19,7 +19,9 @@ import pytest
 from hostile import canvas, riff, webp_picture
 from photos import complaints, files
 from photos.complaints import CAN_HEAR
-from photos.decode import MAX_BYTES, PhotoError, decode, read_bytes, read_header
+from photos.decode import decode, read_bytes, read_header
+from photos.faults import PhotoError
+from photos.files import MAX_BYTES
 from photos.jpeg import MAX_SEGMENTS, with_usual_headers
 from stage import StageError
 from tiny_photos import (
@@ -481,6 +483,6 @@ def test_too_little_memory_is_no_fault_of_the_photo(code, monkeypatch: pytest.Mo
 
     data = encode(quadrants(64, 96), ".png")
     monkeypatch.setattr(cv2, "imdecode", full)
-    with pytest.raises(PhotoError, match="there is too little to decode it") as found:
+    with pytest.raises(PhotoError, match="not enough memory to decode it") as found:
         decode(data)
     assert found.value.reason == "out-of-memory"

@@ -19,7 +19,8 @@ import hostile
 import split
 import stage
 from photos import memory
-from photos.decode import PhotoError, decode, read_header
+from photos.decode import decode, read_header
+from photos.faults import PhotoError
 from photos.inspect import Inspected, inspect
 from photos.source import Row
 from tiny_photos import encode, photo_bytes, picture

@@ -273,6 +273,18 @@ def test_removed_photos_disappear_and_so_do_strangers() -> None:
     }
 
 
+def test_what_a_worker_left_that_was_killed_and_replaced_is_not_in_the_output() -> None:
+    """Dask lets another worker do the shard again, and the stage ends well."""
+    shard, work = shard_of_rows(lambda *_: np.zeros((2, 2, 3), np.uint8))
+
+    def twice(shard: Shard) -> Outcome:
+        shard.file.with_name(f"{shard.file.name}.0.partial").write_bytes(b"half")
+        return work(shard)
+
+    update("stage", [shard], twice, made_by="any", folders=[OUT], compute=None)
+    assert {file.suffix for file in OUT.iterdir()} == {".npy", ".csv"}
+
+
 def test_a_killed_run_is_resumed_where_it_stopped() -> None:
     labels = dict.fromkeys(range(9), "Audi")
     with pytest.raises(Killed):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from photos.decode import PhotoError
+from photos.faults import PhotoError
 from photos.limits import limited_map
 from stage import StageError
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from photos import prepare
 from photos.crop import cut
-from photos.decode import PhotoError, decode
+from photos.decode import decode
+from photos.faults import PhotoError
 from photos.manifest import Photo
 from photos.prepare import PAD_COLOUR, CropParams, Preparation, resize
 from photos.preparing import prepare_photos

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from photos import second_look
-from photos.decode import PhotoError
 from photos.duplicates import SIDE as SMALL
 from photos.duplicates import fingerprint, likeness
+from photos.faults import PhotoError
 from photos.inspect import Inspected, inspect
 from photos.second_look import SIDE, compare, compare_all, difference
 from photos.source import Row

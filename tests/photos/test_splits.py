@@ -137,6 +137,26 @@ def test_stratified_is_exact_where_groups_allow() -> None:
     }
 
 
+@pytest.mark.parametrize("listings", [2, 3, 5])
+def test_stratified_meets_the_shares_of_many_classes_that_are_too_small_for_them(
+    listings: int,
+) -> None:
+    groups = [str(number) for number in range(200 * listings)]
+    labels = [f"class {number // listings}" for number in range(200 * listings)]
+    counts = Counter(split(groups, labels, val=0.1, test=0.2))
+    assert counts["test"] == 40 * listings
+    assert abs(counts["val"] - 20 * listings) <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stratified_passes_over_a_listing_that_is_too_large_for_val_or_test(seed: int) -> None:
+    """Test and val are drawn in hashed order, in which it may come at any place."""
+    sizes = {"large": 60, **{f"{number}": 1 for number in range(40)}}
+    groups = [name for name, size in sizes.items() for _ in range(size)]
+    counts = Counter(split(groups, ["Audi"] * 100, val=0.1, test=0.2, seed=seed))
+    assert counts == {"test": 20, "val": 10, "train": 70}
+
+
 def test_where_a_listing_falls_is_settled_for_good() -> None:
     # Under another rule photos that a model was measured on would train the next one.
     place, names = Stable(seed=1, val=0.1, test=0.2), [f"L{number:04d}" for number in range(1, 21)]
