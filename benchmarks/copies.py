@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from measure import record
 from photos.decode import FORMATS
 from photos.duplicates import SIDE, likeness
-from photos.inspect import Inspected, find_copies, inspect_all
+from photos.inspect import Inspected, inspect_all
 from photos.memory import Differences
+from photos.resolve import find_copies
 from photos.second_look import compare_all
 from photos.source import Row
 

@@ -69,7 +69,7 @@ def parse_options() -> argparse.Namespace:
         epilog="exit status: 0 every photo was read, 3 some could not be, 1 error, 2 wrong "
         "options, 141 the reader of the output left",
     )
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("photos", nargs="+", type=named, metavar="PHOTO_OR_FOLDER")
     parser.add_argument("--bundle", type=Path, default=Path("models/vehicle"))
     parser.add_argument(
         "--listing-from",
@@ -91,8 +91,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")
     parser.add_argument("--workers", type=int, default=0, help="threads that read; 0: every core")
     options = parser.parse_args()
-    if Path() in options.photos and "." not in sys.argv:  # of "$DIR" where DIR is not set
-        parser.error("found an empty name; expected photos or folders, . for the current one")
     if options.declared and (options.listing_from or options.top_k is not None):
         parser.error("--declared ranks listings, one row each: without --listing-from and --top-k")
     options.top_k = 3 if options.top_k is None else options.top_k
@@ -103,6 +101,13 @@ def parse_options() -> argparse.Namespace:
     if options.listing_from == "folder" and options.labels:
         parser.error("--labels names listings itself: --listing-from csv")
     return options
+
+
+def named(text: str) -> Path:
+    """The path that a word names; ``"$DIR"`` is empty where DIR is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("found an empty name; . stands for the current folder")
+    return Path(text)
 
 
 def watch(seen: Iterable["Seen"], *, total: int | None) -> Iterable["Seen"]:

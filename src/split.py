@@ -16,11 +16,12 @@ import params
 from compute import ComputeParams
 from photos.faults import PhotoError
 from photos.files import BAD_SECTOR, MOST_BAD_SECTORS
-from photos.inspect import Candidate, Inspected, inspect_all, resolve
+from photos.inspect import Inspected, inspect_all
 from photos.leaks import find_leak
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.memory import Differences, Likenesses, look_at_all
 from photos.remote import locate
+from photos.resolve import Candidate, resolve
 from photos.second_look import compare_all
 from photos.source import DataParams, read_rows
 from photos.splits import Stable, missing_classes, stratify
@@ -117,19 +118,40 @@ def main() -> None:
     if leak := find_leak(manifest, inspected, **copies):
         raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
+    check_splits(splits, labels, len(rows), rejected, wants_test=split.test > 0)
+
+    for left_over in OUT.glob("*.partial"):  # of a killed run
+        left_over.unlink()
+    write_table(OUT / "manifest.csv", Photo, manifest)
+    write_table(OUT / "quarantine.csv", Rejected, rejected)
+    write_labels(OUT / "labels.json", labels)
+    report = {"input": len(rows), **counts(candidates, splits, rejected)}
+    METRICS.parent.mkdir(exist_ok=True)
+    METRICS.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def check_splits(
+    splits: Sequence[str],
+    labels: Sequence[Label],
+    total: int,
+    rejected: list[Rejected],
+    *,
+    wants_test: bool,
+) -> None:
+    """Stops the stage where there is nothing to learn or to measure; notes an empty val or test."""
     if len(labels) < 2:
         stop(
             f"data.labels: {len(labels)} classes have usable training photos, at least 2 are "
             "needed",
-            len(rows),
+            total,
             rejected,
         )
-    if split.test and "test" not in splits:
+    if wants_test and "test" not in splits:
         stop(
             "no photo falls to test: raise split.test, try another split.seed or split.method, or "
             "name test photos in the subset column (what it calls train never becomes test); "
             "split.test: 0 goes without, for dvc repro train",
-            len(rows),
+            total,
             rejected,
         )
     if "test" not in splits:
@@ -142,23 +164,23 @@ def main() -> None:
             "note: no val photos: no epoch can be chosen and no confidence be calibrated, so every "
             "photo will go to a person; raise split.val, or try another split.seed or split.method"
         )
-    missing = missing_classes([photo.label for photo in manifest], splits)
+
+
+def counts(
+    candidates: Sequence[Candidate], splits: Sequence[str], rejected: Sequence[Rejected]
+) -> dict[str, object]:
+    """The figures of the stage; classes that lack val or test photos are also named in the log."""
+    labels = [photo.row.label for photo in candidates]
+    missing = missing_classes(labels, splits)
     for name in ("val", "test"):
         if missing[name]:
             print(f"note: no {name} photos of {len(missing[name])} classes: {missing[name][:5]}")
-
-    for left_over in OUT.glob("*.partial"):  # of a killed run
-        left_over.unlink()
-    write_table(OUT / "manifest.csv", Photo, manifest)
-    write_table(OUT / "quarantine.csv", Rejected, rejected)
-    write_labels(OUT / "labels.json", labels)
     pictures = Counter(photo.picture for photo in candidates)
-    report = {
-        "input": len(rows),
-        "kept": len(manifest),
+    return {
+        "kept": len(candidates),
         "quarantined": len(rejected),
         "reasons": dict(sorted(Counter(row.reason for row in rejected).items())),
-        "classes": len(labels),
+        "classes": len(set(labels)),
         "groups": len({photo.group for photo in candidates}),
         "near_duplicate_groups": sum(count > 1 for count in pictures.values()),
         "near_duplicate_photos": sum(count for count in pictures.values() if count > 1),
@@ -166,8 +188,6 @@ def main() -> None:
         "classes_without_val": len(missing["val"]),
         "classes_without_test": len(missing["test"]),
     }
-    METRICS.parent.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def drop_untrained(

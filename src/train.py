@@ -146,7 +146,7 @@ class Feeds(NamedTuple):
     def steps(self) -> dict[str, int]:
         """Batches an epoch, by phase."""
         head = {} if self.features is None else {"head": len(self.features)}
-        return head | {"network": len(self.photos)}
+        return {"network": len(self.photos)} | head
 
 
 def open_feeds(

@@ -163,11 +163,9 @@ def test_on_val_every_photo_counts_once(alone: Path):
     np.testing.assert_allclose(seen["loss"], losses.mean(), rtol=1e-4)
 
 
-def test_two_processes_of_two_devices_learn_what_one_does_with_the_merged_batch(
-    alone: Path, tmp_path: Path
-):
+def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
     root = prepared(tmp_path / "two")
-    variables = hosts(2) | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    variables = hosts(2)
     with (
         training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="0") as first,
         training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="1") as second,

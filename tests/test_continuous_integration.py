@@ -114,8 +114,10 @@ def test_a_careless_workflow_is_found(fault: str):
 
 def commands(text: str) -> list[list[str]]:
     """The commands of a script that call DVC, Python, pip or bash, as words."""
-    called = re.findall(r"^ *(?:\w+=\S+ )*((?:dvc|python|pip|bash) .*)", text, re.MULTILINE)
-    return [shlex.split(command, comments=True) for command in called]
+    begins = r"^ *(?:.* -exec |.*\btimeout .+ \d+m )?(?:\w+=\S+ )*"
+    called = re.findall(rf"{begins}((?:dvc|python|pip|bash) .*)", text, re.MULTILINE)
+    words = [shlex.split(command, comments=True) for command in called]
+    return [some[: some.index("{}")] if "{}" in some else some for some in words]
 
 
 def unknown(words: list[str], dvc) -> list[str]:

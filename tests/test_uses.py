@@ -69,6 +69,8 @@ def test_a_forced_rebuild_and_kills_of_dvc_and_its_stages_change_no_byte(clone: 
     for reached in ("preprocess: ", "network 1/1"):  # rows are written; an epoch is done
         kill(clone, "repro", "--force", when=reached)
         assert not (clone.root / "models/vehicle/model.keras").exists()
+    assert "train" in clone.repro()
+    assert (clone.root / "dvc.lock").read_bytes() == lock
     assert clone.repro("--force") == ALL
     assert (clone.root / "dvc.lock").read_bytes() == lock
     assert clone.git("status", "--porcelain") == ""

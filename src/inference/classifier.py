@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
 
 
 _ALONE = Lock()
-"""Held while a lossless WebP is read, of which two at once might take all memory (``Header``)."""
+"""Held while a WebP with tables (``Header``) is read: two at once might take all memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Classifier:
         if header.width * header.height > pixels:
             size = f"{header.width}x{header.height} pixels"
             raise PhotoError("too-large", f"{size}, at most {pixels} in all")
-        with _ALONE if header.lossless else nullcontext():
+        with _ALONE if header.has_tables else nullcontext():
             return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -246,6 +246,9 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         form = await read_form(request)
         try:
             results = await unless_gone(request, answers(photos_of(form)))
+        except StageError as error:  # a detector's file has gone, or memory has become short
+            print(f"serve: {error}", file=sys.stderr, flush=True)
+            raise refusal(503, "not-ready", str(error)) from None
         finally:
             await form.close()
         faults = [result for result in results if "error" in result]
@@ -267,9 +270,6 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
             found = await batcher.ask(photo)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}
-        except StageError as error:  # a detector's file has gone, or memory has become short
-            print(f"serve: {error}", file=sys.stderr, flush=True)
-            raise refusal(503, "not-ready", str(error)) from None
         picture = as_url(overlay(photo.image, found.heat))
         told = found.verdict.as_dict()
         return {"name": name, "crop": photo.crop, **told, "overlay": picture}

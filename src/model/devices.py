@@ -79,7 +79,7 @@ def join_hosts(*, batch_size: int, before: Callable[[], object] = lambda: None) 
     _look_for_first(host.strip("[]"), int(port), number)
     import jax
 
-    # What it would find out by itself is that a task of Slurm or MPI has one GPU, the first.
+    # Of a task of Slurm or MPI it would take a single GPU, that with the task's number on its host.
     how = {"cluster_detection_method": "deactivate"}
     jax.distributed.initialize(given[COORDINATOR], count, number, **how)
     if jax.device_count() != count * jax.local_device_count():
@@ -120,6 +120,15 @@ def _look_for_first(host: str, port: int, number: int) -> None:
                     "stop, or is the port closed?"
                 ) from None
             time.sleep(0.2)
+
+
+def hosts() -> int:
+    """How many processes train together."""
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return jax.process_count()
 
 
 def from_first(content: bytes, part: tuple[int, int]) -> bytes:

@@ -11,7 +11,9 @@ import keras
 from fingerprint import version_of
 from model.accelerators import accelerators
 from model.runtime import (
+    DEVICES,
     INSTRUCTIONS,
+    KERNELS,
     PACKAGES,
     kernel_variables,
     processor,
@@ -43,7 +45,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
     backend = keras.backend.backend()
     vendor, *features = processor()
     return {
-        **kernel_variables(),
+        **kernel_variables(KERNELS + DEVICES),
         "backend": backend,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version_of("keras"),

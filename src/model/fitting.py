@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import cache
+from threading import Lock
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from model.compiling import (
     start_averages,
 )
 from model.curves import RATE, Curves
+from model.devices import hosts
 from model.feed import ShardFeed
 from model.operations import quick
 from model.recipe import TrainParams, scaled
@@ -253,14 +255,15 @@ def assign(variables: list, arrays: Arrays) -> None:
 class _Watch(keras.callbacks.Callback):
     """Shows a bar with photos per second on a terminal; ends training if the loss is not finite."""
 
-    async_safe = True
-    """Else, with JAX and PyTorch, Keras waits for the device after each batch."""
     EVERY = 50  # batches between two checks of the loss
 
     def __init__(self, epoch: int, batches: int, batch_rows: int):
         super().__init__()
         self._epoch, self._total, self._rows = epoch, batches * batch_rows, batch_rows
-        self._bar = None
+        self._bar, self._one_at_a_time = None, Lock()
+        # Else, with JAX and PyTorch, Keras waits for the device after each batch. Of several hosts
+        # all must stop at the same batch.
+        self.async_safe = hosts() == 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:  # noqa: ARG002  # Keras passes it
         if sys.stderr.isatty():
@@ -271,7 +274,8 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._bar is not None:
-            self._bar.update(self._rows)
+            with self._one_at_a_time:
+                self._bar.update(self._rows)
         if batch % self.EVERY == self.EVERY - 1:
             refuse_infinite({"loss": float(logs["loss"])}, self._epoch)
 

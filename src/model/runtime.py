@@ -9,7 +9,7 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -170,18 +170,19 @@ KERNELS = (
     "NVIDIA_TF32_OVERRIDE",
     "JAX_DEFAULT_MATMUL_PRECISION",
     "JAX_ENABLE_X64",
-    *("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "KERAS_TORCH_DEVICE"),
 )
-"""Environment variables by which numeric libraries choose devices and kernels, which change last
-digits."""
+"""Environment variables by which numeric libraries choose kernels; they change last digits."""
+
+DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "KERAS_TORCH_DEVICE")
+"""Environment variables by which JAX, and Keras on PyTorch, choose devices."""
 
 FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 """Beginnings of the names of processor features by which numeric libraries choose kernels."""
 
 
-def kernel_variables() -> dict[str, str]:
-    """The variables in :data:`KERNELS` that are set, with their values."""
-    return {name: os.environ[name] for name in KERNELS if name in os.environ}
+def kernel_variables(names: Sequence[str] = KERNELS) -> dict[str, str]:
+    """Those of these variables that are set, with their values."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def computes_with() -> dict[str, object]:
@@ -194,7 +195,7 @@ def computes_with() -> dict[str, object]:
         "libraries": ("keras", "numpy", *PACKAGES.get(backend, ()), *GPU_PACKAGES),
         "backend": backend,
         "processor": processor(),
-        "variables": kernel_variables(),
+        "variables": kernel_variables(KERNELS + DEVICES),
         "accelerators": driver_gpus(),
     }
 

@@ -96,11 +96,13 @@ def _is_whole(file: Path, kind: str, checksum: str) -> bool:
 
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Context in which one process is at a time, where the file system knows locks."""
-    with lock.open("w") as handle, contextlib.ExitStack() as stack:
+    """Context in which one process is at a time, where file and file system allow that."""
+    with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
+            # Not for writing: another user may have made it.
+            handle = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o666)
+            stack.callback(os.close, handle)  # which gives the lock back
             fcntl.flock(handle, fcntl.LOCK_EX)
-            stack.callback(fcntl.flock, handle, fcntl.LOCK_UN)
         yield
 
 

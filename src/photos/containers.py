@@ -76,7 +76,7 @@ def _read_webp(data: bytes) -> Header:
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise truncated("the WebP is shorter than its header says")
-    position, chunks, canvas, frame, lossless = 12, 0, None, None, False
+    position, chunks, canvas, frame, tables = 12, 0, None, None, False
     while position < end:
         if position + 8 > end:
             raise undecodable("a WebP chunk is damaged")
@@ -94,8 +94,10 @@ def _read_webp(data: bytes) -> Header:
         elif kind in (b"VP8 ", b"VP8L"):
             if frame:
                 raise undecodable("the WebP holds two pictures")
-            frame, lossless = _webp_frame(kind, head, length), kind == b"VP8L"
+            frame, tables = _webp_frame(kind, head, length), tables or kind == b"VP8L"
             check_size(*frame)
+        elif kind == b"ALPH":
+            tables = True
         elif kind in (b"ANIM", b"ANMF"):
             raise unsupported("an animated WebP")
         elif kind == b"VP8X":
@@ -107,7 +109,7 @@ def _read_webp(data: bytes) -> Header:
         raise undecodable("the WebP holds no picture")
     if canvas and canvas != frame:
         raise undecodable("the WebP's picture has another size than its header says")
-    return Header("webp", *frame, lossless)
+    return Header("webp", *frame, tables)
 
 
 def with_bare_exif(data: bytes) -> bytes:

@@ -13,14 +13,14 @@ MIN_SIDE = 16
 class Header:
     """What the container declares: file format, and stored width and height in pixels.
 
-    ``lossless`` tells of a WebP, which then may have 65,536 sets of codes. By libwebp's sizes their
-    tables take 20 KB each, 1.3 GB, whatever the size of the picture.
+    ``has_tables`` tells of a WebP that is lossless or has a layer of transparency. By libwebp's
+    sizes, it may have a set of codes, of 20 KB, for each 16 pixels: 1.3 GB from a megapixel on.
     """
 
     format: str
     width: int
     height: int
-    lossless: bool = False
+    has_tables: bool = False
 
 
 def check_size(width: int, height: int) -> None:

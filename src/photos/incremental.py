@@ -119,7 +119,9 @@ def update(
         outcomes = list(progress(done, **rows, label=stage, size=lambda one: one.made + one.kept))
     finally:
         this.end()
-    _sweep(folders, wanted)  # Dask does again what a worker was doing that was killed over a file
+    _sweep(
+        [*folders, RECORDS / stage], wanted
+    )  # Dask does again what a worker was doing that was killed over a file
     # A file written just now could change within the same tick of the file clock, unnoticed.
     settled = time.time_ns() - 1_000_000_000
     seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
@@ -277,7 +279,7 @@ def _sweep(folders: Sequence[Path], wanted: set[Path]) -> None:
             if file.is_dir() and not file.is_symlink():
                 if not any(file.iterdir()):
                     file.rmdir()
-            elif file not in wanted:
+            elif file not in wanted and not file.name.startswith(".nfs"):  # NFS deletes them itself
                 file.unlink(missing_ok=True)  # a worker of a killed run may just have ended
 
 

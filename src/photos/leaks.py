@@ -1,6 +1,6 @@
 """Checks a finished manifest: are photos that belong together in different splits?
 
-Works from rows and fingerprints and shares no grouping code with :mod:`photos.inspect` (only what
+Works from rows and fingerprints and shares no grouping code with :mod:`photos.resolve` (only what
 counts as a near-duplicate and as a placeholder), so that a mistake there cannot hide itself.
 """
 
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from photos.duplicates import Search
-from photos.inspect import Inspected, Look, find_copies, shows_no_car
+from photos.inspect import Inspected
 from photos.manifest import Photo
+from photos.resolve import Look, find_copies, shows_no_car
 from photos.source import SharedSets, labels_of_paths
 
 
@@ -25,8 +26,8 @@ def find_leak(
     """Names two photos that belong together but are in different splits, or returns ``None``.
 
     Photos of one listing, photos with the same bytes and near-duplicates (see
-    :func:`photos.inspect.find_copies`) belong together, also through rows that were set aside. A
-    picture that :func:`photos.inspect.shows_no_car` connects nothing.
+    :func:`photos.resolve.find_copies`) belong together, also through rows that were set aside. A
+    picture that :func:`photos.resolve.shows_no_car` connects nothing.
     """
     usable = [item for item in inspected if item.photo_id]
     copies = find_copies(usable, difference=difference, look=look, search=search)

@@ -107,6 +107,6 @@ def read_labels(file: Path) -> list[Label]:
         rows = json.loads(file.read_text(encoding="utf-8"))
         return [Label(label=str(row["label"]), make=str(row["make"])) for row in rows]
     except FileNotFoundError:
-        raise StageError(f"{file}: not found; run dvc repro, or name another folder") from None
+        raise StageError(f"{file}: not found; run dvc repro") from None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise StageError(f"{file}: not a list of labels ({error}); run dvc repro") from None

@@ -274,7 +274,7 @@ class Preparation(Section):
         try:
             preparation = cls.model_validate_json(file.read_bytes())
         except FileNotFoundError:
-            raise StageError(f"{file}: not found; run dvc repro, or name another folder") from None
+            raise StageError(f"{file}: not found; run dvc repro") from None
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise StageError(

@@ -47,15 +47,15 @@ def stratify(
     """Gives each photo a split, ``train``, ``val`` or ``test``; photos of a group share it.
 
     For each class with two or more training groups, val and test get their share of the photos,
-    to within the size of the class's largest group. What one class lacks the next ones make up for,
-    so that with many small classes all photos together have those shares.
+    to within the size of the class's largest group. What one class lacks, or has too much, is made
+    up for by the next, so that many small classes together have those shares.
 
     Args:
         groups: a key per photo; photos of one listing have the same.
         labels: the class of each photo. A group belongs to the class of most of its photos.
         subsets: a given split per photo, or ``""``; all photos of a group have the same.
-        val: the share of a class's photos wanted in val; with a given ``train`` subset and no
-            given ``val``, the share of that subset.
+        val: the share wanted in val of a class's photos that are given as neither val nor test,
+            where no val is given.
         test: the share of a class's photos wanted in test, where none is given.
         seed: changes which groups go where.
         given: the splits that any row names, also one of a photo that cannot be used.
@@ -76,19 +76,23 @@ def stratify(
     val_is_given, test_is_given = (split in {*named.values(), *given} for split in ("val", "test"))
 
     shares = {"test": 0.0 if test_is_given else test, "val": 0.0 if val_is_given else val}
-    chosen, owed = dict(named), dict.fromkeys(shares, 0.0)
+    owed = dict.fromkeys(shares, 0.0)
+    chosen = {name: subset or "train" for name, subset in named.items()}
     for label in sorted(by_class, key=lambda label: (_unit(seed, label), label)):
         names = sorted(by_class[label], key=lambda name: (_unit(seed, name), name))
-        undecided = [name for name in names if named[name] != "test" and named[name] != "val"]
-        spare = len(undecided) - 1  # the others, one at least, train
+        undecided = [name for name in names if chosen[name] == "train"]
+        if len(undecided) < 2:
+            continue  # it trains
         # Photos that a subset column calls train may go to val, but never to test.
-        for pool, wanted in (
-            ([name for name in undecided if not named[name]], shares),
-            ([name for name in undecided if named[name]], {"val": shares["val"]}),
-        ):
-            splits = _fill([len(members[name]) for name in pool], wanted, owed, spare=spare)
-            chosen.update(zip(pool, splits, strict=True))
-            spare -= len(splits) - splits.count("train")
+        pools = {"test": [name for name in undecided if not named[name]], "val": undecided}
+        for split, share in shares.items():
+            if share:
+                free = [name for name in pools[split] if chosen[name] == "train"]
+                spare = sum(chosen[name] == "train" for name in undecided) - 1
+                want = share * sum(len(members[name]) for name in pools[split])
+                sizes = {name: len(members[name]) for name in free}
+                taken, owed[split] = _draw(sizes, want, owed[split], most=spare)
+                chosen.update(dict.fromkeys(taken, split))
     return [chosen[group] for group in groups]
 
 
@@ -97,26 +101,22 @@ def _unit(seed: int, name: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _fill(
-    sizes: Sequence[int], shares: Mapping[str, float], owed: dict[str, float], *, spare: int
-) -> list[str]:
-    """Fills test, then val, in the given order, with the groups that bring each nearer its size.
+def _draw(
+    sizes: Mapping[str, int], want: float, owed: float, *, most: int
+) -> tuple[list[str], float]:
+    """The groups of a class, in their order, that bring a split nearer the wanted photos.
 
-    ``owed`` is by how many photos each stayed below its share in the classes before, and is brought
-    up to date. At most ``spare`` groups leave train.
+    ``owed`` is by how many photos the classes before stayed below theirs. Half of this class's
+    largest group is the most that is made up for here, so that no class misses by more than a
+    group; the rest is forgotten. Returns at most ``most`` names, and what is owed after them.
     """
-    splits, most = ["train"] * len(sizes), max(sizes, default=0) / 2
-    for split, share in shares.items():
-        if not share:
-            continue
-        want, have = share * sum(sizes), 0
-        aim = want + max(-most, min(most, owed[split]))  # so the class misses by a group at most
-        for at, size in enumerate(sizes):
-            nearer = abs(have + size - aim) < abs(have - aim)
-            if spare and nearer and splits[at] == "train":
-                splits[at], have, spare = split, have + size, spare - 1
-        owed[split] += want - have
-    return splits
+    half = max(sizes.values(), default=0) / 2
+    aim, have, taken = want + max(-half, min(half, owed)), 0, []
+    for name, size in sizes.items():
+        if len(taken) < most and abs(have + size - aim) < abs(have - aim):
+            taken.append(name)
+            have += size
+    return taken, aim - have
 
 
 def missing_classes(labels: Sequence[str], splits: Sequence[str]) -> dict[str, list[str]]:

@@ -337,7 +337,7 @@ def test_a_make_of_two_words_is_known_by_the_label_that_begins_with_it():
         (("--listing-from", "csv"), "--listing-from csv needs --labels"),
         (("--labels", "l.csv", "--listing-from", "folder"), "--labels names listings itself"),
         (("--top-k", "0"), "expected --top-k in 1 to 1000"),
-        (("",), "found an empty name; expected photos or folders"),
+        (("",), "found an empty name; . stands for the current folder"),
     ],
 )
 def test_options_that_would_change_nothing_are_refused(ask, options: tuple[str, ...], told: str):

@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from photos.duplicates import fingerprint
-from photos.inspect import Inspected, inspect, resolve
+from photos.inspect import Inspected, inspect
 from photos.leaks import find_leak
 from photos.manifest import Photo
 from photos.prepare import CropParams, Preparation
+from photos.resolve import resolve
 from photos.source import Row, read_rows
 from planted_copies import WAYS, scene
 from split import to_photo

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photos import inspect as inspecting
-from photos.inspect import Inspected, resolve
+from photos import resolve as resolving
+from photos.inspect import Inspected
 from photos.leaks import find_leak
 from photos.manifest import Photo
 from photos.source import Row
@@ -31,7 +31,7 @@ def near_by_first_byte(
 
 @pytest.fixture(autouse=True)
 def _made_up_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspecting, "near_duplicates", near_by_first_byte)
+    monkeypatch.setattr(resolving, "near_duplicates", near_by_first_byte)
 
 
 def seen(path: str, content: str, listing: str = "", label: str = "Audi") -> Inspected:
@@ -113,7 +113,7 @@ rows_of_photos = st.one_of(
 
 
 def placed(rows: list[Inspected]) -> dict[str, str]:
-    kept, left = resolve(rows, difference=0.1, place=PLACE)
+    kept, left = resolving.resolve(rows, difference=0.1, place=PLACE)
     paths = [photo.row.path for photo in kept] + [row.path for row in left]
     assert sorted(paths) == sorted(item.row.path for item in rows)
     return {photo.row.path: photo.subset for photo in kept}
@@ -146,7 +146,7 @@ def test_a_photo_that_joins_two_listings_leaves_the_test_side_as_it_was() -> Non
     assert placed(rows) == {"a": "train", "b": "test", "c": "train"}
     joined = [*rows, seen("d", "1y", test)]
     assert placed(joined) == {"b": "test", "d": "test"}
-    _, left = resolve(joined, difference=0.1, place=PLACE)
+    _, left = resolving.resolve(joined, difference=0.1, place=PLACE)
     assert [(row.path, row.reason) for row in left] == [
         ("a", "split-conflict"),
         ("c", "split-conflict"),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photos.inspect import Inspected, key_of
+from photos.inspect import Inspected
+from photos.resolve import key_of
 from photos.source import Row
 from photos.splits import Stable, missing_classes, stratify
 
@@ -105,12 +106,14 @@ def test_stratified_leaves_every_class_that_may_train_a_training_photo(
 
 
 @settings(max_examples=100)
-@given(photos=collections(), seed=seeds, val=shares, test=shares)
+@given(photos=collections(), seed=seeds, val=shares, test=shares, halves=st.booleans())
 def test_stratified_meets_the_shares_of_each_class_within_one_group(
-    photos, seed, val, test
+    photos, seed, val, test, halves
 ) -> None:
+    """Also where some photos may not become test, because they are given as train."""
     groups, labels, _ = zip(*photos, strict=True)
-    splits = split(groups, labels, val=val, test=test, seed=seed)
+    half = {group: "train" if halves and group[-1] in "13579" else "" for group in groups}
+    splits = split(groups, labels, [half[group] for group in groups], val=val, test=test, seed=seed)
     for label in set(labels):
         of_class = [
             (group, name)
@@ -121,9 +124,10 @@ def test_stratified_meets_the_shares_of_each_class_within_one_group(
         if len({group for group, name in of_class if name == "train"}) < 2:
             continue
         largest = max(Counter(group for group, _ in of_class).values())
-        for share, wanted in (("val", val), ("test", test)):
+        unnamed = sum(not half[group] for group, _ in of_class)
+        for share, wanted in (("val", val * len(of_class)), ("test", test * unnamed)):
             have = sum(name == share for _, name in of_class)
-            assert abs(have - wanted * len(of_class)) <= largest
+            assert abs(have - wanted) <= largest
 
 
 def test_stratified_is_exact_where_groups_allow() -> None:
@@ -155,6 +159,27 @@ def test_stratified_passes_over_a_listing_that_is_too_large_for_val_or_test(seed
     groups = [name for name, size in sizes.items() for _ in range(size)]
     counts = Counter(split(groups, ["Audi"] * 100, val=0.1, test=0.2, seed=seed))
     assert counts == {"test": 20, "val": 10, "train": 70}
+
+
+def test_stratified_makes_small_classes_pay_no_more_than_a_group_for_a_large_one() -> None:
+    """A class whose smallest listing exceeds its share must not take those of all others."""
+    for seed in range(10):
+        groups, labels = zip(
+            *[(f"large {n}", "large") for n in range(3) for _ in range(300)],
+            *[(f"{c} {n}", f"c{c}") for c in range(12) for n in range(5) for _ in range(10)],
+            strict=True,
+        )
+        splits = split(groups, labels, val=0.1, test=0.2, seed=seed)
+        small = [name for label, name in zip(labels, splits, strict=True) if label != "large"]
+        assert small.count("test") >= 110
+        assert small.count("val") >= 40
+
+
+def test_stratified_leaves_val_its_share_whatever_classes_of_one_listing_lack() -> None:
+    groups = [f"one {n}" for n in range(300)] + [f"two {n}" for n in range(80)]
+    labels = [f"a{n}" for n in range(300)] + [f"b{n // 2}" for n in range(80)]
+    counts = Counter(split(groups, labels, val=0.1, test=0.2))
+    assert (counts["test"], counts["val"]) == (16, 8)
 
 
 def test_where_a_listing_falls_is_settled_for_good() -> None:
