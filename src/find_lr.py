@@ -22,7 +22,7 @@ from model.runtime import computing, start
 from model.section import ModelParams
 from photos.manifest import read_labels
 from stage import StageError, progress, run
-from train import CURVES, FEATURES_NOTE, LABELS, Feeds, fit_head, open_feeds
+from train import CURVES, FEATURES_NOTE, LABELS, Feeds, fit_head, new_network, open_feeds
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +54,6 @@ def main() -> None:
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision
-    from model.network import build_network
     from model.operations import quick
     from model.views import freeze
 
@@ -63,13 +62,7 @@ def main() -> None:
     labels = read_labels(LABELS)
     feeds = open_feeds(train, labels, heads_first=heads_first)
     with computing("find_lr uses one device; lower train.batch_size for it"):
-        network = build_network(
-            model,
-            shape=feeds.photos.shape[:2],
-            classes=len(labels),
-            dropout=train.dropout,
-            precision=train.precision,
-        )
+        network = new_network(model, train, feeds, classes=len(labels))
         if heads_first:
             fit_head_here(network, feeds, train)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)

@@ -67,7 +67,6 @@ def main() -> None:
     )
     from model.environment import best_precision, committed, describe, differences, write
     from model.fitting import fit
-    from model.network import build_network
     from model.views import freeze
 
     labels = read_labels(LABELS)
@@ -106,13 +105,7 @@ def main() -> None:
         across_devices(),
         Curves(CURVES, written=host == 0) as curves,
     ):
-        network = build_network(
-            model,
-            shape=feeds.photos.shape[:2],
-            classes=len(labels),
-            dropout=train.dropout,
-            precision=train.precision,
-        )
+        network = new_network(model, train, feeds, classes=len(labels))
         common = {"recipe": train, "checkpoints": checkpoints, "curves": curves}
         if heads_first:
             fit_head(network, feeds, **common)
@@ -155,7 +148,7 @@ def open_feeds(
     *,
     heads_first: bool,
     part: tuple[int, int] = (0, 1),
-    workers: int = 0,
+    workers: int = 1,
 ) -> Feeds:
     """Opens photos and, where the head comes first, features, as process ``part`` of several.
 
@@ -192,6 +185,16 @@ def open_feeds(
         feeds = Feeds(photos, val_photos, features, val_features)
     check_steps(train, feeds.steps())
     return feeds
+
+
+def new_network(
+    model: ModelParams, train: TrainParams, feeds: Feeds, *, classes: int
+) -> "keras.Model":
+    """The network that is trained, for photos of the size that ``feeds`` has."""
+    from model.network import build_network
+
+    how = {"dropout": train.dropout, "precision": train.precision}
+    return build_network(model, shape=feeds.photos.shape[:2], classes=classes, **how)
 
 
 def fit_head(network: "keras.Model", feeds: Feeds, *, recipe: TrainParams, **kept: object) -> None:

@@ -86,8 +86,8 @@ def stratify(
         # Photos that a subset column calls train may go to val, but never to test.
         pools = {"test": [name for name in undecided if not named[name]], "val": undecided}
         for split, share in shares.items():
-            if share:
-                free = [name for name in pools[split] if chosen[name] == "train"]
+            free = [name for name in pools[split] if chosen[name] == "train"]
+            if share and free:
                 spare = sum(chosen[name] == "train" for name in undecided) - 1
                 want = share * sum(len(members[name]) for name in pools[split])
                 sizes = {name: len(members[name]) for name in free}
