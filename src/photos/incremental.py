@@ -119,9 +119,11 @@ def update(
         outcomes = list(progress(done, **rows, label=stage, size=lambda one: one.made + one.kept))
     finally:
         this.end()
-    _sweep(
-        [*folders, RECORDS / stage], wanted
-    )  # Dask does again what a worker was doing that was killed over a file
+    if not this.has_successor():  # which may be writing now
+        # Of a worker that was killed Dask does the shard again; what it left is no output.
+        for folder in (*folders, RECORDS / stage):
+            for left_over in folder.rglob("*.partial"):
+                left_over.unlink(missing_ok=True)
     # A file written just now could change within the same tick of the file clock, unnoticed.
     settled = time.time_ns() - 1_000_000_000
     seen = {str(one.file): one.stamp for one in outcomes if one.stamp[1] < settled}
@@ -186,6 +188,10 @@ def refresh(shard: Shard, make: Make, *, stage: str, made_by: str) -> Outcome:
     )
 
 
+OVER = "over"
+"""What stands in place of the mark of a run that has ended."""
+
+
 @dataclass
 class _Run:
     """One run of a stage; only the latest one may write the stage's shards.
@@ -210,7 +216,14 @@ class _Run:
         with suppress(OSError):
             if self.file.read_text() == self.mark:
                 with new_file(self.file) as file:  # not deleted: network disks cache absence
-                    file.write_text("over")
+                    file.write_text(OVER)
+
+    def has_successor(self) -> bool:
+        """Whether another run of the stage has begun and not ended yet."""
+        try:
+            return self.file.read_text() not in (self.mark, OVER)
+        except OSError:
+            return True  # nobody can tell
 
     def check(self, *, now: bool = False) -> None:
         """Reads the mark, at most twice a second unless ``now``.
