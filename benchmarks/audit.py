@@ -23,6 +23,7 @@ from inference.find import read_table
 from inference.listings import Contradiction, audit, ranked
 from inference.stream import Seen, look
 from photos.manifest import read_manifest
+from stage import run
 
 DRAWS = 20
 SHARE = 0.05
@@ -73,4 +74,4 @@ def precision(classifier, rows: list[Seen], draw: int) -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

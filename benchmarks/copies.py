@@ -26,7 +26,7 @@ from photos.decode import FORMATS
 from photos.duplicates import SIDE, likeness
 from photos.inspect import Inspected, inspect_all
 from photos.memory import Differences
-from photos.resolve import find_copies
+from photos.resolve import find_duplicates
 from photos.second_look import compare_all
 from photos.source import Row
 
@@ -138,7 +138,7 @@ def pairs_of(
         return answers
 
     look = Differences(compare, memory=root / "none")
-    return find_copies(items, difference=difference, look=look).seen, looks
+    return find_duplicates(items, difference=difference, look=look).seen, looks
 
 
 def main() -> None:

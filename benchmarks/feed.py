@@ -23,6 +23,7 @@ from model.recipe import TrainParams
 from model.runtime import start
 from model.section import ModelParams
 from photos.manifest import read_labels
+from stage import run
 
 MOVES = {"flip": 0.5, "crop": 0.15}
 PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
@@ -124,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

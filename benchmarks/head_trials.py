@@ -21,6 +21,7 @@ from model.recipe import TrainParams
 from model.runtime import start
 from model.section import ModelParams
 from photos.manifest import read_labels
+from stage import run
 
 TRAIN, VAL = Path("data/processed/train"), Path("data/processed/val")
 BUNDLE = Path("models/vehicle")
@@ -110,4 +111,4 @@ def accuracy(network, val) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

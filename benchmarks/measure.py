@@ -210,10 +210,22 @@ def earlier_figures(name: str, conditions: Mapping[str, float]) -> dict[str, flo
     earlier = json.loads(file.read_text())
     figures = earlier["figures"]
     before = figures | earlier["machine"] | earlier["versions"]
-    for key, value in (conditions | machine() | installed()).items():
-        if before.get(key, value) != value:
-            sys.exit(f"error: {name} has {key}: {before[key]}, not {value}; run it without --add")
+    wanted = conditions | machine()
+    for key, value in (wanted | installed()).items():
+        # A library may not have been installed; a machine of an unknown generation is another.
+        found = before.get(key, "not recorded" if key in wanted else value)
+        if found != value:
+            sys.exit(f"error: {name} has {key}: {found}, not {value}; run it without --add")
     return figures
+
+
+def earlier_ratios(name: str) -> dict[str, Ratio]:
+    """The ratios that :func:`record` wrote under a name, or none."""
+    file = RESULTS / f"{name}.json"
+    earlier = json.loads(file.read_text())["ratios"] if file.is_file() else {}
+    return {
+        key: Ratio(**{**ratio, "spread": tuple(ratio["spread"])}) for key, ratio in earlier.items()
+    }
 
 
 def installed() -> dict[str, str]:

@@ -25,6 +25,7 @@ from inference.classifier import BATCH_SIZE, load_classifier  # noqa: E402
 from inference.find import find_photos  # noqa: E402
 from inference.stream import look  # noqa: E402
 from photos.decode import read_bytes  # noqa: E402
+from stage import run  # noqa: E402
 
 FEW, MANY = 1000, 20_000
 SOME_UNREADABLE = 3  # predict's exit status
@@ -113,4 +114,4 @@ def first_label(photo: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

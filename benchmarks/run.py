@@ -41,21 +41,20 @@ there were several); **wanted** is the bar that was set. Figures are of the mach
 above them names; a commit with `+` had changes that were not committed, and where none is named, it
 was not noted.
 
-- **Rounds.** A ratio is of five rounds or more, in which all cases take turns. Still recorded with
-  fewer are `epoch_end` (four), the memory of `predict` (one) and fastai in `peers-demo` (four, as
-  one run took too long); in `audit` a ratio is the mean of 20 draws. Other figures are of one run
-  where nothing else is said.
+- **Rounds.** A ratio is of five rounds or more, in which all cases take turns; fastai in
+  `peers-demo` has four, as one run took too long, and in `audit` a ratio is the mean of 20 draws.
+  Other figures are of one run where nothing else is said.
 - **Processors.** An AMD EPYC is a Zen 5 where no generation is named, and a Zen 4 where it is
   family 25.
 - **Starting and compiling.** One more round, or a first run, goes before and does not count. The
   first step of a network is traced or compiled in it (`augment`, `epoch_end`, `feed`, `operations`,
-  `predict`, `pytorch`); how much longer it took is a figure of its own in `feed` and `pytorch`. It
-  counts where each round builds its network anew (`evaluate`, `head_trials`) or starts scripts as
-  DVC does (`increment`, `reruns`). It also counts in the minutes of a contest (`from_scratch`,
-  `gpu`, `peers`, `transfer`), imports included; where a recipe has a loop of steps, its first step
-  is a figure (in `peers-demo`, and in `peers` for `keras`; the others were recorded before).
-- **Keras's guide** keeps decoded photos in memory, as it says, but not yet in `peers-pretrained`,
-  where it still decoded them in every epoch.
+  `predict`, `pytorch`); how much longer it took is a figure of its own in `epoch_end`, `feed` and
+  `pytorch`. It counts where each round builds its network anew (`evaluate`, `head_trials`) or
+  starts scripts as DVC does (`increment`, `reruns`). It also counts in the minutes of a contest
+  (`from_scratch`, `gpu`, `peers`, `transfer`), imports included; where a recipe has a loop of
+  steps, its first step is a figure (in `peers-demo`, in `peers-pretrained`, and in `peers` for
+  `keras`; the others were recorded before).
+- **Keras's guide** keeps decoded photos in memory, as it says.
 - **Seeds.** In `peers-demo` all have five seeds and take turns. In `from_scratch` ours has three
   seeds and the others one; in the other contests each has one. Where a line names several commands,
   their figures are of separate runs.
@@ -180,9 +179,11 @@ def compare(new: Path, recorded: Path) -> list[str]:
 
 
 def differs(one: dict, other: dict) -> bool:
-    """Whether two machines have other processors, as far as both are known, or numbers of them."""
-    known = {"processor", "cores", "generation"} & one.keys() & other.keys()
-    return any(one[name] != other[name] for name in known)
+    """Whether two machines have other processors, as far as is known, or numbers of them.
+
+    Names such as "AMD EPYC" stand for several generations, so one without a generation is another.
+    """
+    return any(one.get(name) != other.get(name) for name in ("processor", "cores", "generation"))
 
 
 def words_of(result: dict) -> str:

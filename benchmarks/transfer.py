@@ -109,7 +109,8 @@ def main() -> None:
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
             figures |= found
-            record("transfer", figures=figures)  # now: a failure loses only the others
+            # Now: a failure loses only the others. A kept backbone has no figures of its own.
+            record("transfer-kept" if options.backbone else "transfer", figures=figures)
 
 
 def seen_names(rows: list[stanford_cars.Row]) -> list[str]:

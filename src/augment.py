@@ -12,14 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import numpy as np
 from pydantic import Field
 
 import params
 from compute import LIBRARIES, ComputeParams
 from fingerprint import fingerprint
-from model.runtime import kernel_variables
+from model.runtime import kernel_variables, processor, refuse_other_processor
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy, uniforms
 from photos.shards import Sample, list_shards, read_shard, refuse_other_pixels
@@ -41,18 +40,20 @@ def main() -> None:
     compute = params.load("compute", ComputeParams)
 
     policy = augment.narrow(Policy)
+    machine = processor()  # other kinds give other last bits
     made_by = fingerprint(
         Path(__file__),
         libraries=LIBRARIES,
         policy=policy.model_dump(),
         seed=augment.seed,
-        processor=cv2.getCPUFeaturesLine(),  # other kinds give other last bits
+        processor=machine,
         variables=kernel_variables(),
     )
+    how = {"policy": policy, "seed": augment.seed, "made_by": made_by, "machine": machine}
     update(
         "augment",
         plan(augment.copies),
-        partial(augment_shard, policy=policy, seed=augment.seed, made_by=made_by),
+        partial(augment_shard, **how),
         made_by=made_by,
         folders=[OUT],
         compute=compute,
@@ -75,8 +76,17 @@ def plan(copies: int) -> list[Shard]:
     return shards
 
 
-def augment_shard(shard: Shard, *, policy: Policy, seed: int, made_by: str) -> Outcome:
-    """Makes those copies of one shard's photos that were not made before."""
+def augment_shard(
+    shard: Shard, *, policy: Policy, seed: int, made_by: str, machine: Sequence[str]
+) -> Outcome:
+    """Makes those copies of one shard's photos that were not made before.
+
+    Raises:
+        StageError: the photos changed, or this worker's processor is of another kind than
+            ``machine``.
+
+    """
+    refuse_other_processor(machine)
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         photos, originals = read_shard(shard.source)

@@ -12,8 +12,8 @@ import explain
 import params
 import preprocess
 import split
-import train
 from model.agreement import check_parts, check_sizes
+from model.recipe import TrainParams
 from model.section import ModelParams
 from photos.detector import PUBLISHED
 from photos.prepare import CropParams
@@ -26,7 +26,7 @@ KINDS = {
     "preprocess": preprocess.PreprocessParams,
     "augment": augment.AugmentParams,
     "model": ModelParams,
-    "train": train.TrainParams,
+    "train": TrainParams,
     "evaluate": evaluate.EvaluateParams,
     "explain": explain.ExplainParams,
     "compute": compute.ComputeParams,

@@ -162,6 +162,8 @@ def _on_processes(
     attempt: Callable, items: Sequence, compute: ComputeParams, stop: Stop, _: None
 ) -> Iterator[tuple]:
     options = {"n_jobs": compute.workers or joblib.cpu_count(), "batch_size": 1}
+    # loky starts a process anew whose memory has grown by 300 MB, which TensorFlow takes.
+    warnings.filterwarnings("ignore", "A worker stopped while", UserWarning)
     parallel = joblib.Parallel(backend="loky", return_as="generator", **options)
     results = parallel(map(joblib.delayed(attempt), items))
     try:

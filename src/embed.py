@@ -96,7 +96,7 @@ def batches(samples: Sequence[Sample]) -> Iterator[range]:
         return groups([sample.photo_id for sample in samples], largest=BATCH)
     except ValueError as error:
         raise StageError(
-            f"a table of shards has no photo_id of split ({error}); run dvc repro"
+            f"a shard's table holds a photo_id that split never writes ({error}); run dvc repro"
         ) from None
 
 

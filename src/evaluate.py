@@ -90,7 +90,8 @@ def main() -> None:
         partial.write_text(json.dumps(rounded, indent=1) + "\n")
     photos = [(sample.photo_id, sample.listing) for sample in test.samples]
     write_rows(PREDICTIONS, Prediction._fields, to_six_digits(predictions(outcome, photos)))
-    shutil.rmtree(PLOTS, ignore_errors=True)
+    if PLOTS.exists():  # started by hand: DVC deletes it first
+        shutil.rmtree(PLOTS)
     PLOTS.mkdir(parents=True)
     tables = plot_tables(outcome, pairs=evaluate.confused_pairs)
     for name, header in HEADERS.items():
@@ -103,14 +104,22 @@ def main() -> None:
 
 @computing("lower evaluate.batch_size")
 def look(network: "keras.Model", feed: "ShardFeed") -> np.ndarray:
-    """Logits of all photos of a feed, float32 ``(n, classes)``."""
+    """Logits of all photos of a feed, float32 ``(n, classes)``.
+
+    Raises:
+        StageError: the network takes photos of another size, or its outputs are not finite.
+
+    """
     from model.scores import batches_of_outputs
 
     feed.expect(network.input_shape[1:])
     batches = batches_of_outputs(network, feed.inputs())
     none = np.zeros((0, network.output_shape[-1]), np.float32)  # where there are no photos
     seen = progress(batches, total=len(feed), label="evaluate", unit="batches")
-    return np.concatenate([none, *seen])
+    logits = np.concatenate([none, *seen])
+    if not np.isfinite(logits).all():  # without val, training does not notice its last step
+        raise StageError("the network's outputs are not finite; train with a lower train.lr")
+    return logits
 
 
 def harmless(cell: object) -> object:

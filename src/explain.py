@@ -29,6 +29,8 @@ from stage import StageError, printable, progress, run
 if TYPE_CHECKING:
     import keras
 
+    from model.gradcam import Explainer
+
 BUNDLE = Path("models/vehicle")
 CALIBRATION = Path("models/calibration.json")
 MANIFEST = Path("data/split/manifest.csv")
@@ -63,7 +65,8 @@ def main() -> None:
     test = read_tested(manifest, names)
     learnt = look_at_learnt(network, names, manifest, batch_size=explain.batch_size)
 
-    shutil.rmtree(OUT, ignore_errors=True)
+    if OUT.exists():  # started by hand: DVC deletes it first
+        shutil.rmtree(OUT)
     for name, rows, folders in (
         ("mistakes", mistakes(test), TEST),
         ("least_sure", least_sure(test)[: explain.photos], TEST),
@@ -75,18 +78,7 @@ def main() -> None:
         pictures = find_pixels(folders, [photo.photo_id for photo in shown])
         if folders == TEST and shown:
             classes = np.array([names.index(photo.predicted) for photo in shown])
-            firsts = range(0, len(shown), explain.batch_size)
-            some = [slice(first, first + explain.batch_size) for first in firsts]
-            with computing(LESS):
-                heat = [
-                    one
-                    for at in some
-                    for one in explainer.heat(
-                        explainer.look(np.stack(pictures[at]))[1], classes[at]
-                    )
-                ]
-            looks = [overlay(*pair) for pair in zip(pictures, heat, strict=True)]
-            pictures = [np.hstack(pair) for pair in zip(pictures, looks, strict=True)]
+            pictures = beside_heat(explainer, pictures, classes, batch_size=explain.batch_size)
         for photo, picture in zip(shown, pictures, strict=True):
             (OUT / name / f"{photo.photo_id}.jpg").write_bytes(to_jpeg(picture))
         SHEETS.mkdir(exist_ok=True)
@@ -95,11 +87,26 @@ def main() -> None:
         print(f"explain: {name}: {len(rows)} photos, {len(shown)} shown")
 
 
+@computing(LESS)
+def beside_heat(
+    explainer: "Explainer", pictures: Sequence[np.ndarray], classes: np.ndarray, *, batch_size: int
+) -> list[np.ndarray]:
+    """Pictures, each uint8 ``(height, width, 3)``, with their heat maps for ``classes`` beside."""
+    doubled = []
+    for first in range(0, len(pictures), batch_size):
+        some = slice(first, first + batch_size)
+        _, maps = explainer.look(np.stack(pictures[some]))
+        heat = explainer.heat(maps, classes[some])
+        pairs = zip(pictures[some], heat, strict=True)
+        doubled += (np.hstack([picture, overlay(picture, one)]) for picture, one in pairs)
+    return doubled
+
+
 def refuse_unknown(found: Iterable[str], known: Container[str], what: str) -> None:
     """Refuses items that other stages do not know, as may be where stages are run one by one."""
     strange = next((item for item in found if item not in known), None)
     if strange is not None:
-        raise StageError(f"{what} {printable(strange)} is of another run; run dvc repro")
+        raise StageError(f"{what} {printable(strange)} is unknown to this run; run dvc repro")
 
 
 def read_tested(manifest: dict[str, Photo], names: Sequence[str]) -> list[Seen]:

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import params
-from model.agreement import check_origin, check_parts
 from model.recipe import TrainParams
 from model.runtime import computing, start
-from model.section import ModelParams
+from model.training import CURVES, LABELS, Feeds, fit_head, load_start, new_network, open_feeds
 from photos.manifest import read_labels
 from stage import StageError, progress, run
-from train import CURVES, FEATURES_NOTE, LABELS, Feeds, fit_head, new_network, open_feeds
 
 if TYPE_CHECKING:
     import keras
@@ -40,17 +37,12 @@ def main() -> None:
     steps = parser.parse_args().steps
     if steps < 10:
         parser.error("--steps: expected at least 10")
-    model = params.load("model", ModelParams)
-    train = params.load("train", TrainParams).for_weights(model.weights)
-    check_parts(model.weights, train)
+    model, train, head_first = load_start()
     if not train.finetune_epochs:
         raise StageError(
             "params.yaml: train.finetune_epochs is 0, but find_lr tries rates of the network, not "
             "of a head; heads train in seconds: compare some, with dvc exp run -S train.lr=0.1"
         )
-    heads_first = model.weights != "none" and train.head_epochs > 0
-    if heads_first:
-        check_origin(model, FEATURES_NOTE)
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision
@@ -60,10 +52,10 @@ def main() -> None:
     train = train.computed_in(best_precision())
     refuse_on_gpus(train)
     labels = read_labels(LABELS)
-    feeds = open_feeds(train, labels, heads_first=heads_first)
+    feeds = open_feeds(train, labels, head_first=head_first)
     with computing("find_lr uses one device; lower train.batch_size for it"):
         network = new_network(model, train, feeds, classes=len(labels))
-        if heads_first:
+        if head_first:
             fit_head_here(network, feeds, train)
         freeze(network, finetune_from=train.finetune_from, batchnorm=train.batchnorm)
         with quick(network):
@@ -86,7 +78,7 @@ def fit_head_here(network: "keras.Model", feeds: Feeds, train: TrainParams) -> N
     from model.checkpoints import Checkpoints
     from model.curves import Curves
 
-    print(f"find_lr: first the head, {train.head_epochs} epochs on kept features", flush=True)
+    print(f"find_lr: first the head, {train.head_epochs} epochs on cached features", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         kept = {
             "checkpoints": Checkpoints(Path(folder) / "head.npz", ""),
@@ -143,7 +135,9 @@ def suggestion(rates: np.ndarray, losses: np.ndarray) -> float:
 
     """
     if len(losses) < 10:
-        raise StageError("the loss was lost at once; check the photos, or raise --steps")
+        raise StageError(
+            "the loss diverged within ten steps; check photos and labels, or raise --steps"
+        )
     return float(rates[int(losses.argmin())] / 2)
 
 

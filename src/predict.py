@@ -197,7 +197,7 @@ def audit_rows(
         why = f"not all of their photos were cropped as those of val were ({crop})"
         why += "; give their boxes in x1, y1, x2, y2" if crop == "box" else ""
         print(
-            f"note: in {others:,} of {len(found):,} rows `wrong` is no probability and only ranks: "
+            f"note: in {others:,} of {len(found):,} rows `wrong` only ranks, it is no probability: "
             f"{why if crop else 'there were no val photos'}",
             file=sys.stderr,
         )

@@ -18,7 +18,7 @@ from pydantic import Field
 import params
 from compute import ComputeParams
 from fingerprint import fingerprint
-from model.runtime import computes_with, processor
+from model.runtime import computes_with, processor, refuse_other_processor
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
@@ -52,7 +52,13 @@ def main() -> None:
     outcomes = update(
         "preprocess",
         plan(manifest, preprocess.shards),
-        partial(pack_shard, root=root, preparation=preparation, made_by=made_by),
+        partial(
+            pack_shard,
+            root=root,
+            preparation=preparation,
+            made_by=made_by,
+            machine=seen_by.get("processor"),
+        ),
         made_by=made_by,
         folders=[OUT / split for split in SPLITS],
         compute=compute,
@@ -121,9 +127,23 @@ def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
 
 
 def pack_shard(
-    shard: Shard, *, root: Path | Store, preparation: Preparation, made_by: str
+    shard: Shard,
+    *,
+    root: Path | Store,
+    preparation: Preparation,
+    made_by: str,
+    machine: Sequence[str] | None = None,
 ) -> Outcome:
-    """Prepares those photos of one shard that were not prepared before."""
+    """Prepares those photos of one shard that were not prepared before.
+
+    ``machine`` is the kind of processor that this takes, ``None`` if any will do.
+
+    Raises:
+        StageError: a photo cannot be used any more, or this worker's processor is of another kind.
+
+    """
+    if machine is not None:
+        refuse_other_processor(machine)
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         photos: list[Photo] = [shard.source[place] for place in places]

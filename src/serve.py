@@ -50,6 +50,8 @@ def main() -> None:
     print(f"serve: http://{shown}:{port}", file=sys.stderr, flush=True)
     config = uvicorn.Config(
         app,
+        http="h11",  # the other one takes headers of any length
+        ws="none",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,

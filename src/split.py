@@ -15,9 +15,10 @@ from pydantic import Field, model_validator
 import params
 from compute import ComputeParams
 from photos.faults import PhotoError
-from photos.files import BAD_SECTOR, MOST_BAD_SECTORS
+from photos.files import BAD_SECTOR, MOST_LOST
 from photos.inspect import Inspected, inspect_all
 from photos.leaks import find_leak
+from photos.limits import WAITED
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.memory import Differences, Likenesses, look_at_all
 from photos.remote import locate
@@ -86,25 +87,27 @@ def main() -> None:
         found = compare_all(root, pairs, **limits)
         return progress(found, total=len(pairs), label="split", unit="pairs of like photos")
 
-    copies = {
+    alike = {
         "difference": split.near_duplicates,
         "look": Differences(compare, memory=MEMORY, settings=repr(bounds)),
         "search": Likenesses(memory=MEMORY),
     }
-    candidates, rejected = resolve(inspected, **copies, place=place)
-    copies["look"].remember()
-    if unseen := copies["look"].unseen:
+    candidates, rejected = resolve(inspected, **alike, place=place)
+    alike["look"].remember()
+    if unseen := alike["look"].unseen:
         print(
-            f"note: {unseen} pairs of like photos could not be read again; each stays on one side"
+            f"note: {unseen} pairs of like photos could not be read again; each pair is kept in "
+            "one split"
         )
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
+    subsets = [photo.subset for photo in candidates]  # with ``place`` the split of each
     splits = (
-        [photo.subset for photo in candidates]
+        subsets
         if place
         else stratify(
             [photo.group for photo in candidates],
             [photo.row.label for photo in candidates],
-            [photo.subset for photo in candidates],
+            subsets,
             val=split.val,
             test=split.test,
             seed=split.seed,
@@ -115,7 +118,7 @@ def main() -> None:
     rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
     check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
     manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
-    if leak := find_leak(manifest, inspected, **copies):
+    if leak := find_leak(manifest, inspected, **alike):
         raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
     check_splits(splits, labels, len(rows), rejected, wants_test=split.test > 0)
@@ -209,12 +212,20 @@ def drop_untrained(
 
 def check_disk(inspected: Sequence[Inspected]) -> None:
     """Stops the stage if a failing disk, rather than bad photos, would empty the data set."""
-    lost = sorted({item.row.path for item in inspected if item.fault == ("unreadable", BAD_SECTOR)})
-    if len(lost) > MOST_BAD_SECTORS:
+    faults = {(item.row.path, item.fault) for item in inspected if item.fault}
+    lost = sorted(path for path, fault in faults if fault == ("unreadable", BAD_SECTOR))
+    if len(lost) > MOST_LOST:
         raise StageError(
             f"the disk cannot read {len(lost)} files, e.g. {lost[0]!r} ({BAD_SECTOR}), too many to "
-            "set aside; nothing was written. Look after disk, mount and network, and run again; "
-            "if they are lost for good, make check-photos names each: take them out of data.labels"
+            "set aside; nothing was written. Check disk, mount and network, and run again; if they "
+            "are lost for good, make check-photos names each: take them out of data.labels"
+        )
+    late = sorted(path for path, (_, detail) in faults if detail.endswith(WAITED))
+    if len(late) > MOST_LOST:
+        raise StageError(
+            f"{len(late)} files took longer than split.photo_seconds though little was computed, "
+            f"e.g. {late[0]!r}, too many to set aside; nothing was written. Check disk, mount, "
+            "network, and what else runs here, and run again"
         )
 
 

@@ -48,6 +48,11 @@ def run(main: Callable[[], None], *, usage: str | None = None) -> None:
         try:
             if usage is not None:
                 _take_no_arguments(usage)
+            if (coding := sys.getfilesystemencoding()) != "utf-8":
+                raise StageError(
+                    f"names of files would be read as {coding}, expected utf-8; run: export "
+                    "PYTHONUTF8=1, or choose a UTF-8 locale"
+                )
             main()
         except SystemExit:
             sys.stdout.flush()

@@ -36,9 +36,13 @@ class Clone:
 
     def __init__(self, root: Path):
         self.root = root
-        names = self._git_at(ROOT, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
+        names = self._git_at(ROOT, "ls-files", "-z").split("\0")
+        new = ("ls-files", "-zo", "--exclude-standard", "--", "src", "data/demo")
+        names += self._git_at(ROOT, *new).split("\0")
         for name in filter(None, names):
-            if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/", "benchmarks/")):
+            needless = name.startswith(("tests/", "docs/", "benchmarks/"))
+            own = name.endswith(".dvc")  # photos, weights and detectors of whoever runs this
+            if (ROOT / name).is_file() and not needless and not own:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
         # Whatever the repository's own params and remote are.

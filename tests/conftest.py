@@ -35,7 +35,8 @@ OWN_GIT = {
     "core.autocrlf": "false",
 }
 # Nor may other programs do here what a developer or `make test` told them for elsewhere.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "KERAS_BACKEND", "KERAS_HOME"):
+FOR_ELSEWHERE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GPU", "KERAS_BACKEND")
+for name in (*FOR_ELSEWHERE, "KERAS_HOME"):
     os.environ.pop(name, None)
 # Stages would be compiled anew in each of their processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -56,6 +57,12 @@ GIVEN = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
 os.environ["GIT_CONFIG_COUNT"] = str(GIVEN + len(OWN_GIT))
 for number, (key, value) in enumerate(OWN_GIT.items(), GIVEN):
     os.environ[f"GIT_CONFIG_KEY_{number}"], os.environ[f"GIT_CONFIG_VALUE_{number}"] = key, value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dvc_forgets(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """DVC keeps something of every repository that there ever was, in a folder of the machine."""
+    os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
 
 
 @pytest.fixture

@@ -188,6 +188,10 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         start = scan_starts(data)[0]
         return data[:-2] + data[start:-2] * (scans - 1) + b"\xff\xd9"
 
+    def large_at_once(scans: int) -> bytes:
+        data = progressive_at_once(scans)
+        return patched(data, jpeg_frame(data) + 5, struct.pack(">HH", 9000, 9000))
+
     def behind_start(extra: bytes) -> bytes:
         data = plain()
         return data[:2] + extra + data[2:]
@@ -249,6 +253,7 @@ def jpegs(fresh: _Seeds) -> list[tuple[str, str, bytes]]:
         ("a scan for each colour", KEPT, sequential(1)),
         ("120 scans of one colour", "unsupported", sequential(120)),
         ("120 scans of everything", "unsupported", progressive_at_once(120)),
+        ("30 scans of 81 megapixels", "unsupported", large_at_once(30)),
         ("two frames", "undecodable", frame_twice()),
         ("no frame", "undecodable", without_segment(plain(), 0xC0)),
         ("usual Huffman tables left out", KEPT, without_segment(plain(), 0xC4)),

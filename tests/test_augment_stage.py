@@ -11,6 +11,7 @@ import yaml
 import augment
 import model.photometric
 import wiring
+from model import runtime
 from photos.shards import Sample, read_shard, shard_file, write_shard
 from stage import StageError
 from tiny_photos import picture
@@ -151,10 +152,15 @@ def test_copies_stay_while_policy_and_machine_are_those_that_made_them(
         values["augment"]["rotation"] = 20
         Path("params.yaml").write_text(yaml.safe_dump(values))
     elif change == "processor":
-        monkeypatch.setattr(augment.cv2, "getCPUFeaturesLine", lambda: "another")
+        monkeypatch.setattr(runtime, "vendor_and_flags", lambda: ("another", []))
     else:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert "augment: 5 rows made, 0 kept" in counted()
+
+
+def test_a_worker_of_another_kind_makes_nothing():
+    with pytest.raises(StageError, match="has another kind of processor than the machine that"):
+        augment.augment_shard(None, policy=None, seed=0, made_by="", machine=["of another kind"])
 
 
 def test_knobs_at_rest_leave_the_photo_as_it_is(run):

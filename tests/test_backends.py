@@ -308,7 +308,7 @@ def test_devices_that_cannot_share_a_batch_are_told(monkeypatch: pytest.MonkeyPa
     with pytest.raises(StageError, match="33 rows cannot be shared equally by 2 devices"):
         refuse_uneven({33})
     for changes, words in (
-        ({"xla": True}, "TensorFlow compiles no step on a GPU"),
+        ({"xla": True}, "train.xla: true has no effect on a GPU"),
         ({"accumulate": 2}, "train.accumulate: 2, which goes wrong on several GPUs"),
         ({"clip_norm": 1.0}, "train.clip_norm: 1, which goes wrong on several GPUs"),
         ({"precision": "mixed_float16"}, "train.precision: mixed_float16, which goes wrong"),

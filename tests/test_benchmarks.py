@@ -85,6 +85,9 @@ def test_what_fell_on_another_machine_is_printed_and_no_error(results, monkeypat
     assert run.compare(after, before) == []
     told = "reading: fast fell from 2.00 to 1.00, which was measured on 96 cores (Some CPU)\n"
     assert capsys.readouterr().out == told
+    monkeypatch.setattr(measure, "machine", lambda: MACHINE | {"generation": "family 25"})
+    newer = results("newer", fast=measure.Ratio(0.5, (0.4, 0.6)))
+    assert run.compare(newer, after) == []  # of which generation that was nobody knows
 
 
 @pytest.mark.parametrize(("status", "failed"), [(0, []), (77, []), (1, ["error: benchmark a"])])
@@ -188,6 +191,13 @@ def test_the_table_says_with_what_versions_a_result_was_measured(results):
     assert f"{python}, with timm 1.0, without torch\n" in codec
     assert f"{python}, with dvc 4\n" in feed
     assert f"{python}\n" in reading
+
+
+def test_what_is_added_may_keep_the_ratios_of_what_was_there(results):
+    ratios = {"fast": measure.Ratio(2.0, (1.9, 2.1))}
+    results("all", **ratios)
+    assert measure.earlier_ratios("reading") == ratios
+    assert measure.earlier_ratios("nothing") == {}
 
 
 def test_what_is_added_keeps_the_command_of_what_was_there(results, monkeypatch):

@@ -100,6 +100,25 @@ def test_a_file_that_excel_wrote_is_read():
         assert parse(data.replace(",", separator).encode(), "there") == expected
 
 
+def test_what_a_spreadsheet_did_to_ids_is_told_and_its_empty_rows_are_none():
+    data = table(predictions("+-"))
+    first = predictions("+-")[0][0]
+    for name in ("1234567890123456", "1234567890123e45"):  # ids of hexadecimal digits
+        assert name in parse(data.replace(first, name).encode(), "there")
+    for number in ("1.23457E+15", "1234567890123450000000", "1.2e49"):
+        text = refusal(lambda number=number: parse(data.replace(first, number).encode(), "there"))
+        assert "a spreadsheet took the photo_id for a number" in text
+    assert parse(f"{data},,,\r\n".encode(), "there") == parse(data.encode(), "there")
+
+
+def test_listings_that_only_the_first_side_knows_count():
+    known = parse(table(predictions("++++")).encode(), "before")
+    unknown = {key: photo._replace(listing="") for key, photo in known.items()}
+    there = pair(known, unknown)
+    assert (there.listings == pair(known, known).listings).all()
+    assert there.unlisted == 0
+
+
 def test_a_photo_of_another_class_is_another_question():
     before = parse(table(predictions("++++")).encode(), "before")
     after = {key: photo._replace(label="Audi Two") for key, photo in before.items()}

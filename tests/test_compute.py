@@ -3,6 +3,7 @@
 import builtins
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +80,14 @@ def test_a_persons_fault_is_one_line_and_a_bug_is_not_hidden(at, executor: str) 
     assert told  # workers elsewhere may be busy still; incremental.py takes their leave to write
     with pytest.raises(ZeroDivisionError):
         list(spread(reverse, range(5), at(executor)))
+
+
+def test_a_worker_that_does_not_see_the_folder_is_named() -> None:
+    found = compute._attempt(whereabouts, Path("/nowhere/vehicles"), "", 1)
+    assert found == (
+        None,
+        f"compute: worker {socket.gethostname()} does not see /nowhere/vehicles; share it",
+    )
 
 
 def test_a_full_disk_is_one_line_wherever_the_worker_is(at) -> None:

@@ -337,8 +337,8 @@ def test_predictions_of_another_run_are_one_line(evaluated: Path, tmp_path: Path
     text = explain.PREDICTIONS.read_text()
     first = read_table(explain.PREDICTIONS)[0]
     for changed, words in (
-        (text.replace(first["photo_id"], "5e" * 8), f"photo {'5e' * 8} is of another run"),
-        (text.replace(first["predicted"], "Lada"), "class Lada is of another run"),
+        (text.replace(first["photo_id"], "5e" * 8), f"photo {'5e' * 8} is unknown to this run"),
+        (text.replace(first["predicted"], "Lada"), "class Lada is unknown to this run"),
     ):
         explain.PREDICTIONS.write_text(changed)
         assert words in refusal(explain.main)

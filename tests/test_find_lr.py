@@ -34,7 +34,7 @@ def test_the_suggestion_is_half_of_where_the_loss_is_lowest():
     rates = np.geomspace(1e-3, 1, 31)
     losses = (np.log10(rates) + 1) ** 2  # lowest at 0.1
     assert find_lr.suggestion(rates, losses) == pytest.approx(0.05)
-    with pytest.raises(StageError, match="lost at once"):
+    with pytest.raises(StageError, match="diverged within ten steps"):
         find_lr.suggestion(rates[:3], losses[:3])
 
 
@@ -161,7 +161,7 @@ def test_from_pretrained_weights_the_sweep_starts_with_the_head_that_train_fits(
     file = Path("data/processed/val/shard-000.npy")
     images, (first, *others) = read_shard(file)
     write_shard(file, np.array(images), [replace(first, digest="f" * 16), *others])
-    assert "data/features is of these photos as they looked before" in refusal(find_lr.main)
+    assert "data/features was computed from earlier pixels of these photos" in refusal(find_lr.main)
     file = Path("data/augmented/shard-000.npy")
     images, (first, *others) = read_shard(file)
     write_shard(file, np.array(images), [replace(first, photo_id="f" * 16), *others])

@@ -218,7 +218,7 @@ def test_an_id_that_split_never_gave_is_one_line(stages: Stages) -> None:
     photo_id = read_samples(file)[0].photo_id
     file.write_text(file.read_text().replace(photo_id, "no digest"))
     with pytest.raises(
-        stage.StageError, match=r"no photo_id of split .*'no digest'.*; run dvc repro"
+        stage.StageError, match=r"a photo_id that split never writes .*'no digest'.*; run dvc repro"
     ):
         embed.main()
 

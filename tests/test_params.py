@@ -15,12 +15,12 @@ from augment import AugmentParams
 from compute import ComputeParams
 from evaluate import EvaluateParams
 from explain import ExplainParams
+from model.recipe import TrainParams
 from model.section import ModelParams
 from photos.source import DataParams
 from preprocess import PreprocessParams
 from split import SplitParams
 from tiny_project import refusal
-from train import TrainParams
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "tests/params.yaml"

@@ -11,6 +11,7 @@ import pytest
 
 import preprocess
 import split
+from model import runtime
 from photos import files
 from photos.onnx_detector import OnnxDetector
 from photos.prepare import Preparation
@@ -299,7 +300,7 @@ def test_what_a_detector_cropped_is_looked_at_anew_on_another_processor(
         ready.preprocess()
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(preprocess, "processor", lambda: ["another"])
+            patch.setattr(runtime, "vendor_and_flags", lambda: ("another", []))
             ready.preprocess()
         assert f"preprocess: {anew} rows made, {rows - anew} kept" in capsys.readouterr().out
 
@@ -318,8 +319,8 @@ def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.Mon
 def test_a_photo_that_became_another_since_split_stops_the_stage(ready: Project) -> None:
     (ready.photos / GOOD[0][0]).write_bytes(photo_bytes(99))
     text = refusal(ready.preprocess)
-    assert "another photo lies under this name now; split saw it otherwise; run: rm -f " in text
-    assert f" {split.MEMORY} && dvc repro -f split" in text
+    assert "another photo lies under this name now; run dvc repro -f split, then dvc repro" in text
+    assert f"first: rm -f {split.MEMORY}" in text
 
 
 def test_a_photo_that_is_gone_since_split_needs_no_more_than_another_run(ready: Project) -> None:
@@ -336,8 +337,8 @@ def test_a_photo_that_the_disk_lost_since_split_is_first_of_all_the_disk_s_fault
 
     monkeypatch.setattr(files, "_read", fail)
     text = refusal(ready.preprocess)
-    words = "look after disk, mount and network, and run again; if it stays so: split saw it"
-    assert f"{files.BAD_SECTOR}; {words} otherwise; run: rm -f " in text
+    words = "check disk, mount and network, and run again; if it stays so: split read it"
+    assert f"{files.BAD_SECTOR}; {words} without this fault; run: rm -f " in text
 
 
 def test_another_config_of_a_preset_is_another_preparation(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pages import run_python_of
 from photos import memory
 from photos.files import BAD_SECTOR
 from photos.inspect import Inspected, inspect_all
+from photos.limits import WAITED
 from photos.manifest import Rejected
 from photos.second_look import compare_all
 from photos.source import Row, read_rows
@@ -591,6 +592,15 @@ def test_a_disk_that_fails_stops_the_stage_and_a_bad_sector_does_not() -> None:
         check_disk([*failing, *other])
 
 
+def test_a_disk_that_stands_still_stops_the_stage_and_slow_photos_do_not() -> None:
+    detail = "took longer than 30 s"
+    waited = [Inspected(Row(f"{n}.jpg"), fault=("timeout", detail + WAITED)) for n in range(11)]
+    slow = [Inspected(Row(f"{n}.png"), fault=("timeout", detail)) for n in range(11)]
+    check_disk([*waited[1:], *slow])
+    with pytest.raises(StageError, match=r"11 files took longer .*, e\.g\. '0\.jpg', too many"):
+        check_disk([*waited, *slow])
+
+
 def test_photos_that_a_failing_disk_hides_are_not_set_aside(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,7 +610,7 @@ def test_photos_that_a_failing_disk_hides_are_not_set_aside(
             yield replace(item, fault=fault)
 
     monkeypatch.setattr(split, "inspect_all", failing)
-    monkeypatch.setattr(split, "MOST_BAD_SECTORS", 2)
+    monkeypatch.setattr(split, "MOST_LOST", 2)
     text = refusal(project.with_good_photos().split)
     assert "the disk cannot read 3 files, e.g. 'audi-1.jpg'" in text
     assert not Path("data/split").exists()

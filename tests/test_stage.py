@@ -3,6 +3,7 @@
 import ast
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_who_pipes_into_head_gets_no_traceback_but_faults_are_not_hidden(first, 
         told = process.stderr.read()
     assert process.returncode == status
     assert ("BrokenPipeError" in told) == (status == 1)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there names of files are always UTF-8")
+def test_a_locale_that_would_misread_names_is_refused() -> None:
+    old = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import stage; stage.run(lambda: print('begun'))"],
+        cwd=Path(stage.__file__).parent,
+        env={**os.environ, **old},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: names .* as [\w-]+, expected utf-8; run: export .*\n", done.stderr)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

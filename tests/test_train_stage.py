@@ -13,12 +13,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import yaml
 
 import train
 from children import ended_well, running
+from fingerprint import imported_files
 from model.runtime import start
 from photos.shards import read_shard, write_shard
 from stage import StageError
@@ -37,8 +40,16 @@ start(threads=1)
 import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from model import backbone, bundle, checkpoints, environment, fitting, selection  # noqa: E402
-from model.checkpoints import Checkpoints, State, fingerprint, loaded_code  # noqa: E402
+from model import (  # noqa: E402
+    backbone,
+    bundle,
+    checkpoints,
+    environment,
+    fitting,
+    selection,
+    training,
+)
+from model.checkpoints import Checkpoints, State, digest  # noqa: E402
 from model.environment import committed, describe, differences  # noqa: E402
 from model.feed import ShardFeed  # noqa: E402
 from model.finished import forget_finished  # noqa: E402
@@ -147,8 +158,8 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
     def elsewhere(**known) -> dict[str, object]:
         return describe(**known) | {"keras": "3.0.0"}
 
-    def edited() -> list[Path]:
-        return [*loaded_code(), own]
+    def edited(script: Path) -> set[Path]:
+        return {*imported_files(script), own}
 
     for change, undo in (
         (lambda: set_params(train={"lr": 0.04}), set_params),
@@ -158,10 +169,7 @@ def test_ctrl_c_says_how_to_go_on_and_what_changed_starts_afresh(
             patch(ModelParams, "origin", ModelParams.origin),
         ),
         (patch(environment, "describe", elsewhere), patch(environment, "describe", describe)),
-        (
-            patch(checkpoints, "loaded_code", edited),
-            patch(checkpoints, "loaded_code", loaded_code),
-        ),
+        (patch(train, "imported_files", edited), patch(train, "imported_files", imported_files)),
     ):
         change()
         train.main()
@@ -212,7 +220,7 @@ def test_averaged_weights_get_statistics_of_their_own(shards: Path):
     first = next(
         layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
     )
-    photos = [read_shard(file)[0] for folder in train.PHOTOS for file in folder.glob("*.npy")]
+    photos = [read_shard(file)[0] for folder in training.PHOTOS for file in folder.glob("*.npy")]
     before = keras.Model(network.input, first.input)(np.concatenate(photos).astype(np.float32))
     mean, deviation = np.mean(before, axis=(0, 1, 2)), np.std(before, axis=(0, 1, 2))
     np.testing.assert_allclose((first.moving_mean - mean) / deviation, 0, atol=0.05)
@@ -346,7 +354,9 @@ def test_figures_on_val_are_those_of_the_network_that_is_kept(shards: Path):
     from model.bundle import load_bundle
 
     network, _ = load_bundle(shards / "models/vehicle")
-    feed = ShardFeed([train.VAL], {name: index for index, name in enumerate(CLASSES)}, batch_size=6)
+    feed = ShardFeed(
+        [training.VAL], {name: index for index, name in enumerate(CLASSES)}, batch_size=6
+    )
     images, targets = feed[0]
     logits = network.predict_on_batch(images)
     shares = np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
@@ -471,8 +481,8 @@ def test_a_checkpoint_that_a_disk_cannot_read_now_is_not_given_up(
         patched.setattr(np, "load", broken)
         text = refusal(lambda: Checkpoints(file, "ours"))
     assert text == (
-        f"error: cannot read {file} (Input/output error); look after the disk and run again, or "
-        "delete the file to start afresh"
+        f"error: cannot read {file} (Input/output error); check the disk and run again, or delete "
+        "the file to start afresh"
     )
     assert len(Checkpoints(file, "ours").state.network[0]) == 3
 
@@ -530,18 +540,53 @@ def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_fingerprint_sees_facts_bytes_and_names(tmp_path: Path):
+def test_a_digest_sees_facts_bytes_and_names(tmp_path: Path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(b"x")
     two.write_bytes(b"x")
-    prints = {
-        fingerprint({"lr": 1}, [one]),
-        fingerprint({"lr": 2}, [one]),
-        fingerprint({"lr": 1}, [two]),
-        fingerprint({"lr": 1}, [one, two]),
+    digests = {
+        digest({"lr": 1}, [one]),
+        digest({"lr": 2}, [one]),
+        digest({"lr": 1}, [two]),
+        digest({"lr": 1}, [one, two]),
     }
-    assert len(prints) == 4
-    assert fingerprint({"lr": 1}, [one]) in prints
+    assert len(digests) == 4
+    assert digest({"lr": 1}, [one]) in digests
+
+
+@pytest.mark.usefixtures("shards")
+def test_a_run_is_known_by_all_the_code_that_dvc_names(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def watched(facts: object, files: Sequence[Path]) -> str:
+        seen.extend(files)
+        return digest(facts, files)
+
+    monkeypatch.setattr(checkpoints, "digest", watched)
+    monkeypatch.setattr(checkpoints, "Checkpoints", Mock(side_effect=StageError("far enough")))
+    assert "far enough" in refusal(train.main)
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["deps"]
+    code = {ROOT / dep for dep in deps if dep.startswith("src/")}
+    assert {ROOT / "src" / name for name in ("train.py", "model/backbone.py")} <= code
+    assert code <= set(seen)
+
+
+@pytest.mark.usefixtures("nothing_hashed")
+def test_what_the_bundle_will_need_is_asked_for_at_once(shards: Path):
+    (shards / "data/processed/train/preprocess.json").unlink()
+    assert refusal(train.main) == (
+        "error: no file data/processed/train/preprocess.json; run dvc pull, or dvc repro preprocess"
+    )
+
+
+def test_another_run_may_end_while_this_one_looks_at_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gone = tmp_path / "train-1.npz"
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+    Checkpoints(tmp_path / "train-0.npz", "ours").save(State("network", {}, [], [], []))
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["train-0.npz"]
 
 
 @pytest.mark.usefixtures("shards", "eager")
@@ -610,7 +655,7 @@ def test_weights_that_went_missing_are_one_line():
 @pytest.fixture
 def nothing_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals that need the tables alone come before every byte of the inputs is read."""
-    monkeypatch.setattr(checkpoints, "fingerprint", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(checkpoints, "digest", lambda *_: pytest.fail("too late"))
 
 
 @pytest.mark.usefixtures("nothing_hashed")
@@ -659,7 +704,7 @@ def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str
     features, (first, *others) = read_shard(file)
     write_shard(file, np.array(features), [replace(first, photo_id="f" * 16), *others])
     text = refusal(train.main)
-    assert f"{told} is of other photos or labels than train now has" in text
+    assert f"{told} was computed for other photos or labels than train now has" in text
     assert "run dvc repro embed" in text
 
 
@@ -674,7 +719,7 @@ def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, n
     images, (first, *others) = read_shard(file)
     write_shard(file, np.array(images), [replace(first, digest="f" * 16), *others])
     text = refusal(train.main)
-    assert "data/features is of these photos as they looked before" in text
+    assert "data/features was computed from earlier pixels of these photos" in text
     assert "run dvc repro embed" in text
 
 
@@ -710,8 +755,8 @@ def test_features_of_other_weights_are_refused():
     set_params(model={"weights": str(weights)}, train={"head_epochs": 1})
     weights.write_bytes(b"of today")
     assert (
-        f"data/features is not what model.backbone resnet18 sees with model.weights {weights}"
-        in (refusal(train.main))
+        "data/features was computed with another backbone or weights than model.backbone "
+        f"resnet18 and model.weights {weights}" in (refusal(train.main))
     )
-    train.FEATURES_NOTE.unlink()
+    training.FEATURES_NOTE.unlink()
     assert "run dvc repro embed" in refusal(train.main)

@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 
 from model.section import ModelParams
+from model.training import FEATURES_NOTE, PHOTOS, VAL
 from photos.manifest import Label, write_labels
 from photos.shards import Sample, digest_of_rows, list_shards, read_samples, shard_file, write_shard
-from train import FEATURES_NOTE, PHOTOS, VAL
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("Audi One", "Audi Two", "Seat Three")

@@ -63,19 +63,22 @@ def goes_on_alike(train) -> bool:
     return (train.BUNDLE / "model.keras").read_bytes() == undisturbed
 
 
-def photos_alike(train) -> bool:
+def photos_alike() -> bool:
     """Whether the device makes of one batch what threads make, but for their rounding."""
     import keras
 
+    from model import training
     from model.feed import ShardFeed
     from model.on_device import Jitter
     from photos.manifest import read_labels
 
-    classes = {label.label: index for index, label in enumerate(read_labels(train.LABELS))}
+    classes = {label.label: index for index, label in enumerate(read_labels(training.LABELS))}
     moves = {"flip": 0.5, "crop": 0.3, "mixup": 0.4, "cutmix": 1.0}
     batches = []
     for on_device in (False, True):
-        feed = ShardFeed(train.PHOTOS, classes, batch_size=8, seed=3, on_device=on_device, **moves)
+        feed = ShardFeed(
+            training.PHOTOS, classes, batch_size=8, seed=3, on_device=on_device, **moves
+        )
         feed.set_epoch(0, size=(32, 32))
         batches.append(feed[0][0])
     made = keras.ops.convert_to_numpy(Jitter((32, 32))(batches[1]))
@@ -109,7 +112,7 @@ def main() -> None:
             network, _ = load_bundle(folder)
             np.save(f"{folder.name}.npy", network.predict(np.load("pixels.npy"), verbose=0))
     if "stop" in sys.argv:
-        print("the same photos" if photos_alike(train) else "other photos")
+        print("the same photos" if photos_alike() else "other photos")
         print("the same bytes" if goes_on_alike(train) else "other bytes")
 
 

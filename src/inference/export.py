@@ -152,12 +152,12 @@ def check_is_ours(target: Path, form: Form) -> None:
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         found, others = "nothing", []  # or an export by a version that listed no files
     if found != form.kind:
-        what = f"is no export to {form.kind} that can be replaced"
+        what = f"already exists and is not an export to {form.kind}"
     elif others:
-        what = f"holds {others[0]!r} besides"
+        what = f"also holds {others[0]!r}, which is not part of the export"
     else:
         return
-    raise StageError(f"{target}: {what}; give another --out, or remove that")
+    raise StageError(f"{target}: {what}; give another --out, or remove it")
 
 
 def _files_below(folder: Path) -> set[str]:

@@ -51,6 +51,8 @@ MAX_UPLOADS = 64
 """The most requests with photos at the same time; bounds their memory."""
 READERS = 4
 """The most photos decoded at the same time; bounds their memory."""
+READERS_EACH = 2
+"""The most of them that one request has, so that others get their turn."""
 SEND_FILES = "send files: curl -F photo=@one.jpg"
 
 HEADERS = {
@@ -255,18 +257,20 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
         return PiecewiseJSON({"photos": results}, 422 if len(faults) == len(results) else 200)
 
     async def answers(photos: Sequence[UploadFile]) -> list[dict]:
-        return await asyncio.gather(*map(answer, photos))
+        turns = asyncio.Semaphore(READERS_EACH)
+        return await asyncio.gather(*(answer(photo, turns) for photo in photos))
 
     def read(upload: UploadFile) -> Prepared:
         # Read only now, so that at most READERS photos are held whole in memory.
         return classifier.read(upload.file.read(), pixels=MAX_PHOTO_PIXELS)
 
-    async def answer(upload: UploadFile) -> dict:
+    async def answer(upload: UploadFile, turns: asyncio.Semaphore) -> dict:
         # A client may choose an encoding whose decoded name no JSON can hold.
         name = (upload.filename or "").encode("utf-8", "replace").decode()[:MAX_NAME]
         loop = asyncio.get_running_loop()
         try:
-            photo = await loop.run_in_executor(readers, read, upload)
+            async with turns:
+                photo = await loop.run_in_executor(readers, read, upload)
             found = await batcher.ask(photo)
         except PhotoError as error:
             return {"name": name, "error": {"reason": error.reason, "detail": error.detail}}

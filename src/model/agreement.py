@@ -33,7 +33,7 @@ def check_parts(weights: str, recipe: TrainParams) -> None:
     if weights == "none" and recipe.finetune_from != "all":
         raise StageError(
             f"params.yaml: train.finetune_from is {recipe.finetune_from} while model.weights is "
-            "none: the stages before it would stay random; set pretrained weights or all"
+            "none: the layers before it would stay random; set pretrained weights or all"
         )
     if weights == "none" and recipe.batchnorm == "frozen":
         raise StageError(
@@ -92,8 +92,8 @@ def check_origin(model: ModelParams, note: Path) -> None:
         return  # none, or a missing file, which is reported where it is loaded
     if not wanted.items() <= _noted(note).items():
         raise StageError(
-            f"{note.parent} is not what model.backbone {model.backbone} sees with "
-            f"model.weights {model.weights}; run dvc repro embed"
+            f"{note.parent} was computed with another backbone or weights than model.backbone "
+            f"{model.backbone} and model.weights {model.weights}; run dvc repro embed"
         )
 
 
@@ -119,8 +119,8 @@ def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Pat
     )
     if found != wanted:
         raise StageError(
-            f"{folder} is of other photos or labels than train now has: {len(found ^ wanted)} rows "
-            "differ; run dvc repro embed"
+            f"{folder} was computed for other photos or labels than train now has: "
+            f"{len(found ^ wanted)} rows differ; run dvc repro embed"
         )
 
 
@@ -131,8 +131,8 @@ def check_pixels(photos: Sequence[Sample], note: Path) -> None:
     """
     if _noted(note).get("photos") != digest_of_rows(photos):
         raise StageError(
-            f"{note.parent} is of these photos as they looked before, prepared or augmented in "
-            "another way; run dvc repro embed"
+            f"{note.parent} was computed from earlier pixels of these photos, prepared or "
+            "augmented in another way; run dvc repro embed"
         )
 
 

@@ -110,10 +110,11 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     file = folder / "model.keras"
     with loading(f"{file}:", "cannot be loaded"):
         network = keras.models.load_model(file, compile=False, safe_mode=True)
-    if network.output_shape[-1] != len(labels):
+        outputs = network.output_shape[-1]
+        _ = network.input_shape  # a layer alone, or a network that was never built, has none
+    if outputs != len(labels):
         raise StageError(
-            f"{folder}: the network has {network.output_shape[-1]} outputs, "
-            f"labels.json names {len(labels)}"
+            f"{folder}: the network has {outputs} outputs, labels.json names {len(labels)}"
         )
     return network, labels
 

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -54,7 +53,7 @@ class State:
 
 
 class Checkpoints:
-    """Keeps the :class:`State` of the run with this ``fingerprint`` in ``file``.
+    """Keeps the :class:`State` of the run with this digest in ``file``.
 
     The files of a few other runs lie beside it.
 
@@ -63,8 +62,8 @@ class Checkpoints:
     before the first.
     """
 
-    def __init__(self, file: Path, fingerprint: str, *, part: tuple[int, int] = (0, 1)):
-        self.file, self._fingerprint, self._part = file, fingerprint, part
+    def __init__(self, file: Path, run: str, *, part: tuple[int, int] = (0, 1)):
+        self.file, self._run, self._part = file, run, part
         self.state = self._load() if part[0] == 0 else None
         if part[1] > 1:
             content = from_first(self._latest().read_bytes() if self.state else b"", part)
@@ -78,7 +77,7 @@ class Checkpoints:
             return
         arrays = {"network": state.network, "optimizer": state.optimizer, "kept": state.kept}
         note: dict[str, Any] = {name: len(values) for name, values in arrays.items()}
-        note |= {"fingerprint": self._fingerprint, "phase": state.phase, "history": state.history}
+        note |= {"run": self._run, "phase": state.phase, "history": state.history}
         content = {
             f"{name}-{number}": value
             for name, values in arrays.items()
@@ -113,7 +112,7 @@ class Checkpoints:
         file = self._latest()
         try:
             run, state = parse(file)
-            if run == self._fingerprint:
+            if run == self._run:
                 if file != self.file:
                     print(
                         "train: this training has ended already; its network is only written "
@@ -131,8 +130,8 @@ class Checkpoints:
             # EINVAL: a damaged file names a place before its start. Otherwise it may be whole.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise StageError(
-                    f"cannot read {file} ({error.strerror}); look after the disk and run "
-                    "again, or delete the file to start afresh"
+                    f"cannot read {file} ({error.strerror}); check the disk and run again, or "
+                    "delete the file to start afresh"
                 ) from None
             print(f"train: {file} cannot be read ({error}): starting afresh")
             return None
@@ -153,15 +152,19 @@ class Checkpoints:
 
     def _others(self) -> list[Path]:
         """The files of other runs, the latest first."""
-        files = [file for file in self.file.parent.glob("*.npz") if file != self.file]
-        return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+        times = {}
+        for file in self.file.parent.glob("*.npz"):
+            with suppress(FileNotFoundError):  # another run that ends now renames or deletes some
+                times[file] = file.stat().st_mtime
+        times.pop(self.file, None)
+        return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def parse(file: Path | io.BytesIO) -> tuple[str, State]:
-    """Reads a checkpoint: the fingerprint of its run, and the state."""
+    """Reads a checkpoint: the digest of its run, and the state."""
     with np.load(file, allow_pickle=False) as content:
         note = json.loads(content["note"].tobytes())
-        run = note.pop("fingerprint")
+        run = note.pop("run")
         arrays = {
             name: [content[f"{name}-{number}"] for number in range(note.pop(name))]
             for name in ("network", "optimizer", "kept")
@@ -169,23 +172,16 @@ def parse(file: Path | io.BytesIO) -> tuple[str, State]:
         return run, State(**note, **arrays)
 
 
-def fingerprint(facts: object, files: Iterable[Path]) -> str:
-    """A sha256 over JSON-ready ``facts``, the bytes of ``files`` and our own loaded code."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for file in [*files, *loaded_code()]:
+def digest(facts: object, files: Iterable[Path]) -> str:
+    """A sha256 over JSON-ready ``facts``, and the names and bytes of ``files``."""
+    result = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for file in files:
         with file.open("rb") as handle:
-            digest.update(f"\n{file.name} ".encode(errors="surrogateescape"))
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
+            result.update(f"\n{file.name} ".encode(errors="surrogateescape"))
+            result.update(hashlib.file_digest(handle, "sha256").digest())
+    return result.hexdigest()
 
 
 def files_below(folders: Sequence[Path]) -> list[Path]:
     """Every file below some folders, in an order that does not depend on the file system."""
     return [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
-
-
-def loaded_code() -> list[Path]:
-    """The files of this repository's modules that have been imported so far."""
-    source = f"{Path(__file__).parents[1]}{os.sep}"
-    origins = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-    return sorted(Path(origin) for origin in origins if origin.startswith(source))

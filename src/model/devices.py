@@ -181,9 +181,9 @@ def refuse_on_gpus(recipe: TrainParams) -> None:
     gpus = _tensorflow_gpus()
     if gpus and recipe.xla:
         raise StageError(
-            "params.yaml: train.xla: true, but TensorFlow compiles no step on a GPU while it sums "
-            "in one order, so that bytes repeat; set false, or KERAS_BACKEND=jax, which always "
-            "compiles"
+            "params.yaml: train.xla: true has no effect on a GPU, where TensorFlow runs with "
+            "deterministic operations (so that bytes repeat), which turn XLA off; set false, or "
+            "KERAS_BACKEND=jax, which always compiles"
         )
     if gpus < 2:
         return

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from stage import StageError
+
 
 class Explainer:
     """Computes a network's logits, and heat maps of where it looked.
@@ -21,7 +23,7 @@ class Explainer:
             dense layer, as :func:`model.backbone.build_classifier` builds it.
 
     Raises:
-        ValueError: the network ends in something else.
+        StageError: the network ends in something else.
 
     """
 
@@ -70,8 +72,9 @@ def _last_maps(network: keras.Model) -> tuple[keras.KerasTensor, np.ndarray]:
         and before
         and isinstance(before[-1], layers.GlobalAveragePooling2D)
     ):
-        raise ValueError(
-            "expected a network that ends in global average pooling and a dense layer, found "
-            + ", ".join(type(layer).__name__ for layer in network.layers[-3:])
+        found = ", ".join(type(layer).__name__ for layer in network.layers[-3:])
+        raise StageError(
+            "Grad-CAM: expected a network that ends in global average pooling and a dense layer, "
+            f"found {found}; predict.py takes it, serve.py and explain do not"
         )
     return before[-1].input, keras.ops.convert_to_numpy(dense.kernel).astype(np.float32)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import platform
+import socket
 import sys
 import tempfile
 import tokenize
@@ -204,6 +205,21 @@ def processor() -> list[str]:
     """The vendor of this machine's processor, and those of its features that choose kernels."""
     vendor, flags = vendor_and_flags()
     return [vendor, *sorted(flag for flag in flags if flag.startswith(FEATURES))]
+
+
+def refuse_other_processor(expected: Sequence[str]) -> None:
+    """Refuses to make what another kind of :func:`processor` is expected to make.
+
+    Raises:
+        StageError: this machine's is another one.
+
+    """
+    if processor() != list(expected):
+        raise StageError(
+            f"compute: worker {socket.gethostname()} has another kind of processor than the "
+            "machine that started the run, and would make other last bits; take workers of one "
+            "kind (docs/scale.md)"
+        )
 
 
 def vendor_and_flags() -> tuple[str, list[str]]:

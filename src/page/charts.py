@@ -4,6 +4,7 @@ SVG scales to any screen, prints, and needs no library in the page.
 """
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 348, 12, 210
 """The sides of the plot area, in pixels from the upper left corner."""
 CELL = 20
 """Side of a matrix cell, in pixels."""
-LETTER, LETTERS = 6.2, 24
-"""Average width of a letter in pixels, and the most letters of a name beside a matrix."""
+LETTERS = 24
+"""The most letters of a name beside a matrix."""
+WIDE, CAPITAL, LETTER = 11.0, 8.0, 6.2
+"""Average width in pixels of an ideograph, of a capital and of any other letter."""
 
 Place = tuple[float, float]
 
@@ -82,6 +85,14 @@ def line_chart(
     )
 
 
+def _width(text: str) -> float:
+    """About how wide a text is, in pixels."""
+    ideographs = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    capitals = sum(map(str.isupper, text))
+    others = len(text) - ideographs - capitals
+    return WIDE * ideographs + CAPITAL * capitals + LETTER * others
+
+
 class MatrixCell(NamedTuple):
     """The upper left corner of a cell, its share of the row in (0, 1], and what it says."""
 
@@ -116,7 +127,8 @@ def matrix(title: str, cells: Sequence[tuple[str, str, int]], names: Sequence[st
         names: of the rows and columns, in order.
 
     """
-    room = round(min(LETTERS, max(map(len, names))) * LETTER + 12)
+    shown = {name: name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in names}
+    room = round(max(map(_width, shown.values())) + 12)
     start = {name: room + CELL * index for index, name in enumerate(names)}
     rows = dict.fromkeys(names, 0)
     for actual, _, photos in cells:
@@ -125,10 +137,7 @@ def matrix(title: str, cells: Sequence[tuple[str, str, int]], names: Sequence[st
         title,
         room,
         room + CELL * len(names) + 1,
-        [
-            (start[name], name if len(name) <= LETTERS else name[: LETTERS - 1] + "…")
-            for name in names
-        ],
+        [(start[name], shown[name]) for name in names],
         [
             MatrixCell(
                 start[predicted],

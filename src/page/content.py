@@ -162,7 +162,9 @@ def _coverage(plots: Mapping[str, list[dict[str, str]]], figures: Mapping[str, f
     rings, told = [], "on test"
     if "auto_precision" in figures:
         rings = [(figures["auto_rate"], figures["auto_precision"])]
-        told += "; the ring: at the threshold that val proved"
+        told += "; ring: val's threshold"
+        if sum(name.startswith("top1_crop_") for name in figures) > 1:
+            told += ", for its usual crop"
     if not all(math.isfinite(value) for place in places for value in place):
         raise ValueError("precision_coverage: inf or nan")
     lowest = math.floor(10 * min(precision for _, precision in [*places, *rings])) / 10

@@ -3,7 +3,7 @@
 An error about a single file is a fault of that photo, even a bad sector. If the machine or a
 network disk fails, the stage stops: otherwise a short outage would empty a data set. Some network
 disks report an outage as bad sectors; whoever reads many photos recognises that by their number
-(:data:`MOST_BAD_SECTORS`).
+(:data:`MOST_LOST`).
 """
 
 import errno
@@ -23,8 +23,9 @@ MAX_BYTES = 64 * 1024 * 1024
 BAD_SECTOR = os.strerror(errno.EIO)
 """Detail of the fault ``unreadable`` of a file that the disk cannot read."""
 
-MOST_BAD_SECTORS = 10
-"""If more photos of one run are hit, it is the disk, the mount or the network that fails."""
+MOST_LOST = 10
+"""If a run cannot read more photos, or waits too long for more, it is the disk, the mount or the
+network that fails."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -129,8 +130,8 @@ def _fault(error: OSError | ValueError, root: Path, parts: list[str]) -> PhotoEr
     code = getattr(error, "errno", None)
     if code in GONE:
         return StageError(
-            f"cannot read {root.joinpath(*parts)}: {error.strerror}; no fault of the photo: look "
-            "after network disk, open files (ulimit -n) and memory, and run again"
+            f"cannot read {root.joinpath(*parts)}: {error.strerror}; no fault of the photo: check "
+            "the network disk, the limit of open files (ulimit -n) and memory, and run again"
         )
     if code in (errno.ELOOP, errno.ENOTDIR):
         for depth in range(1, len(parts) + 1):

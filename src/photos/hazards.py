@@ -99,7 +99,8 @@ def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:
         return "a device: dvc add would read it, perhaps forever"
     if entry.name in _OWN_FOLDERS:
         return "a folder of DVC's or Git's own: DVC would leave it out, or all that lies beside it"
-    if entry.name in _OWN_FILES or entry.name.endswith(".dvc"):
+    added = entry.name.endswith(".dvc") and (root / path[: -len(".dvc")]).exists()
+    if entry.name in _OWN_FILES or (entry.name.endswith(".dvc") and not added):
         return "a name that DVC takes for a file of its own: dvc add would stop; rename it"
     if not os.access(root / path, os.R_OK):
         return "a file that may not be read: dvc add would stop"

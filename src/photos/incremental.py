@@ -12,6 +12,7 @@ change when only code or library versions did.
 
 import hashlib
 import json
+import socket
 import time
 import uuid
 from collections import Counter
@@ -241,8 +242,9 @@ class _Run:
             mark = ""
         if mark != self.mark:
             raise StageError(
-                f"{self.file.stem}: this run is over, or another one has begun; if two were "
-                "started, let one end, then run the other again"
+                f"{self.file.stem}: on {socket.gethostname()} {self.file.resolve()} is not that of "
+                "this run: another one has begun (let it end, then run this again), or this worker "
+                "does not share the folder with the machine that started the run (docs/scale.md)"
             )
 
 
@@ -283,9 +285,19 @@ def _short_digest(text: str) -> str:
 
 
 def _sweep(folders: Sequence[Path], wanted: set[Path]) -> None:
-    """Deletes all files below ``folders`` except the wanted ones, and creates missing folders."""
+    """Deletes all files below ``folders`` except the wanted ones, and creates missing folders.
+
+    Raises:
+        StageError: one of the folders is a symbolic link, behind which nothing may be deleted.
+
+    """
     for folder in folders:
-        if folder.is_symlink() or folder.is_file():
+        if folder.is_symlink():
+            raise StageError(
+                f"{folder} is a symbolic link, expected a folder, as DVC does; delete the link, "
+                "and if this disk is too small, move the whole repository to another one"
+            )
+        if folder.is_file():
             folder.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(folder.rglob("*"), reverse=True):

@@ -1,6 +1,5 @@
 """Inspects every input photo once: can it be used, and what does it look like?"""
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from photos.decode import FORMATS, decode, read_bytes, read_header, reduction_fo
 from photos.duplicates import SIDE, fingerprint
 from photos.faults import PhotoError
 from photos.limits import limited_map
+from photos.manifest import photo_id_of
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
 
@@ -62,7 +62,7 @@ def inspect(root: Path | Held, row: Row, *, formats: Collection[str] = FORMATS) 
             fault = fault or found
     except PhotoError as error:
         return Inspected(row, fault=_fault(error))
-    return Inspected(row, hashlib.sha256(data).hexdigest()[:16], fault, fingerprint=mark)
+    return Inspected(row, photo_id_of(data), fault, fingerprint=mark)
 
 
 def _fault(error: PhotoError) -> tuple[str, str]:

@@ -8,6 +8,9 @@ from photos.header import Header, check_size, truncated, undecodable, unsupporte
 
 MAX_SCANS = 100
 """The most scans of one JPEG: each costs a pass over all of its pixels. Encoders make about ten."""
+FEW_SCANS = 20
+MAX_SCANNED = 1_000_000_000
+"""The most pixels times scans of a JPEG of more than ``FEW_SCANS``; bounds the time it takes."""
 
 MAX_SEGMENTS = 65_536
 """The most segments and fill bytes of one JPEG; cameras and editors write some hundreds at most."""
@@ -125,8 +128,9 @@ def read_jpeg(data: bytes) -> Header:
             raise undecodable("the JPEG has no frame header")
         frame.add_scan(data[end - length + 2 : end])
         scans += 1
-        if scans > MAX_SCANS:
-            raise unsupported(f"a JPEG of more than {MAX_SCANS} scans")
+        most = max(FEW_SCANS, min(MAX_SCANS, MAX_SCANNED // (frame.width * frame.height)))
+        if scans > most:
+            raise unsupported(f"a JPEG of more than {most} scans")
         # Of a picture whose first scan brings it all libjpeg reads no other scan; of any other, and
         # of any progressive one, it reads all before the end marker, also those that bring nothing.
         if scans == 1 and frame.is_whole and not frame.progressive:

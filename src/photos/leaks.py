@@ -11,7 +11,7 @@ from itertools import chain
 from photos.duplicates import Search
 from photos.inspect import Inspected
 from photos.manifest import Photo
-from photos.resolve import Look, find_copies, shows_no_car
+from photos.resolve import Look, find_duplicates, shows_no_car
 from photos.source import SharedSets, labels_of_paths
 
 
@@ -26,15 +26,16 @@ def find_leak(
     """Names two photos that belong together but are in different splits, or returns ``None``.
 
     Photos of one listing, photos with the same bytes and near-duplicates (see
-    :func:`photos.resolve.find_copies`) belong together, also through rows that were set aside. A
-    picture that :func:`photos.resolve.shows_no_car` connects nothing.
+    :func:`photos.resolve.find_duplicates`) belong together, also through rows that were set aside.
+    A picture that :func:`photos.resolve.shows_no_car` connects nothing.
     """
     usable = [item for item in inspected if item.photo_id]
-    copies = find_copies(usable, difference=difference, look=look, search=search)
-    paired = {item.row.path for pairs in copies for pair in pairs for item in pair}
+    duplicates = find_duplicates(usable, difference=difference, look=look, search=search)
+    paired = {item.row.path for pairs in duplicates for pair in pairs for item in pair}
     number = {item.row.path: at for at, item in enumerate(usable) if item.row.path in paired}
     twins, unseen = (
-        [(number[one.row.path], number[other.row.path]) for one, other in pairs] for pairs in copies
+        [(number[one.row.path], number[other.row.path]) for one, other in pairs]
+        for pairs in duplicates
     )
     twins += _chains(item.photo_id for item in usable)
     picture = _components(len(usable), twins)
@@ -59,13 +60,13 @@ def find_leak(
     for at, item in enumerate(usable):
         path = item.row.path
         if path in sides:
-            if picture[at] in no_car:  # its copies would not be kept together
+            if picture[at] in no_car:  # its duplicates would not be kept together
                 return f"leak: {path!r} is in {sides[path]}, but shows no one car"
             first = first_of.setdefault(group[at], path)
             if sides[path] != sides[first]:
                 return (
                     f"leak: {first!r} is in {sides[first]} and {path!r} in {sides[path]}, "
-                    "but they belong together by listing or by copies"
+                    "but they belong together by listing or as duplicates"
                 )
     return None
 

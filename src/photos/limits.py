@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -34,6 +34,8 @@ ATTEMPTS = 2
 something else may have been the cause, such as a network disk."""
 FILES = 4
 """Files that this process holds open for each worker process."""
+WAITED = ", most of it waiting for the disk or for a processor"
+"""Ends the detail of a ``timeout`` for which the photo is hardly to blame."""
 NO_MEMORY = 77
 """Exit status of a process that lacked the memory to hold what it was sent."""
 
@@ -55,7 +57,8 @@ def limited_map(
     ``seconds``, and ``megabytes`` on top of a fresh process's memory. Instead of a result comes
 
     - the :class:`PhotoError` that ``function`` raised,
-    - ``timeout``: the item took longer, twice,
+    - ``timeout``: the item took longer, twice; if it mostly waited, the detail ends in
+      :data:`WAITED` (on Linux),
     - ``out-of-memory``: ``function`` ran out of memory, or the item alone is too large,
     - ``crashed``: its process died twice, or ``function`` raised another exception.
 
@@ -69,9 +72,9 @@ def limited_map(
         range(start, min(start + size, len(items))) for start in range(0, len(items), size)
     )
     done: dict[int, Result | PhotoError | StageError] = {}
-    deaths: dict[int, int] = {}
+    blame = _Blame(todo, done)
     team: list[_Worker] = []
-    following = failures = 0
+    following = 0
     allow_files(FILES * workers)
     try:
         team += (_start(function, seconds, megabytes) for _ in range(workers))
@@ -83,39 +86,13 @@ def limited_map(
             busy = {worker.connection: worker for worker in team if worker.waiting}
             ready = wait(list(busy), timeout=min(1.0, seconds / 4))
             for connection, worker in busy.items():
-                fault = None
                 if connection in ready and worker.receive(done):
-                    failures = 0
-                elif connection in ready:
-                    fault = worker.cause_of_death()
-                elif worker.is_late():
-                    fault = PhotoError("timeout", f"took longer than {seconds:g} s")
-                if fault is None:
+                    blame.failures = 0
                     continue
-                index, rest = worker.stop()
-                if index is None and fault.reason == "out-of-memory":
-                    # The process could not even receive its chunk: find the item one by one.
-                    if len(rest) == 1:
-                        index, rest = rest[0], []
-                    else:
-                        todo.extendleft([at] for at in reversed(rest))
-                        rest = []
-                elif index is None:
-                    failures += 1
-                    if failures > 3:
-                        raise StageError(
-                            f"no process that reads photos can start: {fault}; free memory, or "
-                            "raise split.photo_megabytes"
-                        )
-                if index is not None:
-                    deaths[index] = deaths.get(index, 0) + 1
-                    if deaths[index] >= ATTEMPTS:
-                        done[index] = fault
-                    else:
-                        todo.appendleft([index])
-                if rest:
-                    todo.appendleft(rest)
-                team[team.index(worker)] = _start(function, seconds, megabytes)
+                dead = connection in ready
+                if fault := worker.cause_of_death() if dead else worker.cause_of_delay():
+                    blame.share(fault, *worker.stop())
+                    team[team.index(worker)] = _start(function, seconds, megabytes)
             while following in done:
                 result = done.pop(following)
                 if isinstance(result, StageError):  # the results before it have been yielded
@@ -125,6 +102,47 @@ def limited_map(
     finally:
         for worker in team:
             worker.stop()
+
+
+class _Blame:
+    """Which items are tried again after a process ended over them, and which are given up.
+
+    ``failures`` counts the processes in a row that ended before they began an item.
+    """
+
+    def __init__(self, todo: deque[Sequence[int]], done: dict):
+        self._todo, self._done = todo, done
+        self._deaths: Counter[int] = Counter()
+        self.failures = 0
+
+    def share(self, fault: PhotoError, index: int | None, rest: Sequence[int]) -> None:
+        """Blames the item that a process was at, if any, and puts its other items back.
+
+        Raises:
+            StageError: processes end before they begin to work.
+
+        """
+        if index is None and fault.reason == "out-of-memory":
+            # The process could not even receive its chunk: find the item one by one.
+            if len(rest) != 1:
+                self._todo.extendleft([at] for at in reversed(rest))
+                return
+            (index,), rest = rest, []
+        elif index is None:
+            self.failures += 1
+            if self.failures > 3:
+                raise StageError(
+                    f"no process that reads photos can start: {fault}; free memory, or raise "
+                    "split.photo_megabytes"
+                )
+        if index is not None:
+            self._deaths[index] += 1
+            if self._deaths[index] >= ATTEMPTS:
+                self._done[index] = fault
+            else:
+                self._todo.appendleft([index])
+        if rest:
+            self._todo.appendleft(rest)
 
 
 def _start(function: Callable, seconds: float, megabytes: int) -> "_Worker":
@@ -167,11 +185,11 @@ class _Worker:
         theirs.close()
         self._seconds = seconds
         self.waiting: list[int] = []
-        self._seen = (-1, time.monotonic())
+        self._seen = (-1, time.monotonic(), math.nan)
 
     def send(self, chunk: list[tuple[int, Any]]) -> None:
         self.waiting = [index for index, _ in chunk]
-        self._seen = (-1, time.monotonic())
+        self._seen = (-1, time.monotonic(), math.nan)
         with contextlib.suppress(OSError):  # that it died is noticed by receive()
             self.connection.send(chunk)
 
@@ -185,11 +203,25 @@ class _Worker:
         self.waiting = self.waiting[len(results) :]
         return True
 
-    def is_late(self) -> bool:
-        index, since = self._current.value, time.monotonic()
+    def cause_of_delay(self) -> PhotoError | None:
+        """``timeout`` if the process has been at its item for too long."""
+        index, now = self._current.value, time.monotonic()
         if index < 0 or index != self._seen[0]:
-            self._seen = (index, since)
-        return since - self._seen[1] > self._seconds
+            self._seen = (index, now, self._computed())
+        if now - self._seen[1] <= self._seconds:
+            return None
+        computed = self._computed() - self._seen[2]
+        waited = WAITED if computed < self._seconds / 2 else ""
+        return PhotoError("timeout", f"took longer than {self._seconds:g} s{waited}")
+
+    def _computed(self) -> float:
+        """Seconds of processor time that the process took; known on Linux only (proc(5))."""
+        try:
+            text = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except OSError:
+            return math.nan
+        ticks = text.rpartition(")")[2].split()[11:13]  # utime and stime, behind a name of any text
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
     def cause_of_death(self) -> PhotoError:
         self._process.join(5)

@@ -1,24 +1,24 @@
 """Prepares the photos of the manifest, a few at a time where a detector gets them together."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from photos.faults import PhotoError
 from photos.files import BAD_SECTOR, Elsewhere, start_reading
-from photos.manifest import Photo
+from photos.manifest import Photo, photo_id_of
 from photos.prepare import Preparation, Prepared
 from stage import StageError
 
 BATCH = 16
 
 SEE_AGAIN = "it has changed since split saw it; run dvc repro"
-LOOK_AGAIN = "split saw it otherwise; run: rm -f .cache/looks.db && dvc repro -f split"
+CHANGED = "run dvc repro -f split, then dvc repro; if it stays so, first: rm -f .cache/looks.db"
+LOOK_AGAIN = "split read it without this fault; run: rm -f .cache/looks.db && dvc repro -f split"
 """``split`` trusts what it remembers of a file with the same size and times, hence the ``rm``."""
 
 FEWER = "lower compute.workers, or take a machine with more memory"
 
-RUN_AGAIN = "look after disk, mount and network, and run again; if it stays so: "
+RUN_AGAIN = "check disk, mount and network, and run again; if it stays so: "
 
 
 def prepare_photos(
@@ -50,6 +50,8 @@ def advice(fault: PhotoError) -> str:
     """What to do about a photo of the manifest that cannot be used any more."""
     if fault.reason in ("missing", "not-a-file"):  # DVC notices
         return SEE_AGAIN
+    if fault.reason == "changed":
+        return CHANGED
     return RUN_AGAIN + LOOK_AGAIN if fault.detail == BAD_SECTOR else LOOK_AGAIN
 
 
@@ -58,7 +60,7 @@ def _same(read: Callable[[], bytes], photo: Photo) -> Callable[[], bytes]:
 
     def checked() -> bytes:
         data = read()
-        if not hashlib.sha256(data).hexdigest().startswith(photo.photo_id):
+        if photo_id_of(data) != photo.photo_id:
             raise PhotoError("changed", "another photo lies under this name now")
         return data
 

@@ -22,7 +22,7 @@ It says "no photo yet", for example, or when a dealer opens.
 
 Look = Callable[[Sequence[tuple[Inspected, Inspected]]], Iterable[float | None]]
 """Returns the differences of pairs of photos, in order (see :mod:`photos.second_look`); ``None``
-where a photo could not be read again (see :class:`Copies`)."""
+where a photo could not be read again (see :class:`Duplicates`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def resolve(
     rejected = [Rejected(item.row.path, *item.fault) for item in inspected if item.fault]
     usable = sorted((item for item in inspected if item.photo_id), key=_order)
     first_of = {item.photo_id: item for item in reversed(usable)}
-    copies = find_copies(first_of.values(), difference=difference, look=look, search=search)
-    pictures = _Pictures(usable, copies, named=labels_of_paths(item.row for item in inspected))
+    duplicates = find_duplicates(first_of.values(), difference=difference, look=look, search=search)
+    pictures = _Pictures(usable, duplicates, named=labels_of_paths(item.row for item in inspected))
 
     joined, kept, leaders = _Joined(), [], {}
     for item in usable:
@@ -86,18 +86,18 @@ def resolve(
             continue
         if is_car and pictures.is_of_one_class(picture):
             kept.append(item)
-        else:  # if it shows no one car, it joined nothing, and copies would lie in several splits
+        else:  # one that shows no one car joined nothing: its duplicates may lie in several splits
             rejected.append(Rejected(item.row.path, *pictures.conflict(picture)))
-    for one, other in copies.unseen:
+    for one, other in duplicates.unseen:
         if pictures.shows_car(one) and pictures.shows_car(other):
             joined.join(one, other, word="like")
 
-    given = "other photos of its listing, or copies of it, are given as {}"
+    given = "other photos of its listing, or its duplicates, are marked {} in the subset column"
     placed = [(item, item.row.subset) for item in kept]
     placed, lost = joined.of_one_side(placed, "subset-leak", given)
     rejected += lost
     if place:
-        falls = "by a copy ({bridge}) it belongs together with photos that fall to {}"
+        falls = "joined by duplicates ({bridge}) to photos that fall to {}"
         placed = [(item, place(key_of(item), subset)) for item, subset in placed]
         placed, lost = joined.of_one_side(placed, "split-conflict", falls)
         rejected += lost
@@ -137,10 +137,13 @@ class _Pictures:
     """
 
     def __init__(
-        self, usable: Iterable[Inspected], copies: "Copies", named: Mapping[str, Collection[str]]
+        self,
+        usable: Iterable[Inspected],
+        duplicates: "Duplicates",
+        named: Mapping[str, Collection[str]],
     ) -> None:
         self._joined, self._conflicts = _Groups(), {}
-        for one, other in copies.seen:
+        for one, other in duplicates.seen:
             self._joined.join(one.photo_id, other.photo_id)
         self._labels, self._listings = SharedSets(), SharedSets()
         told: set[tuple[str, str]] = set()
@@ -176,14 +179,14 @@ Placed = list[tuple[Inspected, str]]
 
 
 class _Joined:
-    """Listings, and photos without one, that copies join to groups; and which copies those are."""
+    """Listings, and photos without one, that duplicates join to groups; and which those are."""
 
     def __init__(self) -> None:
         self._groups = _Groups()
         self._bridges: list[tuple[Inspected, Inspected, str]] = []
 
-    def join(self, one: Inspected, other: Inspected, *, word: str = "of") -> None:
-        """Joins what both belong to; ``word`` says what the first is to the second: a copy."""
+    def join(self, one: Inspected, other: Inspected, *, word: str = "and") -> None:
+        """Joins what both belong to; ``word`` stands between their names."""
         if self._groups.join(key_of(one), key_of(other)):
             self._bridges.append((one, other, word))
 
@@ -215,7 +218,7 @@ class _Joined:
         for one, other, word in self._bridges:
             bridges[self.group_of(one)].append((one, other, word))
 
-        @cache  # many photos may have been joined by one copy
+        @cache  # many photos may have been joined by one duplicate
         def bridge(group: str, side: str) -> str:
             return _crossing(bridges[group], sides, {side, winners[group]})
 
@@ -234,7 +237,7 @@ class _Joined:
 def _crossing(
     bridges: Sequence[tuple[Inspected, Inspected, str]], sides: Mapping[str, str], wanted: set[str]
 ) -> str:
-    """Names the copy that joins listings of the two wanted sides, or else of any two sides."""
+    """Names the duplicates that join listings of the two wanted sides, or else of any two sides."""
     joined = [(pair, {sides.get(key_of(item)) for item in pair[:2]}) for pair in bridges]
     apart = [pair for pair, found in joined if found == wanted]
     apart += [pair for pair, found in joined if len(found) > 1]
@@ -255,7 +258,7 @@ def shows_no_car(labels: Collection[str], *, listings: int) -> bool:
     return len(labels) > MOST_LABELS or (several and listings > MOST_LISTINGS)
 
 
-class Copies(NamedTuple):
+class Duplicates(NamedTuple):
     """Pairs of photos that belong together.
 
     ``seen`` pairs connect all photos that are one picture. ``unseen`` pairs look alike, but one of
@@ -267,14 +270,14 @@ class Copies(NamedTuple):
     unseen: list[tuple[Inspected, Inspected]]
 
 
-def find_copies(
+def find_duplicates(
     items: Iterable[Inspected],
     *,
     difference: float,
     look: Look | None,
     search: Search | None = None,
-) -> Copies:
-    """Finds the :class:`Copies` among ``items``; their order has no effect."""
+) -> Duplicates:
+    """Finds the :class:`Duplicates` among ``items``; their order has no effect."""
     marked = [item for item in items if item.fingerprint]
     marked.sort(key=lambda item: (item.photo_id, item.row.path))
 
@@ -293,11 +296,11 @@ def find_copies(
         look=look_at if look else None,
         search=search,
     )
-    return Copies([(marked[one], marked[other]) for one, other in near], unseen)
+    return Duplicates([(marked[one], marked[other]) for one, other in near], unseen)
 
 
 def key_of(item: Inspected | Candidate) -> str:
-    """The key of what is placed as a whole, before copies join it to others: listing or photo."""
+    """The key of what is placed as a whole, if no duplicate joins it to more: listing or photo."""
     return intern(f"listing {item.row.listing}" if item.row.listing else f"photo {item.photo_id}")
 
 

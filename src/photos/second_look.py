@@ -6,7 +6,6 @@ the few pairs that look alike the photos themselves are read again, registered b
 tile. A copy agrees nearly everywhere; another car differs in many places at once, a little in each.
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -20,6 +19,7 @@ from photos.faults import PhotoError
 from photos.header import Header
 from photos.inspect import Inspected
 from photos.limits import limited_map
+from photos.manifest import photo_id_of
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
 
@@ -105,7 +105,7 @@ def _read(
     root: Path | Held, path: str, photo_id: str, formats: Collection[str]
 ) -> tuple[bytes, Header]:
     data = read_bytes(root, path)
-    if not hashlib.sha256(data).hexdigest().startswith(photo_id):
+    if photo_id_of(data) != photo_id:
         raise PhotoError("changed", f"{path!r} is another photo than a moment ago")
     return data, read_header(data, formats=formats)
 

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -284,6 +284,7 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
         ) from None
     if use == "train":
         _note_mixed_listings(row for _, row in rows)
+        _note_labels_of_nothing(row for _, row in rows)
     return _without_repeats(rows, use)
 
 
@@ -301,6 +302,14 @@ def _note_mixed_listings(rows: Iterable[Row]) -> None:
             f"which all go to one side: {printable(', '.join(map(repr, many[:5])))}; if these are "
             "no adverts, leave their cells empty"
         )
+
+
+def _note_labels_of_nothing(rows: Iterable[Row]) -> None:
+    """Prints which classes are named as databases write an empty cell, such as ``NULL``."""
+    found = Counter(row.label for row in rows if row.label.lower() in NOTHING)
+    for label, count in sorted(found.items()):
+        if label:
+            print(f"note: {count} rows have the label {label!r}; if it means none, leave it empty")
 
 
 def _without_repeats(rows: list[tuple[int, Row]], use: Use) -> list[Row]:

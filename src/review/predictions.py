@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from stage import StageError
 
 PREDICTIONS = "metrics/predictions.csv"
 COLUMNS = ("photo_id", "listing", "label", "predicted")
+
+_AS_NUMBER = re.compile(r"(?![0-9a-f]{16}$)(\d{15,}|\d+([.,]\d+)?[eE]\+?\d+)")
+"""How a spreadsheet writes an id of digits alone, or of digits around an ``e``; an id is hex."""
 
 
 class Prediction(NamedTuple):
@@ -63,9 +67,16 @@ def parse(data: bytes, source: str) -> dict[str, Prediction]:
             )
         found: dict[str, Prediction] = {}
         for row in rows:
+            if not any(row.values()):  # a spreadsheet's empty row
+                continue
             cells = [row[name] for name in COLUMNS]
             if None in cells or None in row:
                 raise StageError(f"{source}: line {rows.line_num}: another number of columns")
+            if _AS_NUMBER.fullmatch(cells[0]):
+                raise StageError(
+                    f"{source}: line {rows.line_num}: a spreadsheet took the photo_id for a number "
+                    f"and made it {cells[0]}; take the file as evaluate wrote it (from Git)"
+                )
             if cells[0] in found:
                 raise StageError(f"{source}: line {rows.line_num}: a photo stands there twice")
             found[cells[0]] = Prediction(*cells[1:])
@@ -105,10 +116,10 @@ def pair(
             "one alone or changed class"
         )
     # A photo without a listing is a listing of its own.
-    names = [
-        ("", photo_id) if not after[photo_id].listing else (after[photo_id].listing, "")
-        for photo_id in shared
-    ]
+    listings = {
+        photo_id: after[photo_id].listing or before[photo_id].listing for photo_id in shared
+    }
+    names = [(listing, "" if listing else photo_id) for photo_id, listing in listings.items()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return Paired(
         before=np.array([before[photo_id].right for photo_id in shared]),

@@ -7,7 +7,8 @@ The loosest that some order proved is taken.
 
 The proof takes network and temperature as given. But the same photos also chose the epoch (unless
 ``train.select`` is ``last``) and the temperature, so the promise is broken somewhat more often than
-``1 - CONFIDENCE`` says.
+``1 - CONFIDENCE`` says. That holds for each of the two thresholds, so for one of the two it may be
+broken twice as often.
 """
 
 import math

@@ -43,10 +43,15 @@ def log_losses(told: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(told, SMALLEST, 1 - SMALLEST))
 
 
+SINGLE = ("photos", "right", "top5", "make", "make_only", "loss", "listings", "listings_right")
+"""The first columns of a tally; behind them are, for each class, its photos, those that were taken
+for it, and those of them that are right."""
+
+
 def tally(
     targets: np.ndarray, probabilities: np.ndarray, make_of: np.ndarray, listings: np.ndarray
 ) -> csr_array:
-    """What each photo adds to the figures, float64 ``(n, 8 + 3 * classes)``; see :func:`figures`.
+    """What each photo adds to the figures, float64, as :func:`figures` takes it.
 
     Sparse, since a photo has values in hardly any of the classes' columns.
 
@@ -61,22 +66,23 @@ def tally(
     predicted = probabilities.argmax(axis=1)
     right, make = predicted == targets, make_of[predicted] == make_of[targets]
     listing, listing_right = _listings(targets, probabilities, listings, right)
-    single = (
-        np.ones(photos),
-        right,
-        top_k_right(targets, probabilities, 5),
-        make,
-        make & ~right,
-        log_losses(probabilities[np.arange(photos), targets]),
-        listing,
-        listing_right,
-    )
+    single = {
+        "photos": np.ones(photos),
+        "right": right,
+        "top5": top_k_right(targets, probabilities, 5),
+        "make": make,
+        "make_only": make & ~right,
+        "loss": log_losses(probabilities[np.arange(photos), targets]),
+        "listings": listing,
+        "listings_right": listing_right,
+    }
     counted = ((targets, np.ones(photos)), (predicted, np.ones(photos)), (targets, right * 1.0))
     of_classes = [
         csr_array((ones, (np.arange(photos), columns)), shape=(photos, classes))
         for columns, ones in counted
     ]
-    return hstack([csr_array(np.stack(single, axis=1)), *of_classes], format="csr")
+    columns = np.stack([single[name] for name in SINGLE], axis=1)
+    return hstack([csr_array(columns), *of_classes], format="csr")
 
 
 def _listings(
@@ -106,22 +112,23 @@ def figures(sums: np.ndarray) -> dict[str, np.ndarray]:
     does not exist (the make among wrong models, where none is wrong) is NaN.
 
     Args:
-        sums: float64 ``(k, 8 + 3 * classes)``, one row for each set of photos.
+        sums: float64 ``(k, len(SINGLE) + 3 * classes)``, one row for each set of photos.
 
     """
-    photos, right, top5, make, make_only, loss, listings, listings_right = sums[:, :8].T
-    support, taken, hits = np.split(sums[:, 8:], 3, axis=1)
+    of = dict(zip(SINGLE, sums[:, : len(SINGLE)].T, strict=True))
+    photos, right = of["photos"], of["right"]
+    support, taken, hits = np.split(sums[:, len(SINGLE) :], 3, axis=1)
     present = support > 0
     classes = present.sum(axis=1)
     return {
         "top1": right / photos,
-        "top5": top5 / photos,
+        "top5": of["top5"] / photos,
         "balanced_accuracy": _divide(hits, support).sum(axis=1) / classes,
         "macro_f1": (_divide(2 * hits, support + taken) * present).sum(axis=1) / classes,
-        "log_loss": loss / photos,
-        "make_accuracy": make / photos,
-        "make_given_model_wrong": _divide(make_only, photos - right, otherwise=np.nan),
-        "listing_accuracy": listings_right / listings,
+        "log_loss": of["loss"] / photos,
+        "make_accuracy": of["make"] / photos,
+        "make_given_model_wrong": _divide(of["make_only"], photos - right, otherwise=np.nan),
+        "listing_accuracy": of["listings_right"] / of["listings"],
     }
 
 

@@ -227,10 +227,16 @@ def test_what_is_no_export_is_not_overwritten(bundle, tmp_path, monkeypatch):
     words = ["export.py", "--to", "onnx", "--bundle", str(bundle), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     for contract, told in (
-        (None, "is no export to onnx that can be replaced"),
-        ('{"format": "tflite", "files": []}', "is no export to onnx that can be replaced"),
-        ('{"format": "onnx", "files": ["a", "model.onnx"]}', "holds 'mine.txt' besides"),
-        ('{"format": "onnx", "files": ["mine.txt", "a/b"]}', "holds 'a/mine.txt' besides"),
+        (None, "already exists and is not an export to onnx"),
+        ('{"format": "tflite", "files": []}', "already exists and is not an export to onnx"),
+        (
+            '{"format": "onnx", "files": ["a", "model.onnx"]}',
+            "also holds 'mine.txt', which is not part",
+        ),
+        (
+            '{"format": "onnx", "files": ["mine.txt", "a/b"]}',
+            "also holds 'a/mine.txt', which is not part",
+        ),
     ):
         if contract:
             (tmp_path / "export.json").write_text(contract)

@@ -279,7 +279,7 @@ def test_an_audit_says_where_wrong_is_no_probability(ask, boxed_bundle: Path, tm
         (boxed, ""),
         (
             boxed + bare,
-            "note: in 2 of 3 rows `wrong` is no probability and only ranks: not all of their "
+            "note: in 2 of 3 rows `wrong` only ranks, it is no probability: not all of their "
             "photos were cropped as those of val were (box); give their boxes in x1, y1, x2, y2\n",
         ),
     ):

@@ -358,7 +358,7 @@ def test_who_leaves_before_the_answer_makes_room_for_others(
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             lines = ["POST /api/predict HTTP/1.1", *head, "", ""]
             connection.sendall("\r\n".join(lines).encode() + request.read())
-            for _ in range(web.READERS):
+            for _ in range(web.READERS_EACH):
                 assert busy.acquire(timeout=30)
             assert not has_room(address)
             assert len(files_in(tmp_path)) == web.MAX_PHOTOS
@@ -367,7 +367,7 @@ def test_who_leaves_before_the_answer_makes_room_for_others(
     finally:
         go_on.set()
     assert ask(address, b"").status_code == 422
-    assert read == [1_100_000] * web.READERS + [0]  # the photos that waited were not read
+    assert read == [1_100_000] * web.READERS_EACH + [0]  # the photos that waited were not read
 
 
 def test_no_task_is_left_of_an_upload_answered_or_broken_off():
@@ -478,6 +478,25 @@ def test_a_photo_costs_one_pass_and_few_cost_few(classifier, monkeypatch):
     ]
     assert passes == [1, 8, 32]
     assert told == [[LABELS[number % 4].label for number in range(count)] for count in (1, 2, 9)]
+
+
+def test_one_request_leaves_readers_to_others(address: str, monkeypatch):
+    reading, most, plain = set(), [], Classifier.read
+
+    def counted(classifier: Classifier, data: bytes, **options):
+        me = object()
+        reading.add(me)
+        most.append(len(reading))
+        time.sleep(0.02)
+        try:
+            return plain(classifier, data, **options)
+        finally:
+            reading.remove(me)
+
+    monkeypatch.setattr(Classifier, "read", counted)
+    answer = httpx.post(f"{address}/api/predict", files=upload(*[car(1)] * 6))
+    assert [photo["label"] for photo in answer.json()["photos"]] == [LABELS[1].label] * 6
+    assert max(most) == web.READERS_EACH < web.READERS
 
 
 def test_who_leaves_early_harms_nobody_and_costs_nothing(classifier, monkeypatch):

@@ -75,7 +75,7 @@ def test_what_belongs_together_passes():
     ids=["one is missing", "one is a stranger", "one had another label", "two changed sides"],
 )
 def test_features_of_other_photos_or_labels_are_refused(features):
-    with pytest.raises(StageError, match=r"data/features is of other .* run dvc repro embed"):
+    with pytest.raises(StageError, match=r"data/features was computed for .* run dvc repro embed"):
         check_rows(features, PHOTOS, FEATURES)
 
 
@@ -84,7 +84,7 @@ def test_features_are_of_pixels_in_whatever_order_they_come(tmp_path: Path):
     rows = [replace(sample, digest=f"{at:016x}") for at, sample in enumerate(PHOTOS)]
     note.write_text(json.dumps({"photos": digest_of_rows(rows)}))
     check_pixels(rows[::-1], note)
-    words = f"{tmp_path} is of these photos as they looked before, .* run dvc repro embed"
+    words = f"{tmp_path} was computed from earlier pixels of these photos, .* run dvc repro embed"
     with pytest.raises(StageError, match=words):
         check_pixels([*rows[:-1], replace(rows[-1], digest="f" * 16)], note)
     note.write_text("[]")
@@ -100,7 +100,7 @@ def test_features_of_another_published_network_are_refused(tmp_path: Path):
     )
     note.write_text(json.dumps(deep.origin() | {"photos": "5e" * 32}))
     check_origin(deep, note)
-    with pytest.raises(StageError, match=r"resnet101 sees with .* run dvc repro embed"):
+    with pytest.raises(StageError, match=r"model.backbone resnet101 and .* run dvc repro embed"):
         check_origin(deeper, note)
 
 

@@ -9,6 +9,7 @@ import tiny_bundle
 from model.backbone import build_backbone, build_classifier
 from model.gradcam import Explainer
 from model.runtime import start
+from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
 
@@ -61,5 +62,5 @@ def test_a_photo_without_evidence_is_cold():
 def test_a_network_that_ends_otherwise_is_refused():
     inputs = keras.Input((8, 8, 3))
     network = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs)))
-    with pytest.raises(ValueError, match=r"ends in global average pooling.*Flatten, Dense"):
+    with pytest.raises(StageError, match=r"ends in global average pooling.*Flatten, Dense"):
         Explainer(network)

@@ -176,10 +176,9 @@ def test_auto_follows_the_weights_and_a_number_wins(tmp_path: Path, monkeypatch)
 
 def test_the_comments_of_params_yaml_say_what_auto_means():
     text = (ROOT / "params.yaml").read_text()
-    said = dict(re.findall(r"^  (\w+): \S+ +# ([\d.]+ \| [\d.]+)", text, re.MULTILINE))
-    assert said == {name: f"{SCRATCH[name]:g} | {PRETRAINED[name]:g}" for name in SCRATCH} | {
-        "finetune_lr_scale": "1.0 | 0.1"
-    }
+    line = r"^  (\w+): auto +# ([\d.]+) from scratch, ([\d.]+) pretrained: "
+    said = {name: tuple(map(float, both)) for name, *both in re.findall(line, text, re.MULTILINE)}
+    assert said == {name: (SCRATCH[name], PRETRAINED[name]) for name in SCRATCH}
     assert all(shipped("train")[name] == "auto" for name in said)
 
 

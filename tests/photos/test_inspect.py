@@ -354,7 +354,7 @@ def test_what_joined_listings_that_had_fallen_apart_is_named() -> None:
     assert [photo.row.path for photo in kept] == ["again", "b"]
     assert {row.path: row.detail for row in left} == {
         "a": "same bytes as again, which stays in test",
-        "c": "by a copy (again of a) it belongs together with photos that fall to test",
+        "c": "joined by duplicates (again and a) to photos that fall to test",
     }
 
 
@@ -399,7 +399,7 @@ def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
     sides = {"listing x": "train", "listing y": "train", "listing z": "test"}
     _, left = resolve(rows, place=lambda key, _: sides[key])
     conflicts = {row.path: row.detail for row in left if row.reason == "split-conflict"}
-    told = "by a copy (d of c) it belongs together with photos that fall to test"
+    told = "joined by duplicates (d and c) to photos that fall to test"
     assert conflicts == {"a": told, "b": told}
     # Of two that join sides, each photo is told of the one by which it came to its own.
     rows = [
@@ -409,15 +409,15 @@ def test_of_several_copies_that_one_is_named_which_joins_two_sides() -> None:
     sides = {"listing x": "train", "listing y": "test", "listing z": "val"}
     _, left = resolve(rows, place=lambda key, _: sides[key])
     conflicts = {row.path: row.detail for row in left if row.reason == "split-conflict"}
-    assert {path: "b of a" in told for path, told in conflicts.items()} == {"m": True, "e": False}
-    assert "d of c" in conflicts["e"]
+    assert {path: "b and a" in told for path, told in conflicts.items()} == {"m": True, "e": False}
+    assert "d and c" in conflicts["e"]
 
 
 def test_a_photo_in_listings_of_two_sides_is_named_once() -> None:
     rows = [seen("a", "1", listing="x"), seen("a", "1", listing="y"), seen("b", "2", listing="x")]
     sides = {"listing x": "train", "listing y": "test"}
     _, left = resolve(rows, place=lambda key, _: sides[key])
-    told = "by a copy (a in both) it belongs together with photos that fall to test"
+    told = "joined by duplicates (a in both) to photos that fall to test"
     assert {row.path: row.detail for row in left}["b"] == told
 
 

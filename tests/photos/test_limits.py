@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from photos.faults import PhotoError
-from photos.limits import limited_map
+from photos.limits import WAITED, limited_map
 from stage import StageError
 
 
@@ -76,6 +76,14 @@ def test_an_item_that_never_ends_is_given_up(way: str) -> None:
     start = time.monotonic()
     assert outcomes([0, 1, way, 3, 4], seconds=0.5, workers=1) == [0, 1, "timeout", 3, 4]
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it is known on Linux only")
+def test_what_waits_is_told_from_what_computes() -> None:
+    found = limited_map(act, ["hang", "spin"], workers=1, seconds=0.5, megabytes=1024)
+    waited, computed = (fault.detail for fault in found)
+    assert waited == f"took longer than 0.5 s{WAITED}"
+    assert computed == "took longer than 0.5 s"
 
 
 def test_what_stood_still_once_gets_another_chance(tmp_path: Path) -> None:

@@ -424,3 +424,12 @@ def test_shared_sets_hold_what_sets_of_their_own_would(added: list[tuple[int, se
     assert len({id(found) for found in small}) == len({frozenset(found) for found in small})
     assert shared["none"] == set()
     assert "none" not in shared
+
+
+def test_a_label_as_databases_write_an_empty_cell_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    text = "path,label,listing\na.jpg,NULL,1\nb.jpg,NULL,2\nc.jpg,Audi A4,3\nd.jpg,,4\n"
+    assert [row.label for row in read(tmp_path, text)] == ["NULL", "NULL", "Audi A4", ""]
+    told = "note: 2 rows have the label 'NULL'; if it means none, leave it empty\n"
+    assert told in capsys.readouterr().out

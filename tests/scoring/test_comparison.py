@@ -147,7 +147,7 @@ def test_thirteen_gained_and_four_lost_are_better_and_no_interval_says_otherwise
         assert found.low > 0
 
 
-def test_order_and_names_of_listings_do_not_matter():
+def test_neither_order_nor_gaps_in_the_numbers_of_listings_matter():
     random = np.random.default_rng(3)
     before, after = random.random((2, 300)) < 0.8
     listings = random.integers(0, 90, 300)
