@@ -5,20 +5,21 @@ parameters depend on (seed, photo, copy) alone, so order, batches and workers ch
 that an earlier run made of the same pixels are kept.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import numpy as np
 from pydantic import Field
 
 import params
 from compute import LIBRARIES, ComputeParams
 from fingerprint import fingerprint
-from model.runtime import kernel_variables, processor, refuse_other_processor
+from model.runtime import kernel_variables, processor, refuse_other_machine
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.policy import Policy, uniforms
 from photos.shards import Sample, list_shards, read_shard, refuse_other_pixels
@@ -40,14 +41,13 @@ def main() -> None:
     compute = params.load("compute", ComputeParams)
 
     policy = augment.narrow(Policy)
-    machine = processor()  # other kinds give other last bits
+    machine = this_machine()
     made_by = fingerprint(
         Path(__file__),
         libraries=LIBRARIES,
         policy=policy.model_dump(),
         seed=augment.seed,
-        processor=machine,
-        variables=kernel_variables(),
+        **machine,
     )
     how = {"policy": policy, "seed": augment.seed, "made_by": made_by, "machine": machine}
     update(
@@ -58,6 +58,15 @@ def main() -> None:
         folders=[OUT],
         compute=compute,
     )
+
+
+def this_machine() -> dict[str, object]:
+    """What gives copies other last bits on another machine."""
+    return {
+        "processor": processor(),
+        "opencv": cv2.getCPUFeaturesLine(),  # marks those that it was told not to use
+        "variables": kernel_variables(),
+    }
 
 
 def plan(copies: int) -> list[Shard]:
@@ -77,16 +86,15 @@ def plan(copies: int) -> list[Shard]:
 
 
 def augment_shard(
-    shard: Shard, *, policy: Policy, seed: int, made_by: str, machine: Sequence[str]
+    shard: Shard, *, policy: Policy, seed: int, made_by: str, machine: Mapping[str, object]
 ) -> Outcome:
     """Makes those copies of one shard's photos that were not made before.
 
     Raises:
-        StageError: the photos changed, or this worker's processor is of another kind than
-            ``machine``.
+        StageError: the photos changed, or this worker is another kind of machine than ``machine``.
 
     """
-    refuse_other_processor(machine)
+    refuse_other_machine(this_machine(), machine)
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         photos, originals = read_shard(shard.source)

@@ -80,7 +80,7 @@ def list_rows(folder: Path, labels: Path | None) -> list[Row]:
     if labels is not None:
         return read_rows(photos=folder, labels=labels)
     shown = (path for path, _ in walk(folder) if not path.startswith(".") and "/." not in path)
-    rows = [Row(path) for path in shown]
+    rows = [Row(path) for path in shown if not path.endswith(".dvc")]
     return sorted(rows, key=lambda row: os.fsencode(row.path))
 
 

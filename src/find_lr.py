@@ -17,7 +17,16 @@ import numpy as np
 
 from model.recipe import TrainParams
 from model.runtime import computing, start
-from model.training import CURVES, LABELS, Feeds, fit_head, load_start, new_network, open_feeds
+from model.training import (
+    CURVES,
+    LABELS,
+    Feeds,
+    check_features,
+    fit_head,
+    load_start,
+    new_network,
+    open_feeds,
+)
 from photos.manifest import read_labels
 from stage import StageError, progress, run
 
@@ -37,12 +46,13 @@ def main() -> None:
     steps = parser.parse_args().steps
     if steps < 10:
         parser.error("--steps: expected at least 10")
-    model, train, head_first = load_start()
+    given = model, train, head_first = load_start()
     if not train.finetune_epochs:
         raise StageError(
             "params.yaml: train.finetune_epochs is 0, but find_lr tries rates of the network, not "
             "of a head; heads train in seconds: compare some, with dvc exp run -S train.lr=0.1"
         )
+    check_features(given)
     start(threads=model.threads, seed=train.seed)
     from model.devices import refuse_on_gpus
     from model.environment import best_precision

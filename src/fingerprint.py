@@ -10,13 +10,17 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parent
 
+MISSING = "not installed"
+"""Stands for the version of a distribution that is not there."""
+
 OTHERWISE = {
     "opencv-python": (
         "opencv-python-headless",
         "opencv-contrib-python",
         "opencv-contrib-python-headless",
     ),
-    "tensorflow": ("tensorflow-cpu", "tf-nightly"),
+    "tensorflow": ("tensorflow-cpu", "tensorflow-rocm", "intel-tensorflow", "tf-nightly"),
+    "keras": ("keras-nightly",),
 }
 """Distributions that bring the same modules."""
 
@@ -67,7 +71,7 @@ def version_of(library: str) -> str:
         with suppress(importlib.metadata.PackageNotFoundError):
             version = importlib.metadata.version(name)
             found.append(version if name == library else f"{name} {version}")
-    return ", ".join(found) or "not installed"
+    return ", ".join(found) or MISSING
 
 
 def imported_files(script: Path) -> set[Path]:

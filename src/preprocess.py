@@ -6,23 +6,25 @@ shards shows what was cut away.
 """
 
 import json
+import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import cv2
 import numpy as np
 from pydantic import Field
 
 import params
 from compute import ComputeParams
 from fingerprint import fingerprint
-from model.runtime import computes_with, processor, refuse_other_processor
+from model.runtime import computes_with, processor, refuse_other_machine
 from photos.incremental import Facts, Outcome, Shard, refresh, update
 from photos.manifest import SPLITS, Photo, read_manifest
 from photos.montage import montage
-from photos.prepare import Preparation
+from photos.prepare import CropParams, Preparation
 from photos.preparing import prepare_photos
 from photos.remote import Store, locate
 from photos.shards import Sample, list_shards, shard_file, shard_of
@@ -47,8 +49,10 @@ def main() -> None:
     compute = params.load("compute", ComputeParams)
 
     manifest = read_manifest(MANIFEST)
-    preparation, seen_by = with_detector(preprocess.narrow(Preparation))
-    made_by = fingerprint(Path(__file__), preparation=preparation.identity(), **seen_by)
+    preparation, libraries = with_detector(preprocess.narrow(Preparation))
+    machine = this_machine(preparation.crop)
+    looks = {"preparation": preparation.identity(), **machine}
+    made_by = fingerprint(Path(__file__), libraries=libraries, **looks)
     outcomes = update(
         "preprocess",
         plan(manifest, preprocess.shards),
@@ -57,7 +61,7 @@ def main() -> None:
             root=root,
             preparation=preparation,
             made_by=made_by,
-            machine=seen_by.get("processor"),
+            machine=machine,
         ),
         made_by=made_by,
         folders=[OUT / split for split in SPLITS],
@@ -91,22 +95,28 @@ def main() -> None:
         )
 
 
-def with_detector(preparation: Preparation) -> tuple[Preparation, dict[str, Any]]:
-    """Finds the detector's files, and names what else affects the pixels: libraries and machine.
+def with_detector(preparation: Preparation) -> tuple[Preparation, tuple[str, ...]]:
+    """Finds the detector's files, and names the libraries that affect the pixels.
 
     Keras is started only for a Keras preset.
     """
     libraries = ("numpy", "opencv-python")
-    if not preparation.crop.uses_detector:
-        return preparation, {"libraries": libraries}
-    # On another kind of processor, boxes may differ by a pixel.
-    if preparation.crop.detector.is_onnx:
-        return preparation, {"libraries": libraries, "processor": processor()}
+    if not preparation.crop.uses_detector or preparation.crop.detector.is_onnx:
+        return preparation, libraries
     from model.detector import attach
 
+    return attach(preparation), (*libraries, "keras-cv", *computes_with()["libraries"])
+
+
+def this_machine(crop: CropParams) -> dict[str, object]:
+    """What may move the box that is found in a photo by a pixel on another machine."""
+    if not crop.uses_detector:
+        return {"machine": platform.machine()} if "grabcut" in crop.chain else {}
+    if crop.detector.is_onnx:
+        return {"processor": processor(), "opencv": cv2.getCPUFeaturesLine()}
     network = computes_with()
-    network["libraries"] = (*libraries, "keras-cv", *network["libraries"])
-    return attach(preparation), network
+    del network["libraries"]
+    return network
 
 
 def plan(manifest: Sequence[Photo], shards: int) -> list[Shard]:
@@ -132,18 +142,16 @@ def pack_shard(
     root: Path | Store,
     preparation: Preparation,
     made_by: str,
-    machine: Sequence[str] | None = None,
+    machine: Mapping[str, object],
 ) -> Outcome:
     """Prepares those photos of one shard that were not prepared before.
 
-    ``machine`` is the kind of processor that this takes, ``None`` if any will do.
-
     Raises:
-        StageError: a photo cannot be used any more, or this worker's processor is of another kind.
+        StageError: a photo cannot be used any more, or this worker is another kind of machine than
+            ``machine``.
 
     """
-    if machine is not None:
-        refuse_other_processor(machine)
+    refuse_other_machine(this_machine(preparation.crop), machine)
 
     def make(places: Sequence[int]) -> Iterator[tuple[np.ndarray, Facts]]:
         photos: list[Photo] = [shard.source[place] for place in places]

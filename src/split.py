@@ -225,7 +225,8 @@ def check_disk(inspected: Sequence[Inspected]) -> None:
         raise StageError(
             f"{len(late)} files took longer than split.photo_seconds though little was computed, "
             f"e.g. {late[0]!r}, too many to set aside; nothing was written. Check disk, mount, "
-            "network, and what else runs here, and run again"
+            "network, and what else runs here, and run again, or raise split.photo_seconds; if "
+            "they always wait, make check-photos names each: take them out of data.labels"
         )
 
 

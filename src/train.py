@@ -16,26 +16,29 @@ from model.runtime import computing, start
 from model.training import (
     CURVES,
     LABELS,
-    PREPARATION,
+    PHOTOS,
     Feeds,
     Start,
+    check_features,
     fit_head,
     load_start,
     new_network,
     open_feeds,
 )
 from photos.manifest import read_labels
-from stage import run
+from stage import StageError, run
 
 if TYPE_CHECKING:
     import keras
 
 BUNDLE = Path("models/vehicle")
+PREPARATION = PHOTOS[0] / "preprocess.json"
 ENVIRONMENT = CURVES / "environment.json"
 
 
 def main() -> None:
     given = load_start()
+    check_features(given)
     start(threads=given.model.threads, seed=given.train.seed)
     from model.bundle import save_bundle
     from model.checkpoints import Checkpoints, digest, files_below
@@ -68,15 +71,17 @@ def main() -> None:
         code = imported_files(Path(__file__))
         return digest([*values, digest_of_inputs()], sorted(code))
 
+    environment = describe(threads=given.model.threads, precision=train.precision, processes=hosts)
     if hosts > 1:  # else one might stop later, and the others wait for it
-        refuse_differences(identify(), part)
+        refuse_differences(digest([identify(), environment], []), part)
     workers = reading_threads(given.model.threads)
     feeds = open_feeds(train, labels, head_first=given.head_first, part=part, workers=workers)
+    if not PREPARATION.is_file():  # which goes into the bundle, in the end
+        raise StageError(f"no file {PREPARATION}; run dvc pull, or dvc repro preprocess")
     note_averages(train, feeds.steps())
     refuse_uneven({feeds.photos.batch_rows, batch_size})
 
     work = identify()  # slow, so on one host it comes after all that may stop the run
-    environment = describe(threads=given.model.threads, precision=train.precision, processes=hosts)
     if changed := differences(environment, committed(ENVIRONMENT) or environment):
         print(f"train: other than where the committed model was trained: {'; '.join(changed)}")
     run_id = digest([work, environment], [])

@@ -159,8 +159,9 @@ def test_copies_stay_while_policy_and_machine_are_those_that_made_them(
 
 
 def test_a_worker_of_another_kind_makes_nothing():
-    with pytest.raises(StageError, match="has another kind of processor than the machine that"):
-        augment.augment_shard(None, policy=None, seed=0, made_by="", machine=["of another kind"])
+    machine = augment.this_machine() | {"processor": ["another"], "variables": {"XLA_FLAGS": "-x"}}
+    with pytest.raises(StageError, match="that started the run in processor, variables, and"):
+        augment.augment_shard(None, policy=None, seed=0, made_by="", machine=machine)
 
 
 def test_knobs_at_rest_leave_the_photo_as_it_is(run):

@@ -197,7 +197,7 @@ def test_what_the_first_process_has_reached_counts_for_all(tmp_path: Path):
     assert (folders[0] / "train.npz").is_file()
     assert not list(folders[1].iterdir())
     for said in (first, second):  # else the first would wait for the second
-        assert "process 1 has other params, photos or code than process 0" in said
+        assert "process 1 has other params, photos, code, versions or kind of machine" in said
 
 
 @pytest.mark.parametrize(

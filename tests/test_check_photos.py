@@ -43,16 +43,19 @@ def test_good_photos_are_safe_and_all_can_be_read(project: Project, check) -> No
         assert "8 photos: 8 can be read, 0 would be set aside; 0 unsafe for DVC" in text
 
 
-def test_folders_that_dvc_keeps_one_by_one_are_no_hazard(project: Project, check) -> None:
+def test_of_folders_that_dvc_keeps_one_by_one_the_others_are_to_be_added(
+    project: Project, check
+) -> None:
     project.with_good_photos()
     (project.photos / "monday").mkdir()
-    (project.photos / "monday.dvc").touch()
-    assert check("labels.csv")[0] == FINE
-    (project.photos / "tuesday.dvc").touch()
-    status, text = check("labels.csv")
-    assert status != FINE
-    assert "'tuesday.dvc': a name that DVC takes for a file of its own" in text
-    assert "monday" not in text
+    for name in ("monday.dvc", "tuesday.dvc"):
+        (project.photos / name).touch()
+    for arguments in ([], ["labels.csv"]):
+        status, text = check(*arguments)
+        assert status == UNSAFE
+        assert "'monday.dvc': DVC keeps 'monday' already, so dvc add of all would stop" in text
+        assert "'tuesday.dvc': a name that DVC takes for a file of its own" in text
+        assert "8 photos: 8 can be read" in text
 
 
 def test_bad_photos_and_rows_are_named_with_their_reasons(project: Project, check) -> None:

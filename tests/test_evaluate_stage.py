@@ -6,6 +6,8 @@ import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ import evaluate
 import explain
 import stage
 import tiny_bundle
+from model import scores
 from model.bundle import check_hash, load_bundle
 from model.calibration import read_calibration
 from model.gradcam import Explainer
@@ -161,6 +164,13 @@ def test_running_again_changes_no_byte(evaluated: Path, monkeypatch):
     assert outputs() == before
     assert begun.exists()
     assert not finished.exists()  # DVC has the network by now
+
+
+def test_outputs_that_are_not_finite_are_one_line(monkeypatch):
+    monkeypatch.setattr(scores, "batches_of_outputs", lambda *_: [np.array([[1, np.inf]])])
+    network = SimpleNamespace(input_shape=(None, 8, 8, 3), output_shape=(None, 2))
+    with pytest.raises(stage.StageError, match="outputs are not finite; train with a lower"):
+        evaluate.look(network, MagicMock())
 
 
 def test_a_table_that_breaks_off_leaves_the_earlier_one(tmp_path: Path):

@@ -16,6 +16,7 @@ from photos import files
 from photos.onnx_detector import OnnxDetector
 from photos.prepare import Preparation
 from photos.shards import list_shards, read_shard, shard_file, shard_of
+from stage import StageError
 from tiny_detectors import onnx_bytes
 from tiny_photos import RED, encode, photo_bytes, picture
 from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
@@ -303,6 +304,28 @@ def test_what_a_detector_cropped_is_looked_at_anew_on_another_processor(
             patch.setattr(runtime, "vendor_and_flags", lambda: ("another", []))
             ready.preprocess()
         assert f"preprocess: {anew} rows made, {rows - anew} kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("crop", "facts"),
+    [
+        ({"method": "box", "fallback": []}, []),
+        ({"method": "box", "fallback": ["grabcut"]}, ["machine"]),
+        ({"method": "detector", "fallback": [], "detector": DETECTOR}, ["opencv", "processor"]),
+    ],
+    ids=["labelled", "grabcut", "detector"],
+)
+def test_a_worker_of_another_kind_prepares_nothing_that_may_differ(
+    crop: dict, facts: list[str]
+) -> None:
+    preparation = Preparation(size=32, fit="pad", crop={"margin": 0.0, **crop})
+    assert sorted(preprocess.this_machine(preparation.crop)) == facts
+    for fact in facts:
+        machine = preprocess.this_machine(preparation.crop) | {fact: "another"}
+        with pytest.raises(StageError, match=f"that started the run in {fact}, and would make"):
+            preprocess.pack_shard(
+                None, root=None, preparation=preparation, made_by="", machine=machine
+            )
 
 
 def test_the_montage_shows_no_test_photo(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,12 +111,14 @@ class Classifier:
             return self.preparation.prepare(data, box)
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities, float64 ``(n, classes)``, of up to ``BATCH_SIZE`` photos.
+        """Calibrated probabilities, float64 ``(n, classes)``, of ``BATCH_SIZE`` photos at most.
 
         Raises:
             StageError: there is too little memory.
 
         """
+        if not images:
+            return np.empty((0, len(self.labels)))
         with computing(LESS):
             logits = np.asarray(self.network.predict_on_batch(self.filled(images)), np.float32)
         return self.calibrated(logits[: len(images)])

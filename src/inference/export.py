@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ import numpy as np
 from inference.classifier import BATCH_SIZE, LESS, Classifier, calibration_file
 from model.runtime import computing, import_quietly
 from photos.detector_files import brings_detector, copy_preparation
+from photos.prepare import PAD_COLOUR
 from stage import StageError
 
 CONTRACT = "export.json"
@@ -67,7 +68,8 @@ def export(
     form, target = FORMS[kind], target.resolve()
     if target.exists():
         check_is_ours(target, form)
-    if classifier.preparation.crop.uses_detector and not brings_detector(bundle):
+    crop = classifier.preparation.crop
+    if crop.uses_detector and not brings_detector(bundle, onnx=crop.detector.is_onnx):
         raise StageError(f"{bundle}: the detector that its preprocess.json names is not there")
     network = with_probabilities(classifier)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
@@ -94,6 +96,8 @@ def export(
             "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
             "temperature": "already applied",
         }
+        if classifier.preparation.fit == "pad":
+            contract["padding"] = {"place": "equal bars on two sides", "rgb": PAD_COLOUR}
         contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         _replace(target, partial)
@@ -188,15 +192,18 @@ def compare(network: keras.Model, predict: Predict, images: np.ndarray, form: Fo
     if keras.backend.backend() == "tensorflow":  # whose GPUs round products to 10 bits in TF32
         config = import_quietly("tensorflow").config.experimental
         config.enable_tensor_float_32_execution(False)
-    batches = [
-        images[start : start + BATCH_SIZE].astype(np.float32)
-        for start in range(0, len(images), BATCH_SIZE)
-    ]
+
+    def floats(size: int, most: int) -> Iterator[np.ndarray]:
+        for start in range(0, most, size):  # of uint8 they take a quarter of the memory
+            yield images[start : start + size].astype(np.float32)
+
     with computing(LESS):
-        expected = [np.asarray(network.predict_on_batch(batch)) for batch in batches]
+        expected = [
+            np.asarray(network.predict_on_batch(batch)) for batch in floats(BATCH_SIZE, len(images))
+        ]
     expected = np.concatenate(expected)
-    found = np.concatenate([predict(batch) for batch in batches])
-    single = np.concatenate([predict(batches[0][index : index + 1]) for index in range(2)])
+    found = np.concatenate([predict(batch) for batch in floats(BATCH_SIZE, len(images))])
+    single = np.concatenate([predict(one) for one in floats(1, 2)])
     difference = max(
         float(np.abs(found - expected).max()), float(np.abs(single - expected[:2]).max())
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from photos.faults import PhotoError
 from photos.source import ENDINGS, Row, read_rows
-from stage import StageError
+from stage import GONE, StageError
 
 
 class Item(NamedTuple):
@@ -112,6 +112,11 @@ def _walk(root: Path, passed_over: Counter, *, below: str) -> Iterator[Item]:
                     else:
                         passed_over[Path(entry.name).suffix.lower()] += 1
         except OSError as error:
+            if error.errno in GONE:
+                raise StageError(
+                    f"cannot list {root / inner}: {error.strerror}; check the network disk, the "
+                    "limit of open files (ulimit -n) and memory, and run again"
+                ) from None
             fault = PhotoError("unreadable", error.strerror or str(error))
             yield Item(root, inner or ".", listing=listing, fault=fault, below=below)
             continue

@@ -57,14 +57,17 @@ def _cell(value: object) -> object:
 
 def _jsonl(columns: Sequence[str], stream: TextIO) -> Writer:
     def write(row: Mapping[str, object]) -> None:
-        kept = {
-            column: round(row[column], 6) if isinstance(row[column], float) else row[column]
-            for column in columns
-            if row.get(column) is not None
-        }
+        kept = {column: _plain(row[column]) for column in columns if row.get(column) is not None}
         print(json.dumps(kept, allow_nan=False), file=stream)
 
     return write
+
+
+def _plain(value: object) -> object:
+    """Six digits of a number; text in which bytes that are not UTF-8 are spelt out."""
+    if isinstance(value, str):  # JSON could not hold them
+        return value.encode("utf-8", "backslashreplace").decode()
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _text(value: object) -> str:

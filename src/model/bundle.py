@@ -110,8 +110,7 @@ def load_bundle(folder: Path) -> tuple[keras.Model, list[Label]]:
     file = folder / "model.keras"
     with loading(f"{file}:", "cannot be loaded"):
         network = keras.models.load_model(file, compile=False, safe_mode=True)
-        outputs = network.output_shape[-1]
-        _ = network.input_shape  # a layer alone, or a network that was never built, has none
+        outputs = network.output_shape[-1]  # a network that was never built has none
     if outputs != len(labels):
         raise StageError(
             f"{folder}: the network has {outputs} outputs, labels.json names {len(labels)}"

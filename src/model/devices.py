@@ -144,7 +144,7 @@ def from_first(content: bytes, part: tuple[int, int]) -> bytes:
 
 
 def refuse_differences(digest: str, part: tuple[int, int]) -> None:
-    """Refuses a run whose processes differ in ``digest``, which stands for params, photos and code.
+    """Refuses a run whose processes differ in ``digest``, of all that must be the same.
 
     Args:
         digest: of the same length in every process.
@@ -162,8 +162,9 @@ def refuse_differences(digest: str, part: tuple[int, int]) -> None:
     found = [row.tobytes() for row in np.asarray(multihost_utils.process_allgather(mine))]
     if others := [number for number, row in enumerate(found) if row != found[0]]:
         raise StageError(
-            f"several hosts: process {others[0]} has other params, photos or code than process 0; "
-            "bring all to one commit and run dvc pull on each"
+            f"several hosts: process {others[0]} has other params, photos, code, versions or kind "
+            "of machine (which train.precision: auto follows) than process 0; bring all to one "
+            "commit, run dvc pull on each, and take machines of one kind"
         )
 
 

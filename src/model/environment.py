@@ -8,10 +8,11 @@ from pathlib import Path
 
 import keras
 
-from fingerprint import version_of
+from fingerprint import MISSING, version_of
 from model.accelerators import accelerators
 from model.runtime import (
     DEVICES,
+    GPU_PACKAGES,
     INSTRUCTIONS,
     KERNELS,
     PACKAGES,
@@ -50,6 +51,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version_of("keras"),
         **{package: version_of(package) for package in PACKAGES[backend]},
+        **{name: version for name in GPU_PACKAGES if (version := version_of(name)) != MISSING},
         "numpy": version_of("numpy"),
         "opencv-python": version_of("opencv-python"),
         "threads": threads,

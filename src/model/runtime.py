@@ -10,7 +10,7 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
@@ -19,6 +19,9 @@ from stage import StageError
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Where NVIDIA's driver lists the GPUs of this machine."""
+
+WSL = Path("/dev/dxg")
+"""What Linux inside Windows has where there is a GPU."""
 
 HIDDEN = ("", "-1")
 """Values of CUDA_VISIBLE_DEVICES with which no GPU can be used."""
@@ -29,7 +32,10 @@ BACKENDS = {"tensorflow": "requirements.txt", "jax": "requirements-jax.txt", "to
 PACKAGES = {"tensorflow": ["tensorflow"], "jax": ["jax", "jaxlib"], "torch": ["torch"]}
 """The distributions of each backend, on whose versions the last digits depend."""
 
-GPU_PACKAGES = ("nvidia-cudnn-cu12", "jax-cuda12-plugin", "jax-cuda13-plugin")
+GPU_PACKAGES = (
+    *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin"),
+)
 """The distributions without which TensorFlow and JAX compute on the CPU, a GPU or not."""
 
 UNREADABLE = (
@@ -171,8 +177,12 @@ KERNELS = (
     "NVIDIA_TF32_OVERRIDE",
     "JAX_DEFAULT_MATMUL_PRECISION",
     "JAX_ENABLE_X64",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "ATEN_CPU_CAPABILITY",
+    "MKL_CBWR",
 )
-"""Environment variables by which numeric libraries choose kernels; they change last digits."""
+"""Environment variables by which numeric libraries choose kernels, or JAX its random numbers."""
 
 DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "KERAS_TORCH_DEVICE")
 """Environment variables by which JAX, and Keras on PyTorch, choose devices."""
@@ -207,18 +217,18 @@ def processor() -> list[str]:
     return [vendor, *sorted(flag for flag in flags if flag.startswith(FEATURES))]
 
 
-def refuse_other_processor(expected: Sequence[str]) -> None:
-    """Refuses to make what another kind of :func:`processor` is expected to make.
+def refuse_other_machine(found: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    """Refuses to make on a worker what its record would attribute to another kind of machine.
 
     Raises:
-        StageError: this machine's is another one.
+        StageError: one of the ``expected`` facts is another one in ``found``.
 
     """
-    if processor() != list(expected):
+    if other := sorted(key for key, value in expected.items() if found.get(key) != value):
         raise StageError(
-            f"compute: worker {socket.gethostname()} has another kind of processor than the "
-            "machine that started the run, and would make other last bits; take workers of one "
-            "kind (docs/scale.md)"
+            f"compute: worker {socket.gethostname()} differs from the machine that started the run "
+            f"in {', '.join(other)}, and would make other last bits; take workers of one kind "
+            "(docs/scale.md)"
         )
 
 
@@ -250,7 +260,10 @@ def driver_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     if visible in HIDDEN:
         return []
-    return [*lines, visible] if len(set(lines)) > 1 else lines
+    if WSL.exists():  # which names no model
+        return ["WSL"]
+    parts = "MIG-" in visible  # of one GPU, of any size
+    return [*lines, visible] if parts or len(set(lines)) > 1 else lines
 
 
 def _prepare_tensorflow() -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from model.feed import ShardFeed
 
 PHOTOS = (Path("data/processed/train"), Path("data/augmented"))
-PREPARATION = PHOTOS[0] / "preprocess.json"
 FEATURES = (Path("data/features/train"), Path("data/features/augmented"))
 VAL = Path("data/processed/val")
 VAL_FEATURES = Path("data/features/val")
@@ -49,19 +48,22 @@ class Start(NamedTuple):
 
 
 def load_start() -> Start:
-    """Reads the sections ``model`` and ``train``, and whether the features that they need fit.
+    """Reads the sections ``model`` and ``train``.
 
     Raises:
-        StageError: params are wrong, contradict each other, or ``embed`` has to run again.
+        StageError: params are wrong, or contradict each other.
 
     """
     model = params.load("model", ModelParams)
     train = params.load("train", TrainParams).for_weights(model.weights)
     check_parts(model.weights, train)
-    head_first = bool(train.head_epochs) and model.weights != "none"
-    if head_first:
-        check_origin(model, FEATURES_NOTE)
-    return Start(model, train, head_first)
+    return Start(model, train, bool(train.head_epochs) and model.weights != "none")
+
+
+def check_features(given: Start) -> None:
+    """Refuses features of another backbone, before anything slow begins."""
+    if given.head_first:
+        check_origin(given.model, FEATURES_NOTE)
 
 
 class Feeds(NamedTuple):
@@ -92,8 +94,8 @@ def open_feeds(
     features.
 
     Raises:
-        StageError: there are no photos or not all that goes with them, or they, their copies,
-            features and params do not fit together.
+        StageError: there are no photos, or they, their copies, features and params do not fit
+            together.
 
     """
     from model.feed import ShardFeed
@@ -107,8 +109,6 @@ def open_feeds(
     val_photos = ShardFeed([VAL], **watched, workers=workers)
     if not photos.samples:
         raise StageError("no training photos in data/processed/train; run dvc repro")
-    if not PREPARATION.is_file():  # which goes into the bundle, in the end
-        raise StageError(f"no file {PREPARATION}; run dvc pull, or dvc repro preprocess")
     val_photos.expect(photos.shape)
     check_sizes(train, photos.shape[:2])
     check_copies(photos.samples, PHOTOS[1])

@@ -79,9 +79,10 @@ def copy_detector(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def brings_detector(folder: Path) -> bool:
-    """Whether a folder holds a detector beside its ``preprocess.json``."""
-    return any((folder / name).exists() for name in (DETECTOR_FILE, DETECTOR_FOLDER))
+def brings_detector(folder: Path, *, onnx: bool) -> bool:
+    """Whether a folder holds a whole detector of this kind beside its ``preprocess.json``."""
+    files = [DETECTOR_FILE] if onnx else [f"{DETECTOR_FOLDER}/{name}" for name in PRESET_FILES]
+    return all((folder / name).is_file() for name in files)
 
 
 def copy_preparation(source: Path, target: Path) -> None:

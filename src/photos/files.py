@@ -7,6 +7,7 @@ disks report an outage as bad sectors; whoever reads many photos recognises that
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -111,6 +112,11 @@ def _open(root: Path, parts: list[str]) -> int:
         raise _fault(error, root, parts) from None
     finally:
         os.close(folder)
+
+
+def photo_id_of(data: bytes) -> str:
+    """The id of a photo: the first 16 hex digits of the sha256 of its file's bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 class FolderError(StageError):

@@ -99,8 +99,12 @@ def _explain(root: Path, path: str, entry: os.DirEntry | OSError) -> str:
         return "a device: dvc add would read it, perhaps forever"
     if entry.name in _OWN_FOLDERS:
         return "a folder of DVC's or Git's own: DVC would leave it out, or all that lies beside it"
-    added = entry.name.endswith(".dvc") and (root / path[: -len(".dvc")]).exists()
-    if entry.name in _OWN_FILES or (entry.name.endswith(".dvc") and not added):
+    added = path.removesuffix(".dvc")
+    if added != path and os.path.lexists(root / added):
+        return (
+            f"DVC keeps {added!r} already, so dvc add of all would stop: add the others one by one"
+        )
+    if entry.name in _OWN_FILES or entry.name.endswith(".dvc"):
         return "a name that DVC takes for a file of its own: dvc add would stop; rename it"
     if not os.access(root / path, os.R_OK):
         return "a file that may not be read: dvc add would stop"

@@ -240,12 +240,16 @@ class _Run:
             mark = self.file.read_text()
         except OSError:
             mark = ""
-        if mark != self.mark:
-            raise StageError(
-                f"{self.file.stem}: on {socket.gethostname()} {self.file.resolve()} is not that of "
-                "this run: another one has begun (let it end, then run this again), or this worker "
-                "does not share the folder with the machine that started the run (docs/scale.md)"
-            )
+        if mark == self.mark:
+            return
+        why = "another run has begun; let it end, then run this again"
+        if mark in ("", OVER):
+            why = "it was stopped, another one has run since, the file was deleted"
+        raise StageError(
+            f"{self.file.stem}: this run is over, says {self.file} on {socket.gethostname()}: "
+            f"{why}, or this machine does not share the folder with the one that started the run "
+            "(docs/scale.md)"
+        )
 
 
 def _trusted(

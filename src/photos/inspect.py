@@ -13,8 +13,8 @@ from photos.crop import cut
 from photos.decode import FORMATS, decode, read_bytes, read_header, reduction_for
 from photos.duplicates import SIDE, fingerprint
 from photos.faults import PhotoError
+from photos.files import photo_id_of
 from photos.limits import limited_map
-from photos.manifest import photo_id_of
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
 

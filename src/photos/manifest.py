@@ -1,7 +1,6 @@
 """The manifest (one line per usable photo), and the tables of rejected rows and of labels."""
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -21,9 +20,9 @@ _ID = re.compile("[0-9a-f]{16}")
 class Photo:
     """A usable photo.
 
-    ``photo_id`` follows from the file's bytes (:func:`photo_id_of`). ``path`` is relative to the
-    photos folder. ``x1 … y2`` is the vehicle's box in pixels of the upright
-    photo (right and bottom exclusive), all ``None`` where no box is known.
+    ``photo_id`` follows from the file's bytes (:func:`photos.files.photo_id_of`). ``path`` is
+    relative to the photos folder. ``x1 … y2`` is the vehicle's box in pixels of the upright photo
+    (right and bottom exclusive), all ``None`` where no box is known.
     """
 
     photo_id: str
@@ -57,11 +56,6 @@ class Label:
 
     label: str
     make: str
-
-
-def photo_id_of(data: bytes) -> str:
-    """The first 16 hex digits of the sha256 of a photo's file."""
-    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def read_manifest(file: Path) -> list[Photo]:

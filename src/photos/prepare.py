@@ -211,6 +211,11 @@ class Preparation(Section):
             image = photo.decoded(reduction)
             width, height = photo.size(image, reduction)
             if photo.region:
+                if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:  # in the numbers that came
+                    box = tuple(photo.region)
+                    raise PhotoError(
+                        "bad-box", f"box {box} lies outside the photo {width}x{height}"
+                    )
                 box = [side / reduction for side in photo.region]
                 image = cut(image, box, margin=self.crop.margin)
         except PhotoError as error:

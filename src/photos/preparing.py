@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from photos.faults import PhotoError
-from photos.files import BAD_SECTOR, Elsewhere, start_reading
-from photos.manifest import Photo, photo_id_of
+from photos.files import BAD_SECTOR, Elsewhere, photo_id_of, start_reading
+from photos.manifest import Photo
 from photos.prepare import Preparation, Prepared
 from stage import StageError
 

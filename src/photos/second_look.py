@@ -16,10 +16,10 @@ import numpy as np
 
 from photos.decode import FORMATS, decode, read_bytes, read_header, reduction_for
 from photos.faults import PhotoError
+from photos.files import photo_id_of
 from photos.header import Header
 from photos.inspect import Inspected
 from photos.limits import limited_map
-from photos.manifest import photo_id_of
 from photos.remote import Ahead, Held, Store
 from photos.source import Row
 

@@ -19,6 +19,7 @@ import stage
 from inference.export import FORMS, compare
 from inference.export import export as export_to
 from pages import run_python_of
+from photos.detector_files import brings_detector
 from photos.shards import shard_file
 from stage import StageError
 from tiny_bundle import COLOURS, LABELS, SIDE
@@ -72,6 +73,10 @@ def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):
     pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     export_to(classifier, source, tmp_path / "o", kind="saved_model", images=pictures)
     assert (tmp_path / "o/detector.onnx").read_bytes() == b"finds vehicles"
+    assert brings_detector(source, onnx=True)
+    (source / "detector").mkdir()  # of the other kind, and not whole
+    (source / "detector/config.json").touch()
+    assert not brings_detector(source, onnx=False)
 
 
 def test_shards_that_a_stage_left_half_written_are_passed_over(classifier, tmp_path, monkeypatch):

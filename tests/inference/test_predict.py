@@ -1,6 +1,7 @@
 """Predicting from files: what a person and a program get, and how it fails."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -366,6 +367,34 @@ def test_a_terminal_obeys_no_name_in_a_csv() -> None:
     for stream, shown in ((Terminal(), r"\x1b[2J.jpg"), (io.StringIO(), "\x1b[2J.jpg")):
         FORMATS["csv"](["photo"], stream)({"photo": "\x1b[2J.jpg"})
         assert stream.getvalue() == f'"photo"\n"{shown}"\n'
+
+
+def test_json_lines_hold_no_name_that_json_cannot() -> None:
+    stream = io.StringIO()
+    write = FORMATS["jsonl"](["photo", "confidence"], stream)
+    write({"photo": os.fsdecode(b"b\xff.png"), "confidence": 0.12345678})
+    write({"photo": "ü.png"})
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [
+        {"photo": r"b\udcff.png", "confidence": 0.123457},
+        {"photo": "ü.png"},
+    ]
+
+
+def test_no_photos_have_no_probabilities(classifier) -> None:
+    assert classifier.probabilities([]).shape == (0, len(LABELS))
+
+
+def test_a_network_disk_that_goes_away_ends_a_walk_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "L1", a_png=0)
+
+    def gone(folder: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+
+    monkeypatch.setattr(os, "scandir", gone)
+    text = refusal(lambda: list(find_photos([tmp_path])))
+    assert text.startswith(f"error: cannot list {tmp_path}: Stale file handle; check the network")
 
 
 def test_names_of_any_bytes_print_on_one_line(bundle, tmp_path: Path, monkeypatch, capsys):

@@ -104,6 +104,14 @@ def test_a_model_that_carries_code_is_refused(vehicle: Path):
         load_bundle(vehicle)
 
 
+def test_a_network_that_was_never_built_is_refused(vehicle: Path):
+    keras.Sequential([keras.layers.Dense(2)]).save(vehicle / "model.keras")
+    digest = hashlib.sha256((vehicle / "model.keras").read_bytes()).hexdigest()
+    (vehicle / "model.sha256").write_text(f"{digest}  model.keras\n")
+    with pytest.raises(StageError, match="cannot be loaded"):
+        load_bundle(vehicle)
+
+
 def test_another_network_than_the_one_that_was_saved_is_refused(vehicle: Path):
     subprocess.run(["sha256sum", "--check", "model.sha256"], cwd=vehicle, check=True)
     file = vehicle / "model.keras"

@@ -34,6 +34,14 @@ def preparation(size=32, *, fit="pad", method="box", margin=0.0) -> Preparation:
     return Preparation(size=size, fit=fit, crop=CropParams(method=method, margin=margin))
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_box_beside_the_photo_is_told_in_the_numbers_that_came(ending: str) -> None:
+    data = encode(picture(height=400, width=300), ending)  # which a JPEG is decoded at a quarter of
+    (result,) = preparation(32).prepare_all([(lambda: data, (320, 10, 390, 90))])
+    assert isinstance(result, PhotoError)
+    assert result.detail == "box (320, 10, 390, 90) lies outside the photo 300x400"
+
+
 @settings(max_examples=80)
 @given(
     size=st.integers(32, 80) | st.lists(st.integers(32, 80), min_size=2, max_size=2),
