@@ -61,7 +61,7 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
             batch = [pending.popleft() for _ in range(min(BATCH_SIZE, len(pending)))]
             results = [(item, future.result()) for item, future in batch]
             images = [result.image for _, result in results if isinstance(result, Prepared)]
-            rows = iter(classifier.probabilities(images) if images else ())
+            rows = iter(classifier.probabilities(images))
             for item, result in results:
                 if isinstance(result, PhotoError):
                     yield Seen(item, None, result)

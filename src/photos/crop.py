@@ -16,13 +16,23 @@ def cut(image: np.ndarray, box: Sequence[float], *, margin: float) -> np.ndarray
 
     """
     height, width = image.shape[:2]
+    if fault := outside(box, height=height, width=width):
+        raise fault
     x1, y1, x2, y2 = box
     dx, dy = (x2 - x1) * margin, (y2 - y1) * margin
     left, top = max(0, math.floor(x1 - dx)), max(0, math.floor(y1 - dy))
     right, bottom = min(width, math.ceil(x2 + dx)), min(height, math.ceil(y2 + dy))
-    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0 or left >= right or top >= bottom:
-        raise PhotoError("bad-box", f"box {tuple(box)} lies outside the photo {width}x{height}")
+    if left >= right or top >= bottom:
+        raise PhotoError("bad-box", f"box {tuple(box)} is empty")
     return image[top:bottom, left:right]
+
+
+def outside(box: Sequence[float], *, height: int, width: int) -> PhotoError | None:
+    """The fault ``bad-box`` if nothing of a box lies inside a photo of so many pixels."""
+    x1, y1, x2, y2 = box
+    if x1 < width and y1 < height and x2 > 0 and y2 > 0:
+        return None
+    return PhotoError("bad-box", f"box {tuple(box)} lies outside the photo {width}x{height}")
 
 
 def overlap(one: Sequence[float], other: Sequence[float]) -> float:

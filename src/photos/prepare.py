@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from params import Float, Section
 from photos import MAX_PIXELS, grabcut
-from photos.crop import cut
+from photos.crop import cut, outside
 from photos.decode import decode, read_header, reduction_for
 from photos.detector import Detector, DetectorParams, Opener, shared_detector
 from photos.detector_files import (
@@ -211,11 +211,8 @@ class Preparation(Section):
             image = photo.decoded(reduction)
             width, height = photo.size(image, reduction)
             if photo.region:
-                if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:  # in the numbers that came
-                    box = tuple(photo.region)
-                    raise PhotoError(
-                        "bad-box", f"box {box} lies outside the photo {width}x{height}"
-                    )
+                if fault := outside(photo.region, height=height, width=width):
+                    raise fault  # in the numbers that came, not in those of a smaller decode
                 box = [side / reduction for side in photo.region]
                 image = cut(image, box, margin=self.crop.margin)
         except PhotoError as error:

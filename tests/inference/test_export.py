@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,7 +44,9 @@ def test_an_export_predicts_and_brings_its_contract(
     names = {"calibration.json", "export.json", "labels.json", "preprocess.json", FORMS[kind].name}
     assert {file.name for file in out.iterdir()} == names
     assert [file.name for file in Path().iterdir()] == ["o"]
-    assert json.loads((out / "export.json").read_text())["width"] == SIDE
+    contract = json.loads((out / "export.json").read_text())
+    assert contract["width"] == SIDE
+    assert "padding" not in contract  # photos are stretched
     pixels = np.broadcast_to(COLOURS[:5, None, None], (5, SIDE, SIDE, 3)).astype(np.uint8)
     found = FORMS[kind].read(out / FORMS[kind].name)(pixels.astype(np.float32))
     assert found.shape == (5, len(LABELS))
@@ -65,6 +68,15 @@ def test_a_disk_that_is_full_for_tensorflow_is_one_line(bundle, classifier, tmp_
     told = "TensorFlow cannot write the export (No space left on device)"
     assert text == f"error: {tmp_path / 'o'}: {told}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_says_of_what_colour_bars_are(bundle, classifier, tmp_path):
+    padded = classifier.preparation.model_copy(update={"fit": "pad"})
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    work = partial(export_to, replace(classifier, preparation=padded), bundle, tmp_path / "o")
+    work(kind="saved_model", images=pictures)
+    told = json.loads((tmp_path / "o/export.json").read_text())["padding"]
+    assert told == {"place": "equal bars on two sides", "rgb": [124, 116, 104]}
 
 
 def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):

@@ -132,6 +132,8 @@ def test_a_run_that_ends_late_leaves_the_next_one_its_leave_to_write() -> None:
     first, second = (incremental._Run.begin("stage") for _ in range(2))
     first.end()
     second.check(now=True)
+    with pytest.raises(StageError, match="another run has begun; let it end, then run this again"):
+        first.check(now=True)
     second.end()
     with pytest.raises(StageError, match=r"this run is over, says .*: it was stopped"):
         second.check(now=True)
