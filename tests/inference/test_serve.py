@@ -299,18 +299,20 @@ def test_photos_that_wait_for_a_reader_are_not_held_in_memory(address: str, monk
 
     monkeypatch.setattr(Classifier, "read", read)
     photos = [bytes(size)] * web.MAX_PHOTOS
-    with ThreadPoolExecutor(1) as pool:
+    requests = web.READERS // web.READERS_EACH  # that keep all readers busy
+    with ThreadPoolExecutor(requests) as pool:
         tracemalloc.start()
         try:
-            asked = pool.submit(ask, address, *photos)
+            asked = [pool.submit(ask, address, *photos) for _ in range(requests)]
             for _ in range(web.READERS):
                 assert busy.acquire(timeout=30)
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
             go_on.set()
-        told = asked.result().json()["photos"]
-    assert [photo["error"]["detail"] for photo in told] == [f"{size} bytes"] * web.MAX_PHOTOS
+        answers = [one.result().json()["photos"] for one in asked]
+    for told in answers:
+        assert [photo["error"]["detail"] for photo in told] == [f"{size} bytes"] * web.MAX_PHOTOS
     assert held < 2 * web.READERS * size
 
 
