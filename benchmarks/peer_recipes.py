@@ -7,7 +7,7 @@ writes is in the project's folder ``scratch``.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -30,6 +30,12 @@ from contest import (
 from from_scratch import warmup_and_cosine, warped
 
 BATCH = 32
+
+MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of ImageNet's red, green and blue, for pixels in [0, 255], as torchvision takes them."""
+
+FOR_PYTORCH, SEEN = "backbone.safetensors", "seen.npz"
+"""Files of :func:`keep_for_pytorch` in a project."""
 
 
 def keras_tutorial(
@@ -102,27 +108,90 @@ def sklearn_head(
     return Trained(named(root, ids, scores), seconds, [], {"C": best[-1].C})
 
 
-def torch_plain(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
-    """The ResNet-18 of pytorch.py with the warps of from_scratch.py's plain recipe."""
-    import torch
+def keep_for_pytorch(root: Path, backbone: Path) -> None:
+    """Writes a backbone's weights as torchvision names them, and its features of some photos.
 
-    from pytorch import resnet18
+    These prove that another library's network which begins with the weights is the same one.
+    """
+    from model.runtime import start
+
+    start(threads=1)
+    from safetensors.numpy import save_file
+
+    from model.backbone import build_backbone
+    from model.pytorch_weights import pytorch_names
+    from model.weights import load_pretrained
+
+    base = build_backbone("resnet18", shape=input_shape(root))
+    load_pretrained(base, str(backbone))
+    arrays_of = {
+        # It would write a transposed view as it lies in memory.
+        name: np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values)
+        for layer, names in pytorch_names(base).items()
+        for name, values in zip(names, layer.get_weights(), strict=True)
+    }
+    save_file(arrays_of, root / FOR_PYTORCH)
+    pixels = arrays(root, "val")[0][:BATCH]
+    np.savez(root / SEEN, pixels=pixels, features=base.predict(pixels, verbose=0))
+
+
+def begin_with(torch, children: Sequence, root: Path) -> None:
+    """Gives the layers of a ResNet-18, in torchvision's order, the weights that were kept.
+
+    Raises:
+        RuntimeError: the layers are of another shape.
+        AssertionError: they give other features.
+
+    """
+    from safetensors.torch import load_file
+
+    body = torch.nn.Sequential(*children[:8])  # the rest is pooling and a head
+    places = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
+    weights = {k: v for k, v in body.state_dict().items() if k.endswith("num_batches_tracked")}
+    for name, values in load_file(root / FOR_PYTORCH).items():
+        first, _, rest = name.partition(".")
+        weights[f"{places[first]}.{rest}"] = values
+    body.load_state_dict(weights)
+    seen = np.load(root / SEEN)
+    pixels = torch.from_numpy(seen["pixels"]).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        features = body.eval()(normalised(torch, pixels)).mean((2, 3)).numpy()
+    body.train()
+    scale = np.abs(seen["features"]).max()
+    np.testing.assert_allclose(features, seen["features"], rtol=1e-3, atol=1e-4 * scale)
+
+
+def normalised(torch, pixels):
+    """As all networks here but Ultralytics' take them; ``pixels`` is ``(n, 3, height, width)``."""
+    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(DEVIATION).view(3, 1, 1)
+
+
+def torch_plain(
+    root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
+) -> Trained:
+    """The ResNet-18 of torchvision with the warps of from_scratch.py's plain recipe."""
+    import torch
+    from torchvision.models import resnet18
 
     random = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    network = resnet18(torch)
-    network[-1] = torch.nn.Linear(512, len(label_names(root)))
+    network = resnet18(num_classes=len(label_names(root)))
+    if backbone:
+        begin_with(torch, list(network.children()), root)
 
     def changed(image: np.ndarray) -> np.ndarray:
         return warped(image, random)
 
     photos = {split: arrays(root, split) for split in ("train", "test")}
+    steps = changed, lambda image: image
     return torch_loop(
-        torch, network, changed, lambda image: image, photos, root, clock, seed, threads
+        torch, network, *steps, photos, root, clock, seed, threads, rate=loop_rate(backbone)
     )
 
 
-def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
+def timm_resnet(
+    root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
+) -> Trained:
     """The network of timm and its usual augmentation, which crops squares."""
     import random
 
@@ -134,6 +203,8 @@ def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
     torch.manual_seed(seed)
     random.seed(seed)  # its crops are drawn from this
     network = timm.create_model("resnet18", pretrained=False, num_classes=len(label_names(root)))
+    if backbone:
+        begin_with(torch, list(network.children()), root)
     photos = {split: arrays(root, split) for split in ("train", "test")}
     photos = {split: (squared(images), *of) for split, (images, *of) in photos.items()}
     side = photos["train"][0].shape[1]
@@ -145,7 +216,14 @@ def timm_resnet(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained
         return lambda image: np.asarray(transform(Image.fromarray(image))).transpose(1, 2, 0)
 
     steps = through(training), through(scoring)
-    return torch_loop(torch, network, *steps, photos, root, clock, seed, threads)
+    return torch_loop(
+        torch, network, *steps, photos, root, clock, seed, threads, rate=loop_rate(backbone)
+    )
+
+
+def loop_rate(backbone: Path | None) -> float:
+    """The peak learning rate of the loop: from pretrained weights, as usual, a tenth."""
+    return 0.01 if backbone else 0.1
 
 
 def torch_loop(
@@ -158,6 +236,8 @@ def torch_loop(
     clock: Clock,
     seed: int,
     threads: int,
+    *,
+    rate: float,
 ) -> Trained:
     """SGD over the given time; ``changed`` prepares training photos, ``unchanged`` those to score.
 
@@ -167,18 +247,14 @@ def torch_loop(
     images, targets, _ = photos["train"]
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
-        network.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+        network.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-    mean, deviation = (
-        torch.tensor(values).view(1, 3, 1, 1)
-        for values in ((123.68, 116.779, 103.939), (58.393, 57.12, 57.375))
-    )
 
     def logits(batch: list[np.ndarray]):
         x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
         with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
-            return network((x - mean) / deviation).float()
+            return network(normalised(torch, x)).float()
 
     random = np.random.default_rng(seed)
     batches = shuffled(len(images), BATCH, random)
@@ -186,7 +262,7 @@ def torch_loop(
     while not clock.over():
         rows = next(batches)
         for group in optimizer.param_groups:
-            group["lr"] = 0.1 * warmup_and_cosine(clock.learnt)
+            group["lr"] = rate * warmup_and_cosine(clock.learnt)
         loss = loss_of(
             logits([changed(images[row]) for row in rows]), torch.from_numpy(targets[rows])
         )
@@ -208,10 +284,13 @@ def torch_loop(
     return Trained(named(root, ids, scores), seconds, [], notes)
 
 
-def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
+def fastai_learner(
+    root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
+) -> Trained:
     """The first lesson of fastai, in float32: on a CPU it has nothing else.
 
-    Its one-cycle schedule needs a number of epochs, so some are timed first, which does not count.
+    It is ``fine_tune`` from pretrained weights, ``fit_one_cycle`` from random ones. Either needs a
+    number of epochs, so some are timed first, which does not count.
     """
     import torch
     from fastai.vision.all import (
@@ -238,8 +317,10 @@ def fastai_learner(root: Path, clock: Clock, *, seed: int, threads: int) -> Trai
 
     def fitted(epochs: int):
         learner = vision_learner(loaders, resnet18, pretrained=False)
+        if backbone:
+            begin_with(torch, list(learner.model[0].children()), root)
         with learner.no_bar(), learner.no_logging():
-            learner.fit_one_cycle(epochs)
+            (learner.fine_tune if backbone else learner.fit_one_cycle)(epochs)
         return learner
 
     epochs = epochs_that_fit(fitted, clock, known=root / "fastai.json")
@@ -273,19 +354,24 @@ def epochs_that_fit(fitted: Callable[[int], object], clock: Clock, *, known: Pat
     return max(1, round((clock.seconds - clock.spent - start) / epoch))
 
 
-def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
+def ultralytics_classify(
+    root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
+) -> Trained:
     """``yolo classify train`` with its ResNet-18 and a time limit, by which it plans its epochs.
 
     It is in float32, since its bfloat16 needs CUDA, and the best checkpoint on val is taken, as its
     users do. It takes squares. It would round their side up to a multiple of 32, which a ResNet
-    does not need, and work a third more than the others on the same pixels; here it does not.
+    does not need, and work a third more than the others on the same pixels; here it does not. It
+    does not normalise pixels; where its network begins with our weights, a first layer does.
     """
     scratch = root / "scratch"
     os.environ["YOLO_CONFIG_DIR"] = str(scratch)  # for its settings, which name the user's folders
     os.environ["YOLO_OFFLINE"] = "true"  # no looking for updates
     import torch
     import ultralytics
+    from torchvision.transforms import Normalize
     from ultralytics import YOLO, settings
+    from ultralytics.models.yolo.classify import ClassificationTrainer
 
     torch.set_num_threads(threads)
     settings.update({name: False for name, on in settings.items() if on is True})  # log nowhere
@@ -297,6 +383,16 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     images, _, ids = arrays(root, "test")
     images = squared(images)
     saved, ended, begun = [], [], []
+
+    class Trainer(ClassificationTrainer):
+        def get_model(self, *positional, **named):
+            network = super().get_model(*positional, **named)
+            if backbone:
+                layers = list(network.model[0].m.children())
+                begin_with(torch, layers, root)
+                in_unit = ([value / 255 for value in values] for values in (MEAN, DEVIATION))
+                network.model[0].m = torch.nn.Sequential(Normalize(*in_unit), *layers)
+            return network
 
     def planned(trainer) -> None:
         """Gives it all of the time but the last epoch's validation, as long as the first one's."""
@@ -310,6 +406,7 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     # It checks the time after each step, and after the last it validates and saves once more.
     model.add_callback("on_model_save", planned)
     model.train(
+        trainer=Trainer,
         data=str(root / "squares"),
         imgsz=images.shape[1],
         batch=BATCH,
@@ -330,7 +427,9 @@ def ultralytics_classify(root: Path, clock: Clock, *, seed: int, threads: int) -
     return Trained(named(root, ids, scores), seconds, [], {"epochs": len(ended)})
 
 
-def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) -> Trained:
+def autogluon_predictor(
+    root: Path, clock: Clock, *, seed: int, threads: int, backbone: Path | None
+) -> Trained:
     """AutoGluon's predictor with timm's ResNet-18, on squares, as long as so many epochs take.
 
     It is in float32: without a GPU it allows nothing else. Its default rate is for fine-tuning and
@@ -346,11 +445,14 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     # Given a name, it would take published weights, whatever ``pretrained`` says; not so a folder.
-    random, scratch = timm.create_model("resnet18", num_classes=0), root / "scratch"
+    first, scratch = timm.create_model("resnet18", num_classes=0), root / "scratch"
+    if backbone:
+        begin_with(torch, list(first.children()), root)
     start = scratch / "resnet18"
     start.mkdir()
-    torch.save(random.state_dict(), start / "pytorch_model.bin")
-    facts = {"architecture": "resnet18", "num_features": 512, **random.default_cfg}
+    torch.save(first.state_dict(), start / "pytorch_model.bin")
+    facts = {"architecture": "resnet18", "num_features": 512, **first.default_cfg}
+    rates = {} if backbone else {"optim.lr": 1e-3, "optim.lr_choice": "single_stage"}
     (start / "config.json").write_text(json.dumps(facts))
 
     def table(split: str) -> pd.DataFrame:
@@ -379,8 +481,7 @@ def autogluon_predictor(root: Path, clock: Clock, *, seed: int, threads: int) ->
                 "env.per_gpu_batch_size": BATCH,
                 "env.num_workers": 0,
                 "env.num_workers_inference": 0,
-                "optim.lr": 1e-3,
-                "optim.lr_choice": "single_stage",
+                **rates,
                 "optim.max_epochs": epochs,
                 "optim.val_check_interval": 1.0,
                 "optim.patience": epochs,

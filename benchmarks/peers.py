@@ -11,9 +11,10 @@ a round, each round with its own seed of first weights and of all that is drawn.
 
 Otherwise photos are those of Stanford Cars, at 112 pixels. Without ``--backbone`` all start from
 random weights (no published weights are used here), on the thirty classes of from_scratch.py. With
-it, the peers that can load its weights start from them, on the twenty classes of transfer.py, which
-that backbone has not seen; the others could not be compared and are left out. All networks are
-ResNet-18, but for that of the reference system.
+it all start from its weights, on the twenty classes of transfer.py, which that backbone has not
+seen: it is copied into the network of each library, which must then give the same features. All
+networks are ResNet-18, but for that of the reference system, which has no such weights and is left
+out there.
 
 ours         the stages of this repository, with the shipped recipe, or that of from_scratch.py or
              transfer.py
@@ -23,11 +24,13 @@ keras        the fine-tuning tutorial: image_dataset_from_directory, kept in mem
              time, then all with Adam 1e-5; from random weights, where a frozen base teaches
              nothing, all with Adam 1e-3
 sklearn      LogisticRegression on the backbone's features, C chosen on val; needs --backbone
-torch        a plain PyTorch loop: SGD, channels_last, bfloat16 where the processor has it
+torch        torchvision's ResNet-18 in a plain PyTorch loop: SGD with 0.1, or 0.01 from a
+             backbone, channels_last, bfloat16 where the processor has it
 timm         timm's ResNet-18, its random-resized-crop augmentation, in the same loop
-fastai       vision_learner(pretrained=False).fit_one_cycle, its usual augmentation, normalised
+fastai       vision_learner, fit_one_cycle or, from a backbone, fine_tune; its usual augmentation
 ultralytics  yolo classify train: its ResNet-18, its usual augmentation and optimizer
-autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3
+autogluon    MultiModalPredictor with timm's ResNet-18, its usual augmentation, AdamW 1e-3 or, from
+             a backbone, with its usual rates
 
 Keras's guide and the reference decode JPEG files; all others get the very pixels of our preprocess
 stage, the last three as PNG files. timm and the last two crop squares: where the pixels are none,
@@ -78,6 +81,7 @@ from measure import Ratio, earlier_figures, earlier_ratios, record, speedup
 from peer_recipes import (
     autogluon_predictor,
     fastai_learner,
+    keep_for_pytorch,
     keras_tutorial,
     sklearn_head,
     timm_resnet,
@@ -180,7 +184,7 @@ def learn(
         seeded = {**values, "train.seed": seed, "augment.seed": seed}
         return train_for(root, seeded, seconds=seconds, split="test", chosen=told)
     given = {"seed": seed, "threads": options.threads}
-    given |= {} if peer.pretrained is False else {"backbone": options.backbone}
+    given |= {} if peer.train is reference else {"backbone": options.backbone}
     shutil.rmtree(root / "scratch", ignore_errors=True)
     (root / "scratch").mkdir()
     try:
@@ -213,6 +217,7 @@ def project(options: argparse.Namespace) -> Iterator[tuple[Path, Values]]:
         make_pixel_files(root, splits)
         if options.backbone:
             shutil.copyfile(options.backbone, root / WEIGHTS)
+            apart(keep_for_pytorch, root, root / WEIGHTS)
         yield root, values
 
 
@@ -294,11 +299,11 @@ PEERS = {
     "reference": Peer(reference, {}, False),
     "keras": Peer(keras_tutorial, {}, None),
     "sklearn": Peer(sklearn_head, {}, True),
-    "torch": Peer(torch_plain, {"torch": "torch"}, False),
-    "timm": Peer(timm_resnet, {"torch": "torch", "timm": "timm"}, False),
-    "fastai": Peer(fastai_learner, {"fastai": "fastai"}, False),
-    "ultralytics": Peer(ultralytics_classify, {"ultralytics": "ultralytics"}, False),
-    "autogluon": Peer(autogluon_predictor, {"autogluon": "autogluon.multimodal"}, False),
+    "torch": Peer(torch_plain, {"torch": "torch", "torchvision": "torchvision"}, None),
+    "timm": Peer(timm_resnet, {"torch": "torch", "timm": "timm"}, None),
+    "fastai": Peer(fastai_learner, {"fastai": "fastai"}, None),
+    "ultralytics": Peer(ultralytics_classify, {"ultralytics": "ultralytics"}, None),
+    "autogluon": Peer(autogluon_predictor, {"autogluon": "autogluon.multimodal"}, None),
 }
 """``packages`` maps importable names to what pip calls them."""
 

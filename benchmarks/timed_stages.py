@@ -225,7 +225,8 @@ def epochs_of(lines: list[tuple[float, str]]) -> list[tuple[float, str, float | 
 
 
 def clear(root: Path) -> None:
-    """Deletes what earlier runs made of the photos, which stages would keep."""
+    """Deletes what earlier runs made and stages would keep, or go on from."""
     for name in ("data/augmented", "data/features", "data/records/augment", "data/records/embed"):
         shutil.rmtree(root / name, ignore_errors=True)
-    shutil.rmtree(root / "models/vehicle", ignore_errors=True)
+    for name in ("models/vehicle", ".checkpoints"):
+        shutil.rmtree(root / name, ignore_errors=True)

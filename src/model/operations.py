@@ -4,7 +4,7 @@ Nothing else changes: layers, weights and results are Keras's own, up to roundin
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
@@ -64,7 +64,7 @@ def quicken_updates(sgd: keras.optimizers.SGD) -> None:
     sgd.update_step = update_step
 
 
-def as_product(inputs, kernel, stride: int):
+def as_product(inputs, kernel, stride: int, padding: str = "same"):
     """A convolution as one matrix product; so are its gradients (at stride 2 only the kernel's).
 
     Each output position's receptive field is laid out as a row (Chellapilla et al. 2006, "High
@@ -73,10 +73,12 @@ def as_product(inputs, kernel, stride: int):
     Args:
         inputs: ``(n, height, width, channels)``; all but ``n`` are static.
         kernel: ``(size, size, channels, filters)`` of the same dtype.
-        stride: 1 or 2, in both directions; padding is ``same``.
+        stride: 1 or 2, in both directions.
+        padding: ``same`` or ``valid``, as in Keras.
 
     Returns:
-        ``(n, ceil(height / stride), ceil(width / stride), filters)``.
+        ``(n, ceil(height / stride), ceil(width / stride), filters)``, or with ``valid`` padding as
+        many as lie within the input.
 
     """
     import tensorflow as tf
@@ -85,13 +87,13 @@ def as_product(inputs, kernel, stride: int):
 
     @tf.custom_gradient
     def convolve(inputs, kernel):
-        fields, shape = _fields(inputs, size, stride)
+        fields, shape = _fields(inputs, size, stride, padding)
         outputs = tf.reshape(fields @ tf.reshape(kernel, (-1, filters)), (*shape, filters))
 
         def gradients(by_outputs):
-            if stride == 1:  # a convolution with the flipped kernel
+            if stride == 1 and padding == "same":  # a convolution with the flipped kernel
                 turned = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
-                around, _ = _fields(by_outputs, size, 1)
+                around, _ = _fields(by_outputs, size, 1, padding)
                 product = around @ tf.reshape(turned, (-1, channels))
                 by_inputs = tf.reshape(product, tf.shape(inputs))
             else:
@@ -100,7 +102,7 @@ def as_product(inputs, kernel, stride: int):
                     filter=kernel,
                     out_backprop=by_outputs,
                     strides=(1, stride, stride, 1),
-                    padding="SAME",
+                    padding=padding.upper(),
                 )
             rows = tf.reshape(by_outputs, (-1, filters))
             by_kernel = tf.linalg.matmul(fields, rows, transpose_a=True)
@@ -111,17 +113,23 @@ def as_product(inputs, kernel, stride: int):
     return convolve(inputs, tf.convert_to_tensor(kernel))  # the value, if kernel is a variable
 
 
-def _fields(inputs, size: int, stride: int):
+def _outputs(sides: Sequence[int], size: int, stride: int, padding: str) -> list[int]:
+    """Height and width of a convolution's output."""
+    inner = [side if padding == "same" else side - size + 1 for side in sides]
+    return [-(-side // stride) for side in inner]
+
+
+def _fields(inputs, size: int, stride: int, padding: str):
     """The receptive fields as rows, and the shape of the outputs without the filters."""
     import tensorflow as tf
 
     count = tf.shape(inputs)[0]
     *sides, channels = inputs.shape[1:]
-    outputs = [-(-side // stride) for side in sides]
+    outputs = _outputs(sides, size, stride, padding)
     # Padded to whole strides, so that positions a stride apart are one slice of a reshaped array.
     reach = [output + (size - 1) // stride for output in outputs]
     before = [
-        max((output - 1) * stride + size - side, 0) // 2
+        max((output - 1) * stride + size - side, 0) // 2  # none in ``valid`` padding
         for output, side in zip(outputs, sides, strict=True)
     ]
     after = [
@@ -172,13 +180,13 @@ def normalise(layer: keras.layers.BatchNormalization, inputs):
 
 
 def _convolving(layer: keras.layers.Conv2D):
-    usual, stride = layer.convolution_op, layer.strides[0]
+    usual, stride, padding = layer.convolution_op, layer.strides[0], layer.padding
 
     def convolve(inputs, kernel):
-        height, width = (-(-side // stride) for side in inputs.shape[1:3])
+        height, width = _outputs(inputs.shape[1:3], kernel.shape[0], stride, padding)
         if height * width > POSITIONS.get(inputs.dtype.name, 0):
             return usual(inputs, kernel)
-        return as_product(inputs, kernel, stride)
+        return as_product(inputs, kernel, stride, padding)
 
     return convolve
 

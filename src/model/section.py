@@ -12,29 +12,56 @@ from stage import StageError
 WEIGHTS_FOLDER = "models/pretrained"
 """The folder for weights files of your own, on which stages in ``dvc.yaml`` depend."""
 
+KERAS = ("resnet50", "resnet101", "resnet152")
+"""Backbones that are those of ``keras.applications``; the others are torchvision's and timm's."""
+
+ON_IMAGENET = ("resnet18", *KERAS, "resnet50_v1.5", "resnet152_v1.5")
+"""Backbones that ``weights: imagenet`` knows published weights of."""
+
 
 class ModelParams(Section):
     """Section ``model``, read by embed, train, evaluate and explain."""
 
-    backbone: Literal["resnet18", "resnet50", "resnet101", "resnet152"]
+    backbone: Literal[
+        "resnet18",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnet50_v1.5",
+        "resnet101_v1.5",
+        "resnet152_v1.5",
+    ]
     weights: str
     threads: Annotated[int, Field(ge=1, le=256)]
 
     @model_validator(mode="after")
     def _weights_are_to_be_had(self) -> "ModelParams":
-        if self.weights == "imagenet" and self.backbone == "resnet18":
+        if self.weights == "imagenet" and self.backbone not in ON_IMAGENET:
             raise ValueError(
-                "Keras publishes no imagenet weights for resnet18; set model.backbone to resnet50, "
-                "resnet101 or resnet152, or model.weights to none or a file"
+                f"no imagenet weights of {self.backbone} are known here; set model.weights to none "
+                f"or a file, or model.backbone to one of {', '.join(ON_IMAGENET)}"
             )
         if self.weights not in ("none", "imagenet"):
-            path = PurePosixPath(self.weights)
-            if str(path.parent) != WEIGHTS_FOLDER or path.suffix not in (".h5", ".keras"):
-                raise ValueError(
-                    f"weights: expected none, imagenet or a .keras or .h5 file in "
-                    f"{WEIGHTS_FOLDER}/ (where DVC watches it), found {self.weights!r}"
-                )
+            self._file_is_of_a_known_kind(PurePosixPath(self.weights))
         return self
+
+    def _file_is_of_a_known_kind(self, path: PurePosixPath) -> None:
+        if path.suffix in (".pth", ".pt", ".bin"):
+            raise ValueError(
+                f"weights: {self.weights!r} is a file of PyTorch that could run code as it is "
+                f"read; {WEIGHTS_FOLDER}/README.md says how to make a .safetensors file of it"
+            )
+        known = (".keras", ".h5", ".safetensors")
+        if str(path.parent) != WEIGHTS_FOLDER or path.suffix not in known:
+            raise ValueError(
+                f"weights: expected none, imagenet or a .keras, .h5 or .safetensors file in "
+                f"{WEIGHTS_FOLDER}/ (where DVC watches it), found {self.weights!r}"
+            )
+        if path.suffix == ".safetensors" and self.backbone in KERAS:
+            raise ValueError(
+                f"weights: {self.weights!r} is of torchvision's or timm's networks, whose strides "
+                f"are elsewhere than in {self.backbone}; set model.backbone to {self.backbone}_v1.5"
+            )
 
     def origin(self) -> dict[str, str]:
         """What features depend on: backbone, weights, and the sha256 of the weights file, if any.

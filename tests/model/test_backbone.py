@@ -21,6 +21,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.flo
         ("resnet50", 50, 2048),
         ("resnet101", 101, 2048),
         ("resnet152", 152, 2048),
+        ("resnet50_v1.5", 50, 2048),
     ],
 )
 def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features: int):
@@ -87,13 +88,34 @@ def test_weights_of_another_network_are_refused(published, tmp_path, monkeypatch
         load_pretrained(shallower, str(own))
 
 
-@pytest.mark.parametrize("name", ["gone.keras", "broken.keras", "broken.h5", "broken.weights.h5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gone.keras",
+        "broken.keras",
+        "broken.h5",
+        "broken.weights.h5",
+        "broken.safetensors",
+    ],
+)
 def test_a_missing_or_broken_weights_file_is_one_clear_error(tmp_path, name: str):
     file = tmp_path / name
     if name.startswith("broken"):
         file.write_bytes(b"not a network")
     with pytest.raises(StageError, match=r"model\.weights: "):
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
+
+
+def test_weights_of_a_network_with_other_strides_are_refused(tmp_path):
+    """They would fit, and compute something else."""
+    own = build_backbone("resnet18", shape=(32, 32))
+    for name in ("conv3_block1_0_conv", "conv3_block1_1_conv"):
+        own.get_layer(name).strides = (1, 1)
+    own.save(tmp_path / "own.keras")
+    with pytest.raises(
+        StageError, match="its conv3_block1_1_conv has other strides or another padding"
+    ):
+        load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(tmp_path / "own.keras"))
 
 
 def test_weights_that_wait_to_be_pulled_are_said_to(tmp_path):

@@ -36,15 +36,18 @@ def assert_near(found: list[np.ndarray], expected: list[np.ndarray], dtype: str)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width", "size"), [(4, 7, 3), (3, 4, 3), (1, 2, 3), (5, 6, 5)])
 def test_a_product_is_the_convolution(
-    height: int, width: int, size: int, stride: int, dtype: str
+    height: int, width: int, size: int, stride: int, padding: str, dtype: str
 ) -> None:
+    if padding == "valid":
+        height, width = height + size - 1, width + size - 1
     inputs = drawn(2, height, width, 3, dtype=dtype)
     kernel = drawn(size, size, 3, 4, dtype=dtype, seed=1)
-    found = gradients(lambda x, k: as_product(x, k, stride), inputs, kernel)
-    expected = gradients(lambda x, k: tf.nn.conv2d(x, k, stride, "SAME"), inputs, kernel)
+    found = gradients(lambda x, k: as_product(x, k, stride, padding), inputs, kernel)
+    expected = gradients(lambda x, k: tf.nn.conv2d(x, k, stride, padding.upper()), inputs, kernel)
     assert_near(found, expected, dtype)
 
 

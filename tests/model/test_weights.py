@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from model import weights
 from model.backbone import build_backbone
+from model.pytorch_weights import pytorch_names
+from model.section import ON_IMAGENET
 from stage import StageError
 
 pytestmark = pytest.mark.xdist_group("keras")
@@ -30,10 +33,20 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
-        super().do_GET()
+        if self.path.startswith("/moved/"):  # as Hugging Face sends on to where it keeps files
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/moved"))
+            self.end_headers()
+        else:
+            super().do_GET()
 
     def log_message(self, *_):
         pass
+
+
+def published_as(monkeypatch: pytest.MonkeyPatch, name: str = "resnet50", **changes: str) -> None:
+    changed = weights.PUBLISHED[name]._replace(**changes)
+    monkeypatch.setitem(weights.PUBLISHED, name, changed)
 
 
 @pytest.fixture
@@ -44,7 +57,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with Server(tmp_path / "served") as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        monkeypatch.setattr(weights, "BASE_URL", f"http://127.0.0.1:{running.server_port}/")
+        published_as(monkeypatch, url=f"http://127.0.0.1:{running.server_port}/{NAME}")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
         yield running
         running.shutdown()
@@ -54,7 +67,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def checksum(monkeypatch: pytest.MonkeyPatch) -> str:
     digest = hashlib.sha256(CONTENT).hexdigest()
-    monkeypatch.setitem(weights.PUBLISHED, "resnet50", digest)
+    published_as(monkeypatch, checksum=digest)
     return digest
 
 
@@ -69,19 +82,20 @@ def test_weights_are_downloaded_once(server: Server, checksum: str, tmp_path: Pa
 
 def test_a_file_with_another_checksum_is_refused(server: Server):
     assert server
-    with pytest.raises(StageError, match=f"{NAME} with sha256 {weights.PUBLISHED['resnet50']}"):
+    expected = f"as {NAME} with sha256 {weights.PUBLISHED['resnet50'].checksum}"
+    with pytest.raises(StageError, match=expected):
         weights.download("resnet50")  # the real checksum, which the pretend file does not have
 
 
 def test_without_network_a_file_put_there_by_hand_is_used(
     checksum: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(weights, "BASE_URL", "http://127.0.0.1:9/")
+    published_as(monkeypatch, url="http://127.0.0.1:9/")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(StageError) as refused:
         weights.download("resnet50")
     text = str(refused.value)
-    assert f"put {NAME} with sha256 {checksum} into {tmp_path / 'models'}" in text
+    assert f"put it as {NAME} with sha256 {checksum} into {tmp_path / 'models'}" in text
     (tmp_path / "models" / NAME).write_bytes(CONTENT)
     assert weights.download("resnet50").read_bytes() == CONTENT
 
@@ -91,8 +105,7 @@ def test_imagenet_weights_go_from_the_server_into_the_network(
 ):
     file, theirs = published
     shutil.copyfile(file, tmp_path / "served" / NAME)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    monkeypatch.setitem(weights.PUBLISHED, "resnet50", digest)
+    published_as(monkeypatch, checksum=hashlib.sha256(file.read_bytes()).hexdigest())
     network = build_backbone("resnet50", shape=(64, 64))
     weights.load_pretrained(network, "imagenet")
     assert server.asked == [f"/{NAME}"]
@@ -101,6 +114,39 @@ def test_imagenet_weights_go_from_the_server_into_the_network(
         network.get_layer(layer).get_weights(), theirs.get_layer(layer).get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_weights_of_torchvision_go_from_the_server_into_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    theirs = build_backbone("resnet18", shape=(64, 64))
+    file = tmp_path / "served" / "model.safetensors"
+    save_file(
+        {
+            name: np.ascontiguousarray(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values)
+            for layer, names in pytorch_names(theirs).items()
+            for name, values in zip(names, layer.get_weights(), strict=True)
+        },
+        file,
+    )
+    published_as(
+        monkeypatch,
+        "resnet18",
+        url=f"http://127.0.0.1:{server.server_port}/moved/{file.name}",
+        checksum=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
+    network = build_backbone("resnet18", shape=(64, 64))
+    weights.load_pretrained(network, "imagenet")
+    assert server.asked == ["/moved/model.safetensors", "/model.safetensors"]
+    assert (tmp_path / "home/models/resnet18.tv_in1k.safetensors").is_file()
+    for ours, expected in zip(network.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_params_allow_imagenet_for_what_is_published():
+    assert set(weights.PUBLISHED) == set(ON_IMAGENET)
+    files = [published.file for published in weights.PUBLISHED.values()]
+    assert len(set(files)) == len(files)
 
 
 def test_a_server_without_the_file_is_one_clear_error(
