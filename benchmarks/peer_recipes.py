@@ -135,8 +135,11 @@ def keep_for_pytorch(root: Path, backbone: Path) -> None:
     np.savez(root / SEEN, pixels=pixels, features=base.predict(pixels, verbose=0))
 
 
-def begin_with(torch, children: Sequence, root: Path) -> None:
+def begin_with(torch, children: Sequence, root: Path, *, normalise=None):
     """Gives the layers of a ResNet-18, in torchvision's order, the weights that were kept.
+
+    Returns these layers as one, after ``normalise`` (if given) for a library whose pixels are in
+    [0, 1].
 
     Raises:
         RuntimeError: the layers are of another shape.
@@ -154,11 +157,13 @@ def begin_with(torch, children: Sequence, root: Path) -> None:
     body.load_state_dict(weights)
     seen = np.load(root / SEEN)
     pixels = torch.from_numpy(seen["pixels"]).permute(0, 3, 1, 2).float()
+    given = pixels / 255 if normalise else normalised(torch, pixels)
+    whole = torch.nn.Sequential(normalise, *body) if normalise else body
     with torch.no_grad():
-        features = body.eval()(normalised(torch, pixels)).mean((2, 3)).numpy()
-    body.train()
+        features = whole.eval()(given).mean((2, 3)).numpy()
     scale = np.abs(seen["features"]).max()
     np.testing.assert_allclose(features, seen["features"], rtol=1e-3, atol=1e-4 * scale)
+    return whole.train()
 
 
 def normalised(torch, pixels):
@@ -388,10 +393,10 @@ def ultralytics_classify(
         def get_model(self, *positional, **named):
             network = super().get_model(*positional, **named)
             if backbone:
-                layers = list(network.model[0].m.children())
-                begin_with(torch, layers, root)
                 in_unit = ([value / 255 for value in values] for values in (MEAN, DEVIATION))
-                network.model[0].m = torch.nn.Sequential(Normalize(*in_unit), *layers)
+                layers = list(network.model[0].m.children())
+                normalise = Normalize(*in_unit)
+                network.model[0].m = begin_with(torch, layers, root, normalise=normalise)
             return network
 
     def planned(trainer) -> None:

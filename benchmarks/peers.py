@@ -12,9 +12,8 @@ a round, each round with its own seed of first weights and of all that is drawn.
 Otherwise photos are those of Stanford Cars, at 112 pixels. Without ``--backbone`` all start from
 random weights (no published weights are used here), on the thirty classes of from_scratch.py. With
 it all start from its weights, on the twenty classes of transfer.py, which that backbone has not
-seen: it is copied into the network of each library, which must then give the same features. All
-networks are ResNet-18, but for that of the reference system, which has no such weights and is left
-out there.
+seen: the layers that each library is handed must give the same features as ours. All networks are
+ResNet-18, but for that of the reference system, which has no such weights and is left out there.
 
 ours         the stages of this repository, with the shipped recipe, or that of from_scratch.py or
              transfer.py
@@ -43,6 +42,7 @@ run this time.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import shutil
 import statistics
@@ -139,6 +139,10 @@ def compete(options: argparse.Namespace, names: list[str]) -> None:
         conditions: Figures = {"classes": len(label_names(root))}
         minutes = MINUTES if options.minutes is None else options.minutes
         conditions |= {} if options.demo else {"minutes": minutes}
+        if options.backbone:
+            conditions["sha256 of the backbone"] = hashlib.sha256(
+                options.backbone.read_bytes()
+            ).hexdigest()
         earlier = earlier_figures(result, conditions) if options.add else {}
         compared = earlier_ratios(result) if options.add and "ours" not in names else {}
         found: dict[str, dict[int, Figures]] = {name: {} for name in names}

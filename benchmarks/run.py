@@ -55,6 +55,8 @@ was not noted.
   steps, its first step is a figure (in `peers-demo`, in `peers-pretrained`, and in `peers` for
   `keras`; the others were recorded before).
 - **Keras's guide** keeps decoded photos in memory, as it says.
+- **The network.** Up to 5c83baa ResNet-18 padded its strided 3 x 3 convolutions on one side, since
+  then on both, as torchvision's does.
 - **Seeds.** In `peers-demo` all have five seeds and take turns. In `from_scratch` ours has three
   seeds and the others one; in the other contests each has one. Where a line names several commands,
   their figures are of separate runs.

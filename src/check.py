@@ -3,6 +3,7 @@
 Each stage checks its own section again, because dvc repro and dvc exp run do not run this script.
 """
 
+import os
 from pathlib import Path
 
 import augment
@@ -13,9 +14,10 @@ import params
 import preprocess
 import split
 from model.agreement import check_parts, check_sizes
+from model.published import PUBLISHED, keras_home
 from model.recipe import TrainParams
 from model.section import ModelParams
-from photos.detector import PUBLISHED
+from photos.detector import PUBLISHED as DETECTORS
 from photos.prepare import CropParams
 from photos.source import DataParams
 from stage import StageError, run
@@ -39,11 +41,22 @@ def main() -> None:
     check_parts(values["model"].weights, values["train"])
     check_sizes(values["train"], values["preprocess"].shape)
     check_detector(values["preprocess"].crop)
+    tell_of_download(values["model"])
+
+
+def tell_of_download(model: ModelParams) -> None:
+    """Says what ``embed`` is going to fetch, as there may be no network."""
+    if model.weights != "imagenet":
+        return
+    published = PUBLISHED[model.backbone]
+    file = Path(os.path.expanduser(keras_home() / "models" / published.file))  # noqa: PTH111
+    if not os.path.isfile(file):  # noqa: PTH113  # Path's own raises an error in a closed folder
+        print(f"note: model.weights: embed will download {published.url} to {file}")
 
 
 def check_detector(crop: CropParams) -> None:
     """Refuses a missing detector; one that DVC tracks may be missing, as weights may."""
-    if not crop.uses_detector or crop.detector.path in PUBLISHED:
+    if not crop.uses_detector or crop.detector.path in DETECTORS:
         return
     path = crop.detector.path
     if not any(Path(place).exists() for place in (path, f"{path}.dvc")):

@@ -124,7 +124,7 @@ def spread(
 def _code() -> str:
     """A digest of our code and the libraries' versions, as this process first saw them."""
     digest = hashlib.sha256()
-    for file in sorted(SRC.rglob("*.py")):
+    for file in sorted(SRC.rglob("[!.]*.py")):  # an editor's lock is a link to nowhere
         digest.update(file.read_bytes())
     return f"{digest.hexdigest()} {[version_of(name) for name in LIBRARIES]}"
 
@@ -145,7 +145,10 @@ def _attempt(
             raise
         return None, f"compute: worker {socket.gethostname()} does not see {folder}; share it"
     except StageError as error:
-        return None, str(error)
+        told = str(error)
+        if code and not told.startswith("compute: "):  # it may be another machine's disk or mount
+            told = f"{told} (on worker {socket.gethostname()})"
+        return None, told
     except OSError as error:
         if not is_of_disk(error):
             raise

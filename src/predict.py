@@ -47,12 +47,21 @@ def main() -> None:
         items = find_photos(options.photos, passed_over)
     workers = options.workers or cpu_count()
     classifier = load_classifier(options.bundle, threads=cpu_count())
+    names = [label.label for label in classifier.labels]
+    if options.aside not in (None, *names):
+        raise StageError(f"--aside: the network has no class {options.aside!r}, only {names[:5]} …")
+    options.aside = None if options.aside is None else names.index(options.aside)
     seen = Watched(watch(look(classifier, items, workers=workers), total=total))
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # as programs expect it
     write = FORMATS[options.format](AUDIT if options.declared else COLUMNS, sys.stdout)
     rows = audit_rows if options.declared else rows_of
-    for row in rows(classifier, seen, options):
-        write(row)
+    try:
+        for row in rows(classifier, seen, options):
+            write(row)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped after {seen.photos:,} photos; the same command begins with the first of them"
+        ) from None
     sys.stdout.flush()
     others = ", ".join(f"{count:,} {ending or '?'}" for ending, count in passed_over.most_common(5))
     more = printable(f"; passed over by their names: {others}") if others else ""
@@ -87,6 +96,11 @@ def parse_options() -> argparse.Namespace:
         type=Path,
         help="CSV with labels, too: rank the listings whose photos contradict them",
     )
+    parser.add_argument(
+        "--aside",
+        metavar="LABEL",
+        help="a class such as 'no vehicle': its photos say nothing of a listing that has others",
+    )
     parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--top-k", type=int, help="classes named for a photo (default: 3)")
     parser.add_argument("--workers", type=int, default=0, help="threads that read; 0: every core")
@@ -98,6 +112,8 @@ def parse_options() -> argparse.Namespace:
         parser.error("expected --top-k in 1 to 1000 and --workers in 0 to 1024")
     if options.listing_from == "csv" and not options.labels:
         parser.error("--listing-from csv needs --labels")
+    if options.aside is not None and not (options.declared or options.listing_from):
+        parser.error("--aside is about listings: with --listing-from or --declared")
     if options.listing_from == "folder" and options.labels:
         parser.error("--labels names listings itself: --listing-from csv")
     return options
@@ -145,7 +161,7 @@ def rows_of(
         return told
 
     for listing, group in groupby(seen, lambda row: row.item.listing):
-        so_far = Average()
+        so_far = Average(options.aside)
         for row in group:
             known = {"kind": "photo", "listing": None, "photo": row.item.name}
             # In a table a photo without a listing is its own, under the name of its path.
@@ -165,7 +181,7 @@ def rows_of(
 
 
 def audit_rows(
-    classifier: "Classifier", seen: Iterable["Seen"], _options: argparse.Namespace
+    classifier: "Classifier", seen: Iterable["Seen"], options: argparse.Namespace
 ) -> Iterator[dict]:
     """Yields contradictions, most certain first, then unjudgeable listings, unreadable photos."""
     from inference.listings import Contradiction, audit, ranked
@@ -178,7 +194,7 @@ def audit_rows(
                 faults.append(row)
             yield row
 
-    for judged in audit(classifier, usable()):
+    for judged in audit(classifier, usable(), options.aside):
         if not isinstance(judged, Contradiction):
             unknown.append(judged)
         elif judged.contradicts:

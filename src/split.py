@@ -5,7 +5,7 @@ Inspects every photo once, sets unusable ones aside, keeps those that belong tog
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -84,7 +84,7 @@ def main() -> None:
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
 
     def compare(pairs: Sequence[tuple[Inspected, Inspected]]) -> Iterator[float | PhotoError]:
-        found = compare_all(root, pairs, **limits)
+        found = stop_with_disk(compare_all(root, pairs, **limits))
         return progress(found, total=len(pairs), label="split", unit="pairs of like photos")
 
     alike = {
@@ -93,7 +93,6 @@ def main() -> None:
         "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **alike, place=place)
-    alike["look"].remember()
     if unseen := alike["look"].unseen:
         print(
             f"note: {unseen} pairs of like photos could not be read again; each pair is kept in "
@@ -131,6 +130,7 @@ def main() -> None:
     report = {"input": len(rows), **counts(candidates, splits, rejected)}
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
+    alike["look"].remember()  # only now: a run that stops may have seen half of the photos
 
 
 def check_splits(
@@ -220,7 +220,7 @@ def check_disk(inspected: Sequence[Inspected]) -> None:
             "set aside; nothing was written. Check disk, mount and network, and run again; if they "
             "are lost for good, make check-photos names each: take them out of data.labels"
         )
-    late = sorted(path for path, (_, detail) in faults if detail.endswith(WAITED))
+    late = sorted(path for path, (_, detail) in faults if WAITED in detail)
     if len(late) > MOST_LOST:
         raise StageError(
             f"{len(late)} files took longer than split.photo_seconds though little was computed, "
@@ -228,6 +228,21 @@ def check_disk(inspected: Sequence[Inspected]) -> None:
             "network, and what else runs here, and run again, or raise split.photo_seconds; if "
             "they always wait, make check-photos names each: take them out of data.labels"
         )
+
+
+def stop_with_disk(found: Iterable[float | PhotoError]) -> Iterator[float | PhotoError]:
+    """Passes differences on; stops the stage if a failing disk hides photos at the second look."""
+    lost = 0
+    for result in found:
+        if isinstance(result, PhotoError):
+            lost += result.detail == BAD_SECTOR or WAITED in result.detail
+            if lost > MOST_LOST:
+                raise StageError(
+                    f"the disk cannot read more than {MOST_LOST} pairs of like photos again "
+                    f"({result.detail}); nothing was written. Check disk, mount and network, and "
+                    "run again"
+                )
+        yield result
 
 
 def check_quarantine(total: int, rejected: list[Rejected], *, allowed: float) -> None:

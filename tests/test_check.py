@@ -49,8 +49,8 @@ def test_values_of_two_sections_that_contradict_are_found(write):
     assert "train.batchnorm is frozen while model.weights is none" in refusal(check.main)
     write(train={"patience": 3, "select": "last"})
     assert "patience waits for a better epoch, but select takes the last" in refusal(check.main)
-    write(model={"weights": "imagenet"})
-    assert "no imagenet weights for resnet18" in refusal(check.main)
+    write(model={"backbone": "resnet101_v1.5", "weights": "imagenet"})
+    assert "no imagenet weights of resnet101_v1.5 are known here" in refusal(check.main)
     write(train={"sizes": [0.7, 1.0]}, preprocess={"size": 32})
     assert "train.sizes: [0.7, 1.0] makes no photo of 32x32 smaller" in refusal(check.main)
     write(split={"val": 0.5, "test": 0.5})
@@ -64,6 +64,18 @@ def passes_with(file: Path) -> None:
         place.touch()
         check.main()
         place.unlink()
+
+
+def test_a_download_to_come_is_told(write, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    write(model={"weights": "imagenet"})
+    check.main()
+    file = tmp_path / "models/resnet18.tv_in1k.safetensors"
+    assert f"/model.safetensors to {file}\n" in capsys.readouterr().out
+    file.parent.mkdir()
+    file.touch()
+    check.main()
+    assert capsys.readouterr().out == ""
 
 
 def test_weights_that_are_not_there_are_found_before_anything_runs(write):

@@ -495,12 +495,36 @@ def test_hooks_for_data_in_a_folder_without_a_venv_and_where_dvc_fails(tmp_path:
     assert fails("dvc-push", "")
 
 
+@pytest.mark.parametrize(
+    ("found", "checked_out"), [("{}", True), ('{"not_in_cache": ["photos/b.jpg"]}', False)]
+)
+def test_a_folder_of_which_files_are_not_in_the_cache_is_left_alone(
+    tmp_path: Path, found: str, checked_out: bool
+):
+    """Of such a folder `dvc checkout` deletes every file."""
+    hooks = load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    (entry,) = (hook["entry"] for hook in hooks if hook["id"] == "dvc-checkout")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    dvc = tmp_path / ".venv/bin/dvc"
+    dvc.write_text(f"#!/bin/sh\n[ $1 = data ] && echo '{found}' || echo \"dvc $*\"\n")
+    dvc.chmod(0o755)
+    environment = {**os.environ, "PRE_COMMIT_CHECKOUT_TYPE": "1"}
+    ran = subprocess.run(
+        shlex.split(entry), env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stdout == "dvc checkout --allow-missing\n") == checked_out
+    assert ("run dvc pull" in ran.stdout) != checked_out
+
+
 def test_hooks_use_programs_of_the_venv_and_commands_that_dvc_has(dvc):
     from pre_commit.clientlib import load_config
 
     document = load_config(str(ROOT / ".pre-commit-config.yaml"))
     entries = [entry["entry"] for entry in document["repos"][0]["hooks"]]
-    called = [call for entry in entries for call in re.findall(r"\.venv/bin/(\w+)([^|)']*)", entry)]
+    called = [
+        call for entry in entries for call in re.findall(r"\.venv/bin/(\w+)([^|;)']*)", entry)
+    ]
     assert {name for name, _ in called} == {"ruff", "python", "dvc"}
     for name, arguments in called:
         if words := shlex.split(arguments):  # else it is only looked for

@@ -16,15 +16,16 @@ import pytest
 import split
 from pages import run_python_of
 from photos import memory
-from photos.files import BAD_SECTOR
-from photos.inspect import Inspected, inspect_all
+from photos.faults import PhotoError
+from photos.files import BAD_SECTOR, MOST_LOST
+from photos.inspect import Inspected, inspect_all, told
 from photos.limits import WAITED
 from photos.manifest import Rejected
 from photos.second_look import compare_all
 from photos.source import Row, read_rows
 from photos.splits import Stable
 from photos.tables import read_table
-from split import check_disk, check_quarantine
+from split import check_disk, check_quarantine, stop_with_disk
 from stage import StageError
 from tiny_photos import encode, photo_bytes, picture
 from tiny_project import GOOD, Project, heavy_modules_after, refusal, run_script
@@ -593,12 +594,25 @@ def test_a_disk_that_fails_stops_the_stage_and_a_bad_sector_does_not() -> None:
 
 
 def test_a_disk_that_stands_still_stops_the_stage_and_slow_photos_do_not() -> None:
-    detail = "took longer than 30 s"
-    waited = [Inspected(Row(f"{n}.jpg"), fault=("timeout", detail + WAITED)) for n in range(11)]
-    slow = [Inspected(Row(f"{n}.png"), fault=("timeout", detail)) for n in range(11)]
+    def late(ending: str, words: str) -> list[Inspected]:
+        rows = [Row(f"{n}.{ending}") for n in range(11)]
+        error = PhotoError("timeout", words)
+        return list(told(rows, iter([error] * 11)))
+
+    waited = late("jpg", f"took longer than 30 s{WAITED}")
+    slow = late("png", "took longer than 30 s")
     check_disk([*waited[1:], *slow])
     with pytest.raises(StageError, match=r"11 files took longer .*, e\.g\. '0\.jpg', too many"):
         check_disk([*waited, *slow])
+
+
+@pytest.mark.parametrize("detail", [BAD_SECTOR, f"took longer than 30 s{WAITED}"])
+def test_pairs_that_a_failing_disk_hides_join_no_listings(detail: str) -> None:
+    failing = [0.5, *[PhotoError("unreadable", detail)] * MOST_LOST]
+    other = [PhotoError("changed", "another photo")] * 11
+    assert len(list(stop_with_disk([*failing, *other]))) == 22
+    with pytest.raises(StageError, match=r"cannot read more than 10 pairs .*; nothing was written"):
+        list(stop_with_disk([*failing, failing[1]]))
 
 
 def test_photos_that_a_failing_disk_hides_are_not_set_aside(

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from model.calibration import read_calibration
@@ -107,8 +108,13 @@ class Classifier:
         if header.width * header.height > pixels:
             size = f"{header.width}x{header.height} pixels"
             raise PhotoError("too-large", f"{size}, at most {pixels} in all")
-        with _ALONE if header.has_tables else nullcontext():
-            return self.preparation.prepare(data, box)
+        try:
+            with _ALONE if header.has_tables else nullcontext():
+                return self.preparation.prepare(data, box)
+        except (cv2.error, MemoryError) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            raise PhotoError("out-of-memory", "not enough memory to prepare it") from None
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated probabilities, float64 ``(n, classes)``, of ``BATCH_SIZE`` photos at most.
@@ -178,6 +184,8 @@ def load_classifier(folder: Path, *, threads: int) -> Classifier:
 
     calibration = read_calibration(calibration_file(folder), network=check_hash(folder))
     network, labels = load_bundle(folder)
+    if (check_hash(folder), load_preparation(folder)) != (calibration.network, preparation):
+        raise StageError(f"{folder} was replaced while it was loaded; run the same command again")
     expected = (None, *preparation.shape, 3)
     if tuple(network.input_shape) != expected:
         raise StageError(

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from inference.classifier import BATCH_SIZE, LESS, Classifier, calibration_file
+from model.bundle import check_hash
 from model.runtime import computing, import_quietly
 from photos.detector_files import brings_detector, copy_preparation
 from photos.prepare import PAD_COLOUR
@@ -87,17 +88,9 @@ def export(
         shutil.copyfile(bundle / "labels.json", partial / "labels.json")
         copy_preparation(bundle, partial)
         shutil.copyfile(calibration_file(bundle), partial / "calibration.json")
-        contract = {
-            "format": form.kind,
-            "model": form.name,
-            "input": "RGB pixels in [0, 255], float32 (n, height, width, 3)",
-            "height": classifier.preparation.shape[0],
-            "width": classifier.preparation.shape[1],
-            "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
-            "temperature": "already applied",
-        }
-        if classifier.preparation.fit == "pad":
-            contract["padding"] = {"place": "equal bars on two sides", "rgb": PAD_COLOUR}
+        if check_hash(bundle) != classifier.calibration.network:
+            raise StageError(f"{bundle} was replaced meanwhile; run the same command again")
+        contract = contract_of(classifier, form) | {"network": classifier.calibration.network}
         contract["files"] = sorted(_files_below(partial))
         (partial / CONTRACT).write_text(json.dumps(contract, indent=1) + "\n")
         _replace(target, partial)
@@ -107,6 +100,37 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return difference
+
+
+def contract_of(classifier: Classifier, form: Form) -> dict[str, object]:
+    """What a program of others must do with a photo before, and with the result afterwards."""
+    preparation = classifier.preparation
+    height, width = preparation.shape
+    contract: dict[str, object] = {
+        "format": form.kind,
+        "model": form.name,
+        "input": "RGB pixels in [0, 255], float32 (n, height, width, 3)",
+        "height": height,
+        "width": width,
+        "orientation": "turn the photo upright first, as its EXIF orientation says",
+        "crop": "as in preprocess.json; each side of the vehicle's box moves outwards by margin, "
+        "a share of the box's width or height, as far as there are pixels",
+        "resampling": "area means, or what comes near them: the network learnt from such",
+        "output": "calibrated probabilities, float32 (n, classes), classes as in labels.json",
+        "temperature": "already applied",
+        "decision": "by calibration.json: review, if the photo was not cropped by the method that "
+        "crop names; auto, if the highest probability is at least threshold; make, if the sum over "
+        "the classes of that one's make is at least make_threshold; else review. A threshold that "
+        "is null is never reached",
+    }
+    if preparation.fit == "pad":
+        place = "equal bars on two sides; an odd pixel at the bottom or on the right"
+        contract["padding"] = {"place": place, "rgb": PAD_COLOUR}
+    elif preparation.fit == "crop":
+        contract["cutting"] = "the middle of the crop, in the proportions of height and width"
+    else:
+        contract["stretching"] = "the crop becomes height x width, whatever its shape"
+    return contract
 
 
 def _sweep(target: Path) -> None:
@@ -143,7 +167,9 @@ def _replace(target: Path, partial: Path) -> None:
 
 
 def check_is_ours(target: Path, form: Form) -> None:
-    """Raises StageError unless a folder holds an export in this form and nothing else."""
+    """Raises StageError unless a folder is empty or holds an export in this form, nothing else."""
+    if target.is_dir() and not any(target.iterdir()):
+        return
     try:
         earlier = json.loads((target / CONTRACT).read_bytes())
         found, ours = earlier["format"], {CONTRACT, *earlier["files"]}

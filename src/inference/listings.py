@@ -25,30 +25,46 @@ class Listing(NamedTuple):
 
 
 class Average:
-    """Combines the photos of one listing, of each of which only the sum is kept."""
+    """Combines the photos of one listing, of each of which only the sum is kept.
 
-    def __init__(self) -> None:
-        self._listing, self._photos, self._crops, self._sum = "", 0, set(), 0.0
+    ``aside`` is the number of a class whose photos say nothing of the others, such as interiors:
+    where it is the likeliest one, a photo counts only if that is so for the whole listing.
+    """
+
+    def __init__(self, aside: int | None = None) -> None:
+        self._aside, self._speaking, self._others = aside, _Sum(), _Sum()
 
     def add(self, row: Seen) -> None:
         """Takes a photo in, if it can be used."""
         if row.probabilities is not None:
-            self._listing = row.item.listing
-            self._photos += 1
-            self._crops.add(row.crop)
-            self._sum = self._sum + row.probabilities
+            speaks = int(row.probabilities.argmax()) != self._aside
+            (self._speaking if speaks else self._others).add(row)
 
     def listing(self) -> Listing | None:
         """The photos so far; ``None`` if none of them can be used."""
+        return self._speaking.listing() or self._others.listing()
+
+
+class _Sum:
+    def __init__(self) -> None:
+        self._listing, self._photos, self._crops, self._sum = "", 0, set(), 0.0
+
+    def add(self, row: Seen) -> None:
+        self._listing = row.item.listing
+        self._photos += 1
+        self._crops.add(row.crop)
+        self._sum = self._sum + row.probabilities
+
+    def listing(self) -> Listing | None:
         if not self._photos:
             return None
         mean = self._sum / self._photos
         return Listing(self._listing, self._photos, frozenset(self._crops), mean)
 
 
-def average(seen: Iterable[Seen]) -> Listing | None:
+def average(seen: Iterable[Seen], aside: int | None = None) -> Listing | None:
     """Combines the photos of one listing; ``None`` if none of them can be used."""
-    so_far = Average()
+    so_far = Average(aside)
     for row in seen:
         so_far.add(row)
     return so_far.listing()
@@ -83,11 +99,14 @@ class Unknown(NamedTuple):
     declared_make: str
 
 
-def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradiction | Unknown]:
+def audit(
+    classifier: Classifier, seen: Iterable[Seen], aside: int | None = None
+) -> Iterator[Contradiction | Unknown]:
     """Judges each listing's declared class by its photos, which must follow one another.
 
-    In a :class:`Contradiction` ``contradicts`` is ``make``, ``model`` or, if the photos agree,
-    empty. Photos of one listing that declare different classes are judged separately.
+    ``aside`` is a class as in :class:`Average`. In a :class:`Contradiction` ``contradicts`` is
+    ``make``, ``model`` or, if the photos agree, empty. Photos of one listing that declare different
+    classes are judged separately.
     """
     names = [label.label for label in classifier.labels]
     makes = np.array([label.make for label in classifier.labels])
@@ -95,7 +114,8 @@ def audit(classifier: Classifier, seen: Iterable[Seen]) -> Iterator[Contradictio
     for (_, declared), group in groupby(seen, lambda row: (row.item.listing, row.item.label)):
         rows = iter(group)
         first = next(rows)
-        listing = average(chain([first], rows))
+        own = aside is not None and declared == names[aside]
+        listing = average(chain([first], rows), None if own else aside)
         if listing is None:
             continue
         shares = {name: listing.probabilities[makes == name].sum() for name in known}

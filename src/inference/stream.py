@@ -12,8 +12,9 @@ from inference.classifier import BATCH_SIZE, Classifier
 from inference.find import Item
 from photos.decode import read_bytes
 from photos.faults import PhotoError
-from photos.files import FolderError
+from photos.files import BAD_SECTOR, MOST_LOST, FolderError
 from photos.prepare import Prepared
+from stage import StageError
 
 AHEAD = 3
 """Batches that are read ahead; this bounds the memory used."""
@@ -35,6 +36,11 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
     """Yields a result for every item, in order; a photo that cannot be used yields its fault.
 
     Takes from ``items`` as it goes, ``AHEAD`` batches before what it yields, so memory is bounded.
+
+    Raises:
+        StageError: the disk cannot read more than ``MOST_LOST`` files or folders, so it is not
+            they that are at fault.
+
     """
 
     def read(item: Item) -> Prepared | PhotoError:
@@ -47,6 +53,7 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
         except FolderError as error:  # concerns one argument: others may lie elsewhere
             return PhotoError("unreadable", str(error))
 
+    lost = 0
     waiting = iter(items)
     pool = ThreadPoolExecutor(workers)
     try:
@@ -64,6 +71,12 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
             rows = iter(classifier.probabilities(images))
             for item, result in results:
                 if isinstance(result, PhotoError):
+                    lost += result.detail == BAD_SECTOR
+                    if lost > MOST_LOST:
+                        raise StageError(
+                            f"the disk cannot read {item.name!r} and {MOST_LOST} before it "
+                            f"({BAD_SECTOR}); check disk, mount and network, and run again"
+                        )
                     yield Seen(item, None, result)
                 else:
                     yield Seen(item, next(rows), None, result.crop)

@@ -250,7 +250,10 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
             results = await unless_gone(request, answers(photos_of(form)))
         except StageError as error:  # a detector's file has gone, or memory has become short
             print(f"serve: {error}", file=sys.stderr, flush=True)
-            raise refusal(503, "not-ready", str(error)) from None
+            detail = (
+                "photos cannot be looked at here for now; what is missing is in the server's log"
+            )
+            raise refusal(503, "not-ready", detail) from None
         finally:
             await form.close()
         faults = [result for result in results if "error" in result]

@@ -4,10 +4,15 @@ Such a file holds arrays and their names, nothing that could run:
 https://huggingface.co/docs/safetensors
 """
 
+import importlib.util
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from stage import StageError
+
+SAFETENSORS = ".safetensors"
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 """What PyTorch calls the variables of a batch normalisation, in Keras's order."""
@@ -22,10 +27,12 @@ def load_pytorch(file: Path, backbone: keras.Model) -> None:
         backbone: from :func:`model.backbone.build_backbone`, none of ``model.section.KERAS``.
 
     Raises:
+        StageError: safetensors is not installed.
         ValueError: the file is none of that format, or of another network.
 
     """
-    from safetensors import SafetensorError  # where Keras is alone with JAX it may be missing
+    require_safetensors()
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
@@ -48,6 +55,19 @@ def load_pytorch(file: Path, backbone: keras.Model) -> None:
         if isinstance(layer, keras.layers.Conv2D):
             values = [kernel.transpose(2, 3, 1, 0) for kernel in values]  # from OIHW to HWIO
         layer.set_weights(values)
+
+
+def require_safetensors() -> None:
+    """Refuses to go on without safetensors, which Keras alone does without.
+
+    Raises:
+        StageError: it is not installed.
+
+    """
+    if importlib.util.find_spec("safetensors") is None:
+        raise StageError(
+            "model.weights: safetensors is not installed here; install requirements.txt"
+        )
 
 
 def pytorch_names(backbone: keras.Model) -> dict[keras.layers.Layer, list[str]]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from model.published import PUBLISHED
 from params import Section
 from stage import StageError
 
@@ -14,9 +15,6 @@ WEIGHTS_FOLDER = "models/pretrained"
 
 KERAS = ("resnet50", "resnet101", "resnet152")
 """Backbones that are those of ``keras.applications``; the others are torchvision's and timm's."""
-
-ON_IMAGENET = ("resnet18", *KERAS, "resnet50_v1.5", "resnet152_v1.5")
-"""Backbones that ``weights: imagenet`` knows published weights of."""
 
 
 class ModelParams(Section):
@@ -36,10 +34,10 @@ class ModelParams(Section):
 
     @model_validator(mode="after")
     def _weights_are_to_be_had(self) -> "ModelParams":
-        if self.weights == "imagenet" and self.backbone not in ON_IMAGENET:
+        if self.weights == "imagenet" and self.backbone not in PUBLISHED:
             raise ValueError(
                 f"no imagenet weights of {self.backbone} are known here; set model.weights to none "
-                f"or a file, or model.backbone to one of {', '.join(ON_IMAGENET)}"
+                f"or a file, or model.backbone to one of {', '.join(PUBLISHED)}"
             )
         if self.weights not in ("none", "imagenet"):
             self._file_is_of_a_known_kind(PurePosixPath(self.weights))

@@ -8,63 +8,16 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import keras
 import numpy as np
 
 from model.backbone import VARIANCE
-from model.pytorch_weights import load_pytorch
+from model.published import PUBLISHED, keras_home
+from model.pytorch_weights import SAFETENSORS, load_pytorch, require_safetensors
 from model.runtime import loading
 from stage import StageError
-
-
-class Published(NamedTuple):
-    """A file of ImageNet weights: where it is, its name in Keras's folder, its sha256 (or md5)."""
-
-    url: str
-    file: str
-    checksum: str
-
-
-def _of_keras(name: str, checksum: str) -> Published:
-    """The variant without an ImageNet head."""
-    file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    folder = "https://storage.googleapis.com/tensorflow/keras-applications/resnet"
-    return Published(f"{folder}/{file}", file, checksum)
-
-
-def _of_timm(name: str, checksum: str) -> Published:
-    """The first weights of torchvision, as timm keeps them; its own later ones have other tags.
-
-    What makes a network better at ImageNet, label smoothing for one, can make its frozen features
-    worse for other photos (Kornblith et al. 2019, arXiv:1805.08974, section 4.2).
-    """
-    url = f"https://huggingface.co/timm/{name}.tv_in1k/resolve/main/model.safetensors"
-    return Published(url, f"{name}.tv_in1k.safetensors", checksum)
-
-
-PUBLISHED = {
-    "resnet18": _of_timm(
-        "resnet18", "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
-    ),
-    "resnet50": _of_keras(
-        "resnet50", "66c8b43daff3fcc15bc4f30e3d2a167e21a14d9c9598a5394e5516471f4af504"
-    ),
-    # An md5 sum, which is what Keras publishes: no sha256 of this file is known to us yet.
-    "resnet101": _of_keras("resnet101", "88cf7a10940856eca736dc7b7e228a21"),
-    "resnet152": _of_keras(
-        "resnet152", "a4cdce05b519d72205245c6f7ffd368180c7065d46c7a6bfc27902f0278c828a"
-    ),
-    "resnet50_v1.5": _of_timm(
-        "resnet50", "5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888"
-    ),
-    "resnet152_v1.5": _of_timm(
-        "resnet152", "15897077afdf4d6334dc0c3f8e6fb483afb3faa9298c139f3c6eb29bca6ae5b2"
-    ),
-}
-"""For each of ``model.section.ON_IMAGENET``."""
 
 
 def load_pretrained(backbone: keras.Model, weights: str) -> None:
@@ -83,13 +36,17 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
     """
     if weights == "none":
         return
-    file = download(backbone.name) if weights == "imagenet" else Path(weights)
+    if weights == "imagenet":
+        if PUBLISHED[backbone.name].file.endswith(SAFETENSORS):
+            require_safetensors()  # before the download
+        weights = str(download(backbone.name))
+    file = Path(weights)
     if not file.is_file():
         tracked = Path(f"{file}.dvc").is_file()
         way = f"run dvc pull {file}" if tracked else "put it there, or set none or imagenet"
         raise StageError(f"model.weights: no file {file}; {way}")
     with loading(f"model.weights: {file}", f"does not hold weights of {backbone.name}"):
-        if file.suffix == ".safetensors":
+        if file.suffix == SAFETENSORS:
             load_pytorch(file, backbone)
         elif file.suffix == ".keras":
             source = keras.models.load_model(file, compile=False, safe_mode=True)
@@ -99,16 +56,17 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
             backbone.load_weights(file)
         else:
             _load_applications(file, backbone)
+        _refuse_what_cannot_compute(backbone)
 
 
 def download(name: str) -> Path:
     """The published weights of a backbone, downloaded unless they are there already."""
     url, file, checksum = PUBLISHED[name]
-    home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
+    home = keras_home()
+    kept = home / "models" / file
     kind = "sha256" if len(checksum) == 64 else "md5"
     try:
-        home = home.expanduser()  # fails where a user has no home
-        kept = home / "models" / file
+        home, kept = home.expanduser(), kept.expanduser()  # fails where a user has no home
         if _is_whole(kept, kind, checksum):  # maybe in a folder in which nobody may write
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -117,12 +75,14 @@ def download(name: str) -> Path:
         with _alone(kept.with_suffix(".lock")), _patience(seconds=60):
             if not _is_whole(kept, kind, checksum):  # a process on this or another host was first
                 place = {"cache_dir": home, "cache_subdir": "models", "file_hash": checksum}
-                keras.utils.get_file(file, origin=url, **place)
+                # Under another name, since it deletes what it cannot replace.
+                os.replace(keras.utils.get_file(f"{file}.partial", origin=url, **place), kept)
         return kept
     except Exception as error:  # get_file raises bare Exception when the network fails
+        other = f" (the {file} there has another)" if os.path.isfile(kept) else ""  # noqa: PTH113
         raise StageError(
             f"model.weights: could not get {url} ({error}); on a machine without network, put it "
-            f"as {file} with {kind} {checksum} into {home / 'models'} (instead of ~/.keras, "
+            f"as {file} with {kind} {checksum} into {kept.parent}{other} (instead of ~/.keras, "
             "KERAS_HOME may name a folder)"
         ) from None
 
@@ -210,13 +170,29 @@ def _copy_by_name(source: keras.Model, backbone: keras.Model) -> None:
         if not layer.weights:
             continue
         theirs = source.get_layer(layer.name)
-        if _geometry(theirs) != _geometry(layer):  # the same weights would be another network
-            raise ValueError(f"its {layer.name} has other strides or another padding")
+        if _geometry(theirs) != _geometry(layer):  # the same weights might be another network
+            raise ValueError(
+                f"its {layer.name} has other shapes, strides or padding; it is of another "
+                "model.backbone, or of a resnet18 that was trained here before 30 November 2026, "
+                "which has to be trained anew"
+            )
         layer.set_weights(theirs.get_weights())
 
 
 def _geometry(layer: keras.layers.Layer) -> tuple:
-    """Where a convolution looks; a kernel of 1 x 1 looks at the same with any padding."""
+    """Shapes of a layer's weights, and where a convolution looks."""
+    shapes = [weights.shape for weights in layer.weights]
     if not isinstance(layer, keras.layers.Conv2D):
-        return ()
-    return layer.strides, layer.padding if max(layer.kernel_size) > 1 else ""
+        return (shapes,)
+    # A kernel of 1 x 1 looks at the same with any padding.
+    return shapes, layer.strides, layer.padding if max(layer.kernel_size) > 1 else ""
+
+
+def _refuse_what_cannot_compute(backbone: keras.Model) -> None:
+    for layer in backbone.layers:
+        for values in layer.get_weights():
+            if not np.isfinite(values).all():
+                raise ValueError(f"its {layer.name} has numbers that are not finite")
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        if normalises and (np.asarray(layer.moving_variance) < 0).any():
+            raise ValueError(f"its {layer.name} has a variance below zero")

@@ -76,13 +76,15 @@ def shared_detector(opener: Opener, detector: Path, params: DetectorParams) -> D
     """
     try:
         found = [file.stat() for file in files_of(detector)]
+        # A server's working folder may be removed under it.
+        where = detector if detector.is_absolute() else Path.cwd()
     except OSError as error:
         raise StageError(
             f"preprocess.crop.detector.path: cannot read {error.filename} ({error.strerror}); put "
             "it there"
         ) from None
     # A changed file under the same name is another detector and is opened anew.
-    stamp = (Path.cwd(), *((status.st_mtime_ns, status.st_size) for status in found))
+    stamp = (where, *((status.st_mtime_ns, status.st_size) for status in found))
     with _LOCK:
         return _open(opener, detector, params.model_dump_json(), stamp)
 

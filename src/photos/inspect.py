@@ -104,12 +104,13 @@ def inspect_all(
         photos = Ahead(root, rows)
         look = partial(_inspect_held, formats=formats)
         with closing(photos):
-            yield from _told(rows, limited_map(look, photos, together=1, **limits))
+            yield from told(rows, limited_map(look, photos, together=1, **limits))
     else:
         look = partial(inspect, root, formats=formats)
-        yield from _told(rows, limited_map(look, rows, **limits))
+        yield from told(rows, limited_map(look, rows, **limits))
 
 
-def _told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Iterator[Inspected]:
+def told(rows: Sequence[Row], found: Iterator[Inspected | PhotoError]) -> Iterator[Inspected]:
+    """What was found of each row; an error becomes its fault, with the param that set the limit."""
     for row, result in zip(rows, found, strict=True):
         yield Inspected(row, fault=_fault(result)) if isinstance(result, PhotoError) else result

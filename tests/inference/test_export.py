@@ -17,8 +17,9 @@ import tensorflow
 
 import export
 import stage
-from inference.export import FORMS, compare
+from inference.export import FORMS, compare, contract_of
 from inference.export import export as export_to
+from model.bundle import check_hash
 from pages import run_python_of
 from photos.detector_files import brings_detector
 from photos.shards import shard_file
@@ -70,13 +71,37 @@ def test_a_disk_that_is_full_for_tensorflow_is_one_line(bundle, classifier, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_says_of_what_colour_bars_are(bundle, classifier, tmp_path):
-    padded = classifier.preparation.model_copy(update={"fit": "pad"})
+def test_an_export_says_how_a_photo_becomes_its_input(bundle, classifier, tmp_path):
+    padded = classifier.preparation.model_copy(update={"fit": "pad", "size": [32, 48]})
     pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     work = partial(export_to, replace(classifier, preparation=padded), bundle, tmp_path / "o")
     work(kind="saved_model", images=pictures)
-    told = json.loads((tmp_path / "o/export.json").read_text())["padding"]
-    assert told == {"place": "equal bars on two sides", "rgb": [124, 116, 104]}
+    told = json.loads((tmp_path / "o/export.json").read_text())
+    assert (told["height"], told["width"]) == (32, 48)
+    assert "EXIF" in told["orientation"]
+    place = "equal bars on two sides; an odd pixel at the bottom or on the right"
+    assert told["padding"] == {"place": place, "rgb": [124, 116, 104]}
+    assert told["network"] == check_hash(bundle)
+    for fit, word in (("crop", "cutting"), ("stretch", "stretching")):
+        other = replace(classifier, preparation=padded.model_copy(update={"fit": fit}))
+        assert word in contract_of(other, FORMS["onnx"])
+
+
+def test_a_bundle_that_is_replaced_while_it_is_exported_is_told(
+    bundle, classifier, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("inference.export.check_hash", lambda _: "another network")
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    work = partial(export_to, classifier, bundle, tmp_path / "o", kind="saved_model")
+    assert "was replaced meanwhile; run the same command" in refusal(lambda: work(images=pictures))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_is_taken(bundle, classifier, tmp_path):
+    (tmp_path / "o").mkdir()
+    pictures = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    export_to(classifier, bundle, tmp_path / "o", kind="saved_model", images=pictures)
+    assert (tmp_path / "o/export.json").is_file()
 
 
 def test_an_export_brings_the_detector_along(bundle, classifier, tmp_path):

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,11 +23,14 @@ import predict
 import serve
 import stage
 from inference import listings
+from inference import stream as streaming
 from inference.classifier import BATCH_SIZE, Classifier, load_classifier
 from inference.find import Item, find_photos, read_table
 from inference.output import FORMATS
 from inference.stream import AHEAD, Seen, look
 from pages import run_python_of
+from photos.faults import PhotoError
+from photos.files import BAD_SECTOR, MOST_LOST
 from photos.prepare import CropParams
 from tiny_bundle import LABELS
 from tiny_cars import car, put
@@ -34,6 +38,12 @@ from tiny_photos import encode
 from tiny_project import SRC, refusal
 
 pytestmark = pytest.mark.xdist_group("keras")
+
+
+def cv2_error(code: int) -> cv2.error:
+    error = cv2.error("no")
+    error.code = code
+    return error
 
 
 @pytest.fixture
@@ -165,7 +175,7 @@ def test_a_listing_may_have_any_number_of_photos(classifier, use: str):
         assert (found.photos, found.wrong) == (500, 1.0)
         assert found.best.confidence == pytest.approx(expected.max(), abs=1e-12)
     else:
-        options = SimpleNamespace(listing_from="folder", top_k=6)
+        options = SimpleNamespace(listing_from="folder", top_k=6, aside=None)
         *_, last = predict.rows_of(classifier, photos(), options)
         assert (last["kind"], last["photos"]) == ("listing", 500)
         found = {entry["label"]: entry["confidence"] for entry in last["top"]}
@@ -309,7 +319,7 @@ def sure_of(*shares: float) -> listings.Listing:
 def test_a_make_is_judged_by_all_of_its_models(
     declared: str, make: str, shares: tuple, contradicts: str | None, classifier, monkeypatch
 ):
-    monkeypatch.setattr(listings, "average", lambda _: sure_of(*shares))
+    monkeypatch.setattr(listings, "average", lambda *_: sure_of(*shares))
     row = SimpleNamespace(item=Item(Path(), "a.jpg", "L", declared, make))
     (found,) = listings.audit(classifier, [row])
     if contradicts == "unknown":
@@ -464,6 +474,81 @@ def test_reading_stays_a_few_batches_ahead(classifier, tmp_path: Path):
         assert next(stream).fault is None
     assert taken <= (5 + AHEAD) * BATCH_SIZE
     stream.close()
+
+
+def test_photos_of_a_class_that_is_set_aside_say_nothing_of_a_listing_with_others(
+    ask, tmp_path: Path
+):
+    put(tmp_path, one__a_png=0, one__b_png=3, one__c_png=3, two__a_png=3, two__b_png=3)
+    interior = LABELS[3].label
+
+    def verdicts(*options: str) -> list[tuple]:
+        _, rows, _ = ask(tmp_path, "--listing-from", "folder", *options)
+        told = [row for row in rows if row["kind"] == "listing"]
+        return [(row["listing"], row["label"], row["photos"]) for row in told]
+
+    assert verdicts()[0] == ("one", interior, 3)
+    expected = [("one", LABELS[0].label, 1), ("two", interior, 2)]
+    assert verdicts("--aside", interior) == expected
+    table = tmp_path / "l.csv"
+    rows = [(f"one/{name}.png", LABELS[0].label, "L") for name in "abc"]
+    with table.open("w", newline="") as handle:
+        csv.writer(handle).writerows([("path", "label", "listing"), *rows])
+    assert "0 listings agree" in ask(tmp_path, "--declared", table)[2]
+    assert "1 listings agree" in ask(tmp_path, "--declared", table, "--aside", interior)[2]
+    table.write_text(table.read_text().replace(LABELS[0].label, interior))  # so it is declared
+    assert "1 listings agree" in ask(tmp_path, "--declared", table, "--aside", interior)[2]
+    status, _, _ = ask(tmp_path, "--listing-from", "folder", "--aside", "interior")
+    assert str(status).startswith("error: --aside: the network has no class 'interior', only [")
+
+
+def test_a_disk_that_reads_nothing_any_more_stops_the_run(
+    ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put(tmp_path, **{f"p{number:02}_png": 0 for number in range(MOST_LOST + 1)})
+    lost = MOST_LOST
+
+    def failing(root: Path, path: str) -> bytes:
+        if int(path[1:3]) < lost:
+            raise PhotoError("unreadable", BAD_SECTOR)
+        return (root / path).read_bytes()
+
+    monkeypatch.setattr(streaming, "read_bytes", failing)
+    status, rows, _ = ask(tmp_path)
+    assert (status, len(rows)) == (predict.UNREADABLE, MOST_LOST + 1)  # each for itself
+    lost += 1
+    status, rows, _ = ask(tmp_path)
+    assert status.startswith(f"error: the disk cannot read 'p10.png' and {MOST_LOST} before it (")
+    assert len(rows) == MOST_LOST
+
+
+def test_a_person_who_stops_a_run_is_told_what_the_same_command_would_do(
+    ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put(tmp_path, a_png=0)
+
+    def stopped(*_: object, **__: object):
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streaming, "look", stopped)
+    status, _, _ = ask(tmp_path)
+    assert status == "\nstopped after 0 photos; the same command begins with the first of them"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), cv2_error(cv2.Error.StsNoMem)], ids=["python", "opencv"]
+)
+def test_a_photo_for_which_memory_is_too_short_is_a_row(classifier, monkeypatch, error: Exception):
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(type(classifier.preparation), "prepare", full)
+    with pytest.raises(PhotoError, match="not enough memory to prepare it"):
+        classifier.read(car(0))
+    error = cv2_error(cv2.Error.StsBadArg)  # a fault of ours stays one
+    with pytest.raises(cv2.error):
+        classifier.read(car(0))
 
 
 def test_a_folder_that_is_gone_costs_its_own_photos_alone(classifier, tmp_path: Path):

@@ -125,6 +125,7 @@ def test_a_detector_that_is_gone_is_told_as_such(address: str, classifier, monke
     answer = ask(address, car(0))
     assert answer.status_code == 503
     assert answer.json()["error"]["reason"] == "not-ready"
+    assert "detector" not in answer.text  # nor where it should be
 
 
 def test_too_little_memory_for_the_network_is_told_as_such(address: str, monkeypatch, capsys):

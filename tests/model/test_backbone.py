@@ -112,9 +112,7 @@ def test_weights_of_a_network_with_other_strides_are_refused(tmp_path):
     for name in ("conv3_block1_0_conv", "conv3_block1_1_conv"):
         own.get_layer(name).strides = (1, 1)
     own.save(tmp_path / "own.keras")
-    with pytest.raises(
-        StageError, match="its conv3_block1_1_conv has other strides or another padding"
-    ):
+    with pytest.raises(StageError, match="its conv3_block1_1_conv has other shapes, strides"):
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(tmp_path / "own.keras"))
 
 

@@ -1,6 +1,7 @@
 """Weights of torchvision's and timm's networks against those networks, written out in NumPy."""
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from safetensors.numpy import save_file
 
+from model import weights
 from model.backbone import build_backbone
 from model.weights import load_pretrained
 from stage import StageError
@@ -122,6 +124,14 @@ def with_squeezing(arrays: Arrays) -> Arrays:
     return arrays | {"layer1.0.se.fc1.weight": np.zeros((8, 64, 1, 1), np.float32)}
 
 
+def not_finite(arrays: Arrays) -> Arrays:
+    return arrays | {"bn1.weight": np.full(64, np.nan, np.float32)}
+
+
+def of_negative_variance(arrays: Arrays) -> Arrays:
+    return arrays | {"bn1.running_var": np.full(64, -1, np.float32)}
+
+
 def wider(arrays: Arrays) -> Arrays:
     return arrays | {"conv1.weight": np.zeros((96, 3, 7, 7), np.float32)}
 
@@ -133,6 +143,8 @@ def wider(arrays: Arrays) -> Arrays:
         (renamed, "it has no bn1.bias, as torchvision and timm call it"),
         (with_squeezing, "it has 1 arrays more, such as layer1.0.se.fc1.weight"),
         (wider, "96"),
+        (not_finite, "its conv1_bn has numbers that are not finite"),
+        (of_negative_variance, "its conv1_bn has a variance below zero"),
     ],
 )
 def test_a_file_of_another_network_is_refused(
@@ -142,6 +154,18 @@ def test_a_file_of_another_network_is_refused(
     save_file(changed(arrays_of("resnet18")), file)
     with pytest.raises(StageError, match=rf"does not hold weights of resnet18 \(.*{fault}"):
         load_pretrained(build_backbone("resnet18", shape=SHAPE), str(file))
+
+
+def test_without_safetensors_it_is_told_before_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(weights, "download", lambda _: pytest.fail("it was downloaded"))
+    network = build_backbone("resnet18", shape=SHAPE)
+    (file := tmp_path / "model.safetensors").touch()
+    for given in ("imagenet", str(file)):
+        with pytest.raises(StageError, match="safetensors is not installed here"):
+            load_pretrained(network, given)
 
 
 @pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])

@@ -114,6 +114,17 @@ def test_a_preset_of_another_description_is_opened_anew(tmp_path: Path) -> None:
     assert described == ["{}", "{ }"]
 
 
+def test_a_detector_is_found_where_the_working_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server's may be, whose release was replaced."""
+    (file := tmp_path / "a.onnx").write_bytes(b"one")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert shared_detector(lambda path, _: path.read_bytes(), file, PARAMS) == b"one"
+
+
 def test_a_missing_detector_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"detector\.path: cannot read .*nowhere\.onnx"):
         shared_detector(lambda *_: None, tmp_path / "nowhere.onnx", PARAMS)

@@ -94,6 +94,20 @@ def test_a_smaller_table_or_an_absent_disk_costs_no_look(root: Path) -> None:
     assert known() == 3
 
 
+def test_a_part_of_the_photos_that_is_not_mounted_costs_no_look(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unless_away(folder: Path, path: str, linked: dict) -> tuple | None:
+        return None if path == "3" else state(folder, path, linked)
+
+    state, asked = memory._state, []
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "_state", unless_away)
+        looks(root, asked)
+    looks(root, asked)
+    assert asked == ["3"]  # while it was away
+
+
 def test_an_edit_that_keeps_size_and_time_is_seen(root: Path) -> None:
     file = root / "1"
     status, data = file.stat(), bytearray(file.read_bytes())
