@@ -51,7 +51,7 @@ def tell_of_download(model: ModelParams) -> None:
     published = PUBLISHED[model.backbone]
     file = Path(os.path.expanduser(keras_home() / "models" / published.file))  # noqa: PTH111
     if not os.path.isfile(file):  # noqa: PTH113  # Path's own raises an error in a closed folder
-        print(f"note: model.weights: embed will download {published.url} to {file}")
+        print(f"note: model.weights: no {file} yet; embed downloads {published.url}")
 
 
 def check_detector(crop: CropParams) -> None:

@@ -136,6 +136,8 @@ def _attempt(
     if code and _code() != code:  # its results would be taken for those of today's code
         host = socket.gethostname()
         return None, f"compute: a worker on {host} has other code or libraries; start it anew"
+    # It may be another machine's disk or mount.
+    where = f" (on worker {socket.gethostname()})" if code else ""
     try:
         if Path.cwd() != folder:
             os.chdir(folder)
@@ -146,13 +148,11 @@ def _attempt(
         return None, f"compute: worker {socket.gethostname()} does not see {folder}; share it"
     except StageError as error:
         told = str(error)
-        if code and not told.startswith("compute: "):  # it may be another machine's disk or mount
-            told = f"{told} (on worker {socket.gethostname()})"
-        return None, told
+        return None, told if told.startswith("compute: ") else told + where
     except OSError as error:
         if not is_of_disk(error):
             raise
-        return None, of_disk(error)
+        return None, of_disk(error) + where
 
 
 def _on_threads(

@@ -75,7 +75,7 @@ def render(
         lstrip_blocks=True,
     )
     templates.globals["at"] = charts
-    templates.filters["share"] = lambda value: f"{100 * float(value):.1f}%"
+    templates.filters["share"] = as_share
     try:
         return templates.get_template("report.html").render(
             **gather(root), stale=stale, comparison=comparison
@@ -85,6 +85,12 @@ def render(
             f"metrics/: a figure or column is missing, or is not a number ({error}); it was "
             "changed, or another version of the code wrote it: run dvc repro, then make report"
         ) from None
+
+
+def as_share(value: float | str) -> str:
+    """In percent; what is not all is never rounded up to it."""
+    percent = 100 * float(value)
+    return f"{min(percent, 99.9) if percent < 100 else percent:.1f}%"
 
 
 if __name__ == "__main__":

@@ -83,8 +83,10 @@ def main() -> None:
     given = frozenset(item.row.subset for item in inspected)  # also of photos that are missing now
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
 
+    lost: list[set[str]] = []
+
     def compare(pairs: Sequence[tuple[Inspected, Inspected]]) -> Iterator[float | PhotoError]:
-        found = stop_with_disk(compare_all(root, pairs, **limits))
+        found = stop_with_disk(compare_all(root, pairs, **limits), pairs, lost)
         return progress(found, total=len(pairs), label="split", unit="pairs of like photos")
 
     alike = {
@@ -230,17 +232,26 @@ def check_disk(inspected: Sequence[Inspected]) -> None:
         )
 
 
-def stop_with_disk(found: Iterable[float | PhotoError]) -> Iterator[float | PhotoError]:
-    """Passes differences on; stops the stage if a failing disk hides photos at the second look."""
-    lost = 0
-    for result in found:
-        if isinstance(result, PhotoError):
-            lost += result.detail == BAD_SECTOR or WAITED in result.detail
-            if lost > MOST_LOST:
+def stop_with_disk(
+    found: Iterable[float | PhotoError],
+    pairs: Sequence[tuple[Inspected, Inspected]],
+    lost: list[set[str]],
+) -> Iterator[float | PhotoError]:
+    """Passes differences on; stops the stage if a failing disk hides photos at the second look.
+
+    ``lost`` collects the paths of pairs that it hides, over several calls. A single photo that
+    cannot be read, and is like many others, is no such disk.
+    """
+    for pair, result in zip(pairs, found, strict=True):
+        if isinstance(result, PhotoError) and any(
+            words in result.detail for words in (BAD_SECTOR, WAITED)
+        ):
+            lost.append({item.row.path for item in pair})
+            if len(lost) > MOST_LOST and not set.intersection(*lost):
                 raise StageError(
-                    f"the disk cannot read more than {MOST_LOST} pairs of like photos again "
-                    f"({result.detail}); nothing was written. Check disk, mount and network, and "
-                    "run again"
+                    f"the disk cannot read {len(lost)} pairs of like photos again, e.g. "
+                    f"{min(lost[-1])!r} ({result.detail}); nothing was written. Check disk, mount "
+                    "and network, and run again"
                 )
         yield result
 

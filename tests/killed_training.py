@@ -67,6 +67,17 @@ def after(owner: object, name: str, times: int) -> None:
     setattr(owner, name, counted)
 
 
+def before_a_checkpoint_has_its_name() -> None:
+    plain = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).suffix == ".npz":
+            die()
+        plain(source, target)
+
+    os.replace = replace
+
+
 def half_a_checkpoint(times: int) -> None:
     """Kills in the middle of writing a checkpoint."""
     calls = []
@@ -106,7 +117,7 @@ WAYS_TO_DIE = {
     "at the head's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
     "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 5),
     "at the network's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
-    "between a checkpoint and its name": lambda: setattr(os, "replace", die),
+    "between a checkpoint and its name": lambda: before_a_checkpoint_has_its_name(),
     "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 4),
     "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
     "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "finish", die),

@@ -2,7 +2,6 @@
 
 import builtins
 import os
-import socket
 import platform
 import socket
 import subprocess

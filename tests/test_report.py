@@ -61,6 +61,11 @@ def test_names_from_outside_are_text_and_nothing_else(page: str):
     assert "<b>Make</b>" not in page
 
 
+def test_what_is_not_all_is_never_shown_as_all():
+    shares = [report.as_share(share) for share in (1, "0.99999", 0.9996, 0.9994, 0.98611, 0)]
+    assert shares == ["100.0%", "99.9%", "99.9%", "99.9%", "98.6%", "0.0%"]
+
+
 def test_the_page_needs_nothing_from_elsewhere(page: str):
     addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
     assert addresses

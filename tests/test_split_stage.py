@@ -608,11 +608,18 @@ def test_a_disk_that_stands_still_stops_the_stage_and_slow_photos_do_not() -> No
 
 @pytest.mark.parametrize("detail", [BAD_SECTOR, f"took longer than 30 s{WAITED}"])
 def test_pairs_that_a_failing_disk_hides_join_no_listings(detail: str) -> None:
-    failing = [0.5, *[PhotoError("unreadable", detail)] * MOST_LOST]
-    other = [PhotoError("changed", "another photo")] * 11
-    assert len(list(stop_with_disk([*failing, *other]))) == 22
-    with pytest.raises(StageError, match=r"cannot read more than 10 pairs .*; nothing was written"):
-        list(stop_with_disk([*failing, failing[1]]))
+    failing = [PhotoError("unreadable", detail)] * MOST_LOST
+    other = [0.5, *[PhotoError("changed", "another photo")] * 11]
+    rows = [Inspected(Row(f"{n}.jpg")) for n in range(2 * MOST_LOST + 2)]
+    apart = list(zip(rows[::2], rows[1::2], strict=True))
+    of_one = [(rows[0], row) for row in rows[1:]]
+    lost: list[set[str]] = []
+    assert len(list(stop_with_disk([*failing, *other], [*apart, *of_one[:11]], lost))) == 22
+    with pytest.raises(
+        StageError, match=r"cannot read 11 pairs .*'20\.jpg'.*; nothing was written"
+    ):
+        list(stop_with_disk(failing[:1], apart[MOST_LOST:], lost))  # in a later round
+    assert len(list(stop_with_disk(failing * 2, of_one[: 2 * MOST_LOST], []))) == 2 * MOST_LOST
 
 
 def test_photos_that_a_failing_disk_hides_are_not_set_aside(

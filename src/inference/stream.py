@@ -71,11 +71,12 @@ def look(classifier: Classifier, items: Iterable[Item], *, workers: int) -> Iter
             rows = iter(classifier.probabilities(images))
             for item, result in results:
                 if isinstance(result, PhotoError):
-                    lost += result.detail == BAD_SECTOR
+                    lost += BAD_SECTOR in result.detail  # of the file, or of the folder
                     if lost > MOST_LOST:
                         raise StageError(
                             f"the disk cannot read {item.name!r} and {MOST_LOST} before it "
-                            f"({BAD_SECTOR}); check disk, mount and network, and run again"
+                            f"({BAD_SECTOR}); check disk, mount and network, and run again, or "
+                            "move away what is lost"
                         )
                     yield Seen(item, None, result)
                 else:

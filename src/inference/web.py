@@ -265,7 +265,12 @@ def create_app(classifier: Classifier, *, hosts: Sequence[str]) -> FastAPI:
 
     def read(upload: UploadFile) -> Prepared:
         # Read only now, so that at most READERS photos are held whole in memory.
-        return classifier.read(upload.file.read(), pixels=MAX_PHOTO_PIXELS)
+        try:
+            return classifier.read(upload.file.read(), pixels=MAX_PHOTO_PIXELS)
+        except PhotoError as error:
+            if error.reason != "out-of-memory":
+                raise
+            raise StageError(error.detail) from None  # it may be sent again, so it is no fault
 
     async def answer(upload: UploadFile, turns: asyncio.Semaphore) -> dict:
         # A client may choose an encoding whose decoded name no JSON can hold.

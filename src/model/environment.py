@@ -54,6 +54,7 @@ def describe(*, threads: int, precision: str = "", processes: int = 1) -> dict[s
         **{name: version for name in GPU_PACKAGES if (version := version_of(name)) != MISSING},
         "numpy": version_of("numpy"),
         "opencv-python": version_of("opencv-python"),
+        "h5py": version_of("h5py"),  # which writes the weights
         "threads": threads,
         "precision": precision,
         "processes": processes,

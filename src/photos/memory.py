@@ -117,9 +117,9 @@ def look_at_all(
                 learnt, last = [], time.monotonic()
         next(found, None)  # lets the workers end cleanly
         unused = known.keys() - set(keys)
-        # Most of them are unused while a smaller table is tried, and as many as there are files
-        # missing while a disk is not mounted.
-        few = keys.count(None) < len(unused) <= len(known) / 2
+        # Most of them are unused while a smaller table is tried, and about as many as there are
+        # files missing while a disk is not mounted.
+        few = 2 * keys.count(None) < len(unused) <= len(known) / 2
         _remember(memory, reader, limits, learnt, forget=unused if few else ())
         learnt = []
     finally:

@@ -11,9 +11,14 @@ import statistics
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import betaincinv
 
 LEVEL = 0.05
 """The significance level: how often two equally good experiments may be called different."""
+
+
+FEWEST = 6
+"""With fewer changed listings no sign-flip test can refuse anything (2 / 2**5 is above LEVEL)."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ def compare_top1(before: np.ndarray, after: np.ndarray, listings: np.ndarray) ->
     photos = np.bincount(group)
     p = sign_flip_p(changes)
     low, high = sign_flip_interval(changes, photos, equal=p > LEVEL)
+    if np.count_nonzero(changes) < FEWEST:
+        wide = binomial_interval(changes)
+        low, high = min(low, wide[0]), max(high, wide[1])
     return Comparison(
         photos=len(before),
         listings=len(photos),
@@ -104,6 +112,27 @@ def sign_flip_p(changes: np.ndarray) -> float:
         chances = (np.roll(chances, size) + np.roll(chances, -size)) / 2
     sums = np.abs(np.arange(-reach, reach + 1))
     return min(1.0, float(chances[sums >= abs(int(changes.sum()))].sum()))
+
+
+def binomial_interval(changes: np.ndarray) -> tuple[float, float]:
+    """A range of differences in top-1, if a listing that changes does so with all of its photos.
+
+    Exact (Clopper and Pearson 1934) for the shares of listings that gain and that lose, each of the
+    four bounds at a quarter of :data:`LEVEL`.
+
+    Args:
+        changes: as in :func:`sign_flip_p`.
+
+    """
+    listings, level = len(changes), LEVEL / 4
+
+    def bounds(count: int) -> tuple[float, float]:
+        low = betaincinv(count, listings - count + 1, level) if count else 0.0
+        high = betaincinv(count + 1, listings - count, 1 - level) if count < listings else 1.0
+        return float(low), float(high)
+
+    gain, loss = bounds(int((changes > 0).sum())), bounds(int((changes < 0).sum()))
+    return gain[0] - loss[1], gain[1] - loss[0]
 
 
 def sign_flip_interval(

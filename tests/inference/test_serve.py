@@ -128,6 +128,20 @@ def test_a_detector_that_is_gone_is_told_as_such(address: str, classifier, monke
     assert "detector" not in answer.text  # nor where it should be
 
 
+def test_too_little_memory_for_a_photo_is_no_fault_of_the_photo(
+    address: str, classifier, monkeypatch, capsys
+):
+    def full(*_: object, **__: object) -> None:
+        raise PhotoError("out-of-memory", "not enough memory to prepare it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(classifier), "read", full)
+        answer = ask(address, car(0))
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not-ready")
+    assert "serve: not enough memory to prepare it" in capsys.readouterr().err
+    assert ask(address, car(0)).status_code == 200
+
+
 def test_too_little_memory_for_the_network_is_told_as_such(address: str, monkeypatch, capsys):
     def full(*_: object) -> None:
         raise RuntimeError("OOM when allocating tensor")

@@ -106,11 +106,24 @@ def test_a_missing_or_broken_weights_file_is_one_clear_error(tmp_path, name: str
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(file))
 
 
-def test_weights_of_a_network_with_other_strides_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conv3_block1_0_conv": {"strides": (1, 1)}, "conv3_block1_1_conv": {"strides": (1, 1)}},
+        # As a ResNet-18 was here once.
+        {
+            "conv3_block1_1_pad": {"padding": ((0, 0), (0, 0))},
+            "conv3_block1_1_conv": {"padding": "same"},
+        },
+    ],
+    ids=["strides", "padding"],
+)
+def test_weights_of_a_network_that_looks_elsewhere_are_refused(tmp_path, changes: dict):
     """They would fit, and compute something else."""
     own = build_backbone("resnet18", shape=(32, 32))
-    for name in ("conv3_block1_0_conv", "conv3_block1_1_conv"):
-        own.get_layer(name).strides = (1, 1)
+    for name, values in changes.items():
+        for what, value in values.items():
+            setattr(own.get_layer(name), what, value)
     own.save(tmp_path / "own.keras")
     with pytest.raises(StageError, match="its conv3_block1_1_conv has other shapes, strides"):
         load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(tmp_path / "own.keras"))

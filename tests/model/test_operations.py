@@ -104,6 +104,26 @@ def test_a_network_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+def test_xla_compiles_what_a_network_learns_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BLOCKS, "resnet18", (0, 1, 0, 0))  # a block with a stride
+    photos = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0]]
+    losses = {}
+    for xla in (False, True):
+        keras.utils.set_random_seed(0)
+        network = build_classifier(build_backbone("resnet18", shape=(32, 32)), classes=3, dropout=0)
+        gamma = network.get_layer("conv3_block1_2_bn").gamma
+        gamma.assign(0.5 * keras.ops.ones_like(gamma))  # else the block starts as the identity
+        sgd = keras.optimizers.SGD(WarmupCosine(0.01, 4, 1), momentum=0.9, nesterov=True)
+        quicken_updates(sgd)
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        network.compile(sgd, loss, jit_compile=xla, run_eagerly=False)
+        with quick(network):
+            losses[xla] = [float(network.train_on_batch(photos, labels)) for _ in range(3)]
+    assert losses[False][2] != losses[False][0]
+    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-3)
+
+
 def updated(*, quickly: bool, steps: int = 4) -> tuple[list[np.ndarray], set[str]]:
     """Weights and what the optimizer remembers after some steps, and the operations of a step."""
     weights = [keras.Variable(drawn(*shape, seed=3), name="kernel") for shape in ((5, 4), (3,))]

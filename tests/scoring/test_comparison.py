@@ -63,6 +63,19 @@ def test_equal_experiments_differ_by_nothing():
     assert found.verdict == "no difference shown"
 
 
+def test_where_nothing_changed_the_interval_is_as_wide_as_so_few_listings_leave_it():
+    before = np.ones(216, bool)
+    found = compare_top1(before, before, np.arange(216) // 3)
+    bound = binomtest(0, 72).proportion_ci(0.975, "exact").high
+    assert (found.low, found.high) == pytest.approx((-bound, bound))
+    assert 0.05 < bound < 0.07
+    after = before.copy()
+    after[0] = False  # one photo's loss does not rule out that the other is better
+    found = compare_top1(before, after, np.arange(216) // 3)
+    assert found.low < -bound
+    assert 0.9 * bound < found.high < bound
+
+
 def test_one_photo_shows_nothing():
     found = compare("-", "+")
     assert (found.p, found.low, found.high) == (1, -1, 1)
