@@ -637,6 +637,23 @@ def test_photos_that_a_failing_disk_hides_are_not_set_aside(
     assert not Path("data/split").exists()
 
 
+def test_a_disk_that_fails_at_the_second_look_stops_the_stage(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path, pairs: list, **__: object) -> Iterator[PhotoError]:
+        return (PhotoError("unreadable", BAD_SECTOR) for _ in pairs)
+
+    monkeypatch.setattr(split, "compare_all", failing)
+    monkeypatch.setattr(split, "MOST_LOST", 1)
+    project.with_good_photos()
+    copies = {f"copy-of-{path}": (path, label) for path, label in GOOD[1:3]}
+    for copy, (path, _) in copies.items():
+        project.add(copy, resaved((project.photos / path).read_bytes()))
+    project.label([*GOOD, *((copy, label) for copy, (_, label) in copies.items())])
+    assert "the disk cannot read 2 pairs of like photos again" in refusal(project.split)
+    assert not Path("data/split").exists()
+
+
 @pytest.mark.parametrize(("bad", "total", "allowed"), [(1, 20, 0.05), (29, 100, 0.29), (0, 5, 0)])
 def test_exactly_the_allowed_share_of_bad_photos_passes(
     bad: int, total: int, allowed: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

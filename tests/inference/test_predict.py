@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import export
+import model.bundle
 import predict
 import serve
 import stage
@@ -452,6 +453,22 @@ def test_a_lost_detector_is_told_before_anybody_asks(bundle, tmp_path: Path, mon
     words = ["export.py", "--to", "onnx", "--bundle", str(folder), "--out", str(tmp_path / "o")]
     monkeypatch.setattr(sys, "argv", words)
     assert "the detector that its preprocess.json names is not there" in refusal(export.main)
+
+
+def test_a_bundle_that_is_replaced_while_it_is_loaded_is_refused(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = shutil.copytree(bundle.parent, tmp_path / "models") / "vehicle"
+    usual = model.bundle.load_bundle
+
+    def replaced(where: Path) -> tuple:
+        contract = where / "preprocess.json"
+        contract.write_text(contract.read_text().replace("stretch", "crop"))
+        return usual(where)
+
+    monkeypatch.setattr(model.bundle, "load_bundle", replaced)
+    text = refusal(lambda: load_classifier(folder, threads=1))
+    assert text == f"error: {folder} was replaced while it was loaded; run the same command again"
 
 
 def test_nothing_to_look_at_is_an_error(ask, tmp_path: Path):
