@@ -124,6 +124,7 @@ def test_imagenet_weights_go_from_the_server_into_the_network(
 def test_weights_of_torchvision_go_from_the_server_into_the_network(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setitem(BLOCKS, "resnet18", (1, 1, 0, 0))
     theirs = build_backbone("resnet18", shape=(64, 64))
     file = tmp_path / "served" / "model.safetensors"
     save_file(
