@@ -188,7 +188,7 @@ def learn(
         seeded = {**values, "train.seed": seed, "augment.seed": seed}
         return train_for(root, seeded, seconds=seconds, split="test", chosen=told)
     given = {"seed": seed, "threads": options.threads}
-    given |= {} if peer.train is reference else {"backbone": options.backbone}
+    given |= {} if peer.pretrained is False else {"backbone": options.backbone}
     shutil.rmtree(root / "scratch", ignore_errors=True)
     (root / "scratch").mkdir()
     try:

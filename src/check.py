@@ -3,7 +3,7 @@
 Each stage checks its own section again, because dvc repro and dvc exp run do not run this script.
 """
 
-import os
+from contextlib import suppress
 from pathlib import Path
 
 import augment
@@ -14,7 +14,7 @@ import params
 import preprocess
 import split
 from model.agreement import check_parts, check_sizes
-from model.published import PUBLISHED, keras_home
+from model.published import PUBLISHED
 from model.recipe import TrainParams
 from model.section import ModelParams
 from photos.detector import PUBLISHED as DETECTORS
@@ -49,9 +49,10 @@ def tell_of_download(model: ModelParams) -> None:
     if model.weights != "imagenet":
         return
     published = PUBLISHED[model.backbone]
-    file = Path(os.path.expanduser(keras_home() / "models" / published.file))  # noqa: PTH111
-    if not os.path.isfile(file):  # noqa: PTH113  # Path's own raises an error in a closed folder
-        print(f"note: model.weights: no {file} yet; embed downloads {published.url}")
+    with suppress(OSError, RuntimeError):  # a closed folder, or no home
+        if published.kept.expanduser().is_file():
+            return
+    print(f"note: model.weights: no {published.kept} yet; embed downloads {published.url}")
 
 
 def check_detector(crop: CropParams) -> None:

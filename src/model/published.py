@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-def keras_home() -> Path:
-    """Keras's folder, in whose ``models`` files are kept; a ``~`` in it is still to be expanded."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras")
-
-
 class Published(NamedTuple):
     """A file of weights: where it is, its name in Keras's folder, its sha256 (or md5)."""
 
     url: str
     file: str
     checksum: str
+
+    @property
+    def kept(self) -> Path:
+        """Where Keras keeps it; a ``~`` is still to be expanded, which fails without a home."""
+        return Path(os.environ.get("KERAS_HOME") or "~/.keras") / "models" / self.file
 
 
 def _of_keras(name: str, checksum: str) -> Published:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from model.backbone import VARIANCE
-from model.published import PUBLISHED, keras_home
+from model.published import PUBLISHED
 from model.pytorch_weights import SAFETENSORS, load_pytorch, require_safetensors
 from model.runtime import loading
 from stage import StageError
@@ -62,13 +62,16 @@ def load_pretrained(backbone: keras.Model, weights: str) -> None:
 def download(name: str) -> Path:
     """The published weights of a backbone, downloaded unless they are there already."""
     url, file, checksum = PUBLISHED[name]
-    home = keras_home()
-    kept = home / "models" / file
+    kept = PUBLISHED[name].kept
     kind = "sha256" if len(checksum) == 64 else "md5"
+    other = ""
     try:
-        home, kept = home.expanduser(), kept.expanduser()  # fails where a user has no home
+        kept = kept.expanduser()
         if _is_whole(kept, kind, checksum):  # maybe in a folder in which nobody may write
             return kept
+        if kept.is_file():
+            other = f" (the {file} there has another)"
+        home = kept.parent.parent
         kept.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(home, os.W_OK):  # Keras would use a folder in /tmp without a word
             raise PermissionError(errno.EACCES, "nobody may write there", str(home))
@@ -79,7 +82,6 @@ def download(name: str) -> Path:
                 os.replace(keras.utils.get_file(f"{file}.partial", origin=url, **place), kept)
         return kept
     except Exception as error:  # get_file raises bare Exception when the network fails
-        other = f" (the {file} there has another)" if os.path.isfile(kept) else ""  # noqa: PTH113
         raise StageError(
             f"model.weights: could not get {url} ({error}); on a machine without network, put it "
             f"as {file} with {kind} {checksum} into {kept.parent}{other} (instead of ~/.keras, "
