@@ -25,7 +25,7 @@ from measure import record
 from photos.decode import FORMATS
 from photos.duplicates import SIDE, likeness
 from photos.inspect import Inspected, inspect_all
-from photos.memory import Differences
+from photos.likenesses import Differences
 from photos.resolve import find_duplicates
 from photos.second_look import compare_all
 from photos.source import Row

@@ -3,7 +3,7 @@
 reading     source (label tables), files, remote, limits, decode; header, jpeg, containers,
             complaints, faults (why a photo cannot be used), hazards (what DVC cannot add)
 splitting   inspect, resolve (what is used, what belongs together), duplicates, fingerprint_file,
-            second_look, memory, splits, leaks, manifest
+            second_look, memory, likenesses, memory_file, splits, leaks, manifest
 preparing   prepare, preparing, crop, grabcut; detector, onnx_detector, detector_files
 copies      policy (the ranges that they are drawn from), warp, colour, elementwise
 storing     shards, groups, incremental (what earlier runs made is kept), tables, new_file,

@@ -48,6 +48,9 @@ MIRROR = np.packbits(_COLUMNS % 2 == 1).view(np.uint64)[0]
 Alike = tuple[int, int, float]
 """Positions ``i < j`` of two fingerprints, and their difference."""
 
+VIEW = np.dtype([("clear", "?"), ("hashes", "<u8", (len(_VIEWS),))])
+"""What is searched of a fingerprint: whether it is no blank picture, and the hashes of its cuts."""
+
 Search = Callable[[Sequence[SupportsBytes]], list[Alike]]
 
 
@@ -100,25 +103,30 @@ def near_duplicates(
 
 
 def find_alike(
-    fingerprints: Sequence[SupportsBytes], *, new: Sequence[int] | None = None
+    fingerprints: Sequence[SupportsBytes],
+    *,
+    views: np.ndarray | None = None,
+    new: Sequence[int] | None = None,
 ) -> list[Alike]:
     """Finds pairs alike enough for the photos themselves to be compared, sorted.
 
     Args:
         fingerprints: no two of them equal.
+        views: what :func:`views_of` returns for them, if that is known.
         new: positions; only pairs with one of these are returned. Each is compared with all
             fingerprints, so with many of them searching everything is faster.
 
     """
     if len(fingerprints) < 2:
         return []
-    clear, views = _look(fingerprints)
-    views = np.concatenate([views, views ^ MIRROR])
+    views = views_of(fingerprints) if views is None else views
+    hashes = np.ascontiguousarray(views["hashes"].T)
+    hashes = np.concatenate([hashes, hashes ^ MIRROR])
     if new is None:
-        found = candidates(views[0], views, radius=RADIUS)
+        found = candidates(hashes[0], hashes, radius=RADIUS)
     else:
-        found = candidates_with(new, views[0], views, radius=RADIUS)
-    found = found[clear[found[:, 0]] & clear[found[:, 1]]]
+        found = candidates_with(new, hashes[0], hashes, radius=RADIUS)
+    found = found[views["clear"][found].all(axis=1)]
     found = _roughly_alike(fingerprints, found)
     alike = zip(found.tolist(), _likenesses(fingerprints, found), strict=True)
     return [(*pair, 1 - like) for pair, like in alike if 1 - like <= REACH]
@@ -257,19 +265,18 @@ _WAVES = np.cos(np.pi / SIDE * np.arange(16)[:, None] * (np.arange(SIDE) + 0.5))
 _CUT_WAVES = [(_WAVES @ _resampling(cut, cut)).astype(np.float32) for cut in _VIEWS]
 
 
-def _look(fingerprints: Sequence[SupportsBytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Clearness of each picture, bool ``(n,)``, and hashes of all cuts, uint64 ``(cuts, n)``."""
-    clear = np.empty(len(fingerprints), bool)
-    hashes = np.empty((len(_VIEWS), len(fingerprints)), np.uint64)
+def views_of(fingerprints: Sequence[SupportsBytes]) -> np.ndarray:
+    """The :data:`VIEW` of each fingerprint, ``(n,)``; it depends on no other fingerprint."""
+    views = np.empty(len(fingerprints), VIEW)
     for start in range(0, len(fingerprints), _BLOCK):
+        here = views[start : start + _BLOCK]
         block = _to_greys(fingerprints[start : start + _BLOCK]).astype(np.float32)
-        clear[start : start + _BLOCK] = _are_clear(block)
-        for view, waves in zip(hashes, _CUT_WAVES, strict=True):
+        here["clear"] = _are_clear(block)
+        for cut, waves in enumerate(_CUT_WAVES):
             bits = (waves @ block @ waves.T)[:, _ROWS, _COLUMNS] > 0
-            view[start : start + _BLOCK] = np.ascontiguousarray(np.packbits(bits, axis=1)).view(
-                np.uint64
-            )[:, 0]
-    return clear, hashes
+            packed = np.ascontiguousarray(np.packbits(bits, axis=1))
+            here["hashes"][:, cut] = packed.view(np.uint64)[:, 0]
+    return views
 
 
 def _edges(greys: np.ndarray) -> np.ndarray:

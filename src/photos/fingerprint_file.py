@@ -1,4 +1,4 @@
-"""Keeps fingerprints in a file of its own: those of a million photos would fill a gigabyte."""
+"""Fingerprints that lie outside of memory: those of a million photos would fill a gigabyte."""
 
 import errno
 import hashlib
@@ -19,9 +19,24 @@ _LOOK = 1 << 20  # bytes after which the free space is looked at again
 
 def identity(fingerprint: SupportsBytes) -> bytes:
     """16 bytes that tell a fingerprint from all others (BLAKE2b, RFC 7693)."""
-    if isinstance(fingerprint, Kept):
+    if isinstance(fingerprint, Stored):
         return fingerprint.identity
     return hashlib.blake2b(bytes(fingerprint), digest_size=IDENTITY).digest()
+
+
+class Stored:
+    """A fingerprint of a known identity, whose bytes are read; equal to the same bytes anywhere."""
+
+    __slots__ = ("identity",)
+
+    def __bytes__(self) -> bytes:
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes | Stored) and identity(other) == self.identity
+
+    def __hash__(self) -> int:
+        return hash(bytes(self))
 
 
 class FingerprintFile:
@@ -60,14 +75,14 @@ class FingerprintFile:
         return kept
 
 
-class Kept:
-    """A fingerprint that ``bytes()`` reads from its file; equal to the same bytes anywhere.
+class Kept(Stored):
+    """A fingerprint in such a file.
 
     Reading raises :class:`OSError` if the disk returns other bytes than were written: two copies
     of a photo might then not be found.
     """
 
-    __slots__ = ("_file", "_length", "_start", "identity")
+    __slots__ = ("_file", "_length", "_start")
 
     def __init__(self, file: BinaryIO, start: int, length: int, identity: bytes):
         self._file, self._start, self._length, self.identity = file, start, length, identity
@@ -78,9 +93,3 @@ class Kept:
         if identity(data) != self.identity:
             raise OSError(errno.EIO, "it returns other bytes than were written", "the disk")
         return data
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, bytes | Kept) and identity(other) == self.identity
-
-    def __hash__(self) -> int:
-        return hash(bytes(self))

@@ -5,6 +5,7 @@ counts as a near-duplicate and as a placeholder), so that a mistake there cannot
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -42,8 +43,11 @@ def find_leak(
     named = labels_of_paths(item.row for item in inspected)
     labels, listings = SharedSets(), SharedSets()
     told: set[tuple[int, str]] = set()
+    rows = Counter(picture)
     for at, item in enumerate(usable):
         path = item.row.path
+        if rows[picture[at]] == 1 and named[path] == {item.row.label}:
+            continue  # as most are
         if named[path] != {item.row.label} and (picture[at], path) not in told:
             labels.add(picture[at], named[path])
             told.add((picture[at], path))

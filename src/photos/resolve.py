@@ -1,7 +1,7 @@
 """Decides which inspected rows are used, which belong together, and which are set aside."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -80,25 +80,25 @@ def resolve(
     joined, kept, leaders = _Joined(), [], {}
     for item in usable:
         picture, is_car = pictures.of(item), pictures.shows_car(item)
-        if is_car:
-            joined.join(item, leaders.setdefault(picture, item))
+        if is_car and (leader := leaders.setdefault(picture, item)) is not item:
+            joined.join(item, leader)
         if item.fault:
             continue
-        if is_car and pictures.is_of_one_class(picture):
+        if is_car and pictures.is_of_one_class(item):
             kept.append(item)
         else:  # one that shows no one car joined nothing: its duplicates may lie in several splits
-            rejected.append(Rejected(item.row.path, *pictures.conflict(picture)))
+            rejected.append(Rejected(item.row.path, *pictures.conflict(item)))
     for one, other in duplicates.unseen:
         if pictures.shows_car(one) and pictures.shows_car(other):
             joined.join(one, other, word="like")
 
     given = "other photos of its listing, or its duplicates, are marked {} in the subset column"
-    placed = [(item, item.row.subset) for item in kept]
+    placed = [(item, joined.group_of(item), item.row.subset) for item in kept]
     placed, lost = joined.of_one_side(placed, "subset-leak", given)
     rejected += lost
     if place:
         falls = "joined by duplicates ({bridge}) to photos that fall to {}"
-        placed = [(item, place(key_of(item), subset)) for item, subset in placed]
+        placed = [(item, group, place(key_of(item), subset)) for item, group, subset in placed]
         placed, lost = joined.of_one_side(placed, "split-conflict", falls)
         rejected += lost
 
@@ -106,7 +106,7 @@ def resolve(
     boxed = [item for item in reversed(usable) if item.row.box and not item.fault]
     boxes = {item.photo_id: item.row.box for item in boxed}
     candidates: dict[str, Candidate] = {}
-    for item, side in placed:
+    for item, group, side in placed:
         if (first := candidates.get(item.photo_id)) is not None:
             told = _same_as(first.row.path)
             if first.row.path == item.row.path:
@@ -115,8 +115,7 @@ def resolve(
             continue
         box = item.row.box or boxes.get(item.photo_id)
         row = item.row if box == item.row.box else replace(item.row, box=box)
-        group, picture = joined.group_of(item), pictures.of(item)
-        candidates[item.photo_id] = Candidate(row, item.photo_id, group, side, picture)
+        candidates[item.photo_id] = Candidate(row, item.photo_id, group, side, pictures.of(item))
     ordered = [candidates[photo_id] for photo_id in sorted(candidates)]
     return ordered, sorted(rejected, key=lambda row: (row.path, row.reason))
 
@@ -133,7 +132,8 @@ def _same_as(path: str) -> str:
 class _Pictures:
     """Which photos are one picture, and the labels and listings that rows give each picture.
 
-    ``named`` has all labels of a path, also those of rows without a photo.
+    ``named`` has all labels of a path, also those of rows without a photo. Most pictures have one
+    row and its label, which are not noted: sets of a million of them would take room and time.
     """
 
     def __init__(
@@ -147,8 +147,11 @@ class _Pictures:
             self._joined.join(one.photo_id, other.photo_id)
         self._labels, self._listings = SharedSets(), SharedSets()
         told: set[tuple[str, str]] = set()
+        rows = Counter(map(self.of, usable))
         for item in usable:
             picture, path = self.of(item), item.row.path
+            if rows[picture] == 1 and named[path] == {item.row.label}:
+                continue
             if named[path] != {item.row.label} and (picture, path) not in told:  # it may be long
                 self._labels.add(picture, named[path])
                 told.add((picture, path))
@@ -162,20 +165,22 @@ class _Pictures:
         picture = self.of(item)
         return not shows_no_car(self._labels[picture], listings=len(self._listings[picture]))
 
-    def is_of_one_class(self, picture: str) -> bool:
-        return len(self._labels[picture]) - ("" in self._labels[picture]) == 1
+    def is_of_one_class(self, item: Inspected) -> bool:
+        labels = self._labels[self.of(item)] or {item.row.label}
+        return len(labels) - ("" in labels) == 1
 
-    def conflict(self, picture: str) -> tuple[str, str]:
+    def conflict(self, item: Inspected) -> tuple[str, str]:
         """The fault of having several labels, in words; of many rows it is made once."""
+        picture = self.of(item)
         if picture not in self._conflicts:
-            names = self._labels[picture] - {""}
-            told = names if len(names) > 1 else self._labels[picture]
-            self._conflicts[picture] = conflict(told)
+            labels = self._labels[picture] or {item.row.label}
+            names = labels - {""}
+            self._conflicts[picture] = conflict(names if len(names) > 1 else labels)
         return self._conflicts[picture]
 
 
-Placed = list[tuple[Inspected, str]]
-"""Rows with their split, or the subset that they are given."""
+Placed = list[tuple[Inspected, str, str]]
+"""Rows with their group, and their split or the subset that they are given."""
 
 
 class _Joined:
@@ -195,25 +200,24 @@ class _Joined:
 
     def of_one_side(self, placed: Placed, reason: str, words: str) -> tuple[Placed, list[Rejected]]:
         """Keeps the rows of each group's strictest side; the others are rejected in ``words``."""
-        if len({side for _, side in placed}) < 2:
+        if len({side for _, _, side in placed}) < 2:
             return placed, []
         winners: dict[str, str] = {}
-        for item, side in placed:
-            group = self.group_of(item)
-            winners[group] = min(winners.get(group, ""), side, key=SUBSET_ORDER.index)
+        for _, group, side in placed:
+            if (winner := winners.setdefault(group, side)) != side:
+                winners[group] = min(winner, side, key=SUBSET_ORDER.index)
         left, lost = [], []
-        for item, side in placed:
-            group = self.group_of(item)
+        for item, group, side in placed:
             winner = winners[group]
             # Rows without a subset may train along with train; beside val or test that would leak.
             if side == winner or (winner == "train" and not side):
-                left.append((item, winner))
+                left.append((item, group, winner))
             else:
                 lost.append((item, group, side))
         if not lost:
             return left, []
-        sides = {key_of(item): side for item, side in placed}
-        there = {item.photo_id: item.row.path for item, _ in reversed(left)}
+        sides = {key_of(item): side for item, _, side in placed}
+        there = {item.photo_id: item.row.path for item, _, _ in reversed(left)}
         bridges = defaultdict(list)
         for one, other, word in self._bridges:
             bridges[self.group_of(one)].append((one, other, word))

@@ -9,9 +9,10 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from sys import intern
 from typing import Annotated, Literal
@@ -55,6 +56,9 @@ MOST_LABELS = 5
 
 SPEAKING = ("bad-box", "bad-subset", "no-label")
 """Faults of rows whose path and listing can be trusted in spite of the fault."""
+
+_PLAIN = re.compile(r"(?!\.)[^/\\:\0]+(?:/(?!\.)[^/\\\0]+)*").fullmatch
+"""Matches paths in which, if they are ASCII, nothing is changed or refused; not all of these."""
 
 SUBSETS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -272,7 +276,10 @@ def _rows_from_csv(photos: Path | Store, labels: Path | Store, use: Use) -> list
             _note(names, columns)
         else:
             columns.pop("subset", None)  # only for training are photos divided into splits
-        row = partial(_row, names=names, columns=columns, photos=photos, decimal=decimal, use=use)
+        given = {"width": len(names), "photos": photos, "decimal": decimal, "use": use}
+        # What no column has is the empty cell at the end.
+        cells = itemgetter(*(columns.get(field, -1) for field in COLUMNS))
+        row = partial(_row, cells=cells, **given)
         rows = [
             (line := skipped + table.line_num, row(values, line=line))
             for values in table
@@ -369,9 +376,11 @@ class SharedSets(dict[Hashable, Set[str]]):
     def __missing__(self, key: Hashable) -> Set[str]:
         return frozenset()
 
-    def add(self, key: Hashable, names: Iterable[str]) -> None:
+    def add(self, key: Hashable, names: Collection[str]) -> None:
         """Adds names to the set of ``key``."""
         found = self[key]
+        if key in self and found.issuperset(names):
+            return
         if isinstance(found, set):
             found.update(names)
             return
@@ -429,51 +438,52 @@ def _row(
     values: list[str],
     *,
     line: int,
-    names: list[str],
-    columns: dict[str, int],
+    cells: Callable[[list[str]], tuple[str, ...]],
+    width: int,
     photos: Path | Store,
     decimal: str,
     use: Use,
 ) -> Row:
-    cells = dict.fromkeys(COLUMNS, "")
-    cells |= {field: values[at].strip() for field, at in columns.items() if at < len(values)}
-    empty = {name for name, cell in cells.items() if cell.lower() in NOTHING} - {"path", "label"}
-    cells |= dict.fromkeys(empty, "")
-    path = cells["path"] and posixpath.normpath(cells["path"].replace("\\", "/"))
+    found = [cell.strip() for cell in cells([*values, *[""] * max(1, width - len(values) + 1)])]
+    path, label_cell, *others = found
+    others = ["" if cell.lower() in NOTHING else cell for cell in others]
+    make_cell, listing_cell, subset, *corners = others
+    is_plain = path.isascii() and _PLAIN(path)  # most are
+    if path and not is_plain:
+        path = posixpath.normpath(path.replace("\\", "/"))
     # Many rows share these names, which are kept for as long as the rows are.
-    label, make, listing = (intern(_folded(cells[field])) for field in ("label", "make", "listing"))
-
-    subset = cells["subset"].lower()
+    label, make = intern(_folded(label_cell)), intern(_folded(make_cell))
+    listing, subset = intern(_folded(listing_cell)), subset.lower()
 
     def bad(reason: str, detail: str) -> Row:
         fault = reason, f"line {line}: {detail}"
         known = SUBSETS.get(subset, "")
         return Row(path=path, label=label, make=make, listing=listing, subset=known, fault=fault)
 
-    if len(values) != len(names):
-        return bad("bad-row", f"{len(values)} fields, expected {len(names)}")
+    if len(values) != width:
+        return bad("bad-row", f"{len(values)} fields, expected {width}")
     if not path:
         return bad("bad-row", "no path")
-    if not _is_text(cells["label"]):
+    if not _is_text(label_cell):
         return bad("bad-row", "the label holds a line break or another control character")
-    if path.startswith("/") or re.match("[A-Za-z]:/", path):
-        return bad("outside", "an absolute path, expected one within the photos folder")
-    if path.split("/")[0] == ".." or "\0" in path:
-        return bad("outside", "the path leaves the photos folder")
-    path = _as_on_disk(photos, path)
+    if not is_plain:
+        if path.startswith("/") or re.match("[A-Za-z]:/", path):
+            return bad("outside", "an absolute path, expected one within the photos folder")
+        if path.split("/")[0] == ".." or "\0" in path:
+            return bad("outside", "the path leaves the photos folder")
+        path = _as_on_disk(photos, path)
     if not label and "label" in NEEDED[use]:
         return bad("no-label", "no label")
     if subset and subset not in SUBSETS:
         return bad("bad-subset", f"subset {subset!r}, expected one of {', '.join(SUBSETS)}")
-    corners = [cells[side] for side in BOX]
     box = None
     if any(corners):
         try:
             x1, y1, x2, y2 = (float(_with_point(corner, decimal)) for corner in corners)
         except ValueError:
             return bad("bad-box", f"expected four numbers, found {corners}")
-        in_reach = all(abs(side) < MAX_COORDINATE for side in (x1, y1, x2, y2))  # so no NaN either
-        if not (in_reach and x1 < x2 and y1 < y2):
+        most = MAX_COORDINATE
+        if not (-most < x1 < x2 < most and -most < y1 < y2 < most):  # so no NaN either
             return bad("bad-box", f"expected pixels with x1 < x2 and y1 < y2, found {corners}")
         if max(x2, y2) <= 1:
             return bad("bad-box", f"expected pixels, found shares of the photo: {corners}")
@@ -498,13 +508,15 @@ def _is_text(label: str) -> bool:
 
 def _with_point(number: str, decimal: str) -> str:
     """A number with a decimal point; ``1,024`` is left alone, as it might be a thousand."""
-    if decimal not in number:  # most are whole
+    if decimal == "." or decimal not in number:  # most are whole
         return number
     return re.sub(f"{re.escape(decimal)}(?![0-9]{{3}}$)", ".", number)
 
 
 def _folded(name: str) -> str:
     """Normalises a name (Unicode NFC, single spaces), so that two spellings are not two classes."""
+    if name.isascii() and name.isprintable() and "  " not in name:  # quick: most are
+        return name.strip()
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 

@@ -11,16 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from photos import memory
-from photos.duplicates import find_alike, fingerprint
-from photos.faults import PhotoError
+from photos import memory, memory_file
+from photos.fingerprint_file import identity
 from photos.inspect import Inspected, inspect
-from photos.memory import Differences, Likenesses, look_at_all
+from photos.likenesses import Differences
+from photos.memory import look_at_all
 from photos.source import Row
-from planted_copies import WAYS, scene
+from stage import StageError
 from tiny_photos import photo_bytes
 
 
@@ -137,15 +135,15 @@ def test_a_damaged_memory_is_thrown_away(spoil, root: Path) -> None:
     assert asked == []
 
 
-def test_a_memory_whose_end_is_damaged_is_whole_again_after_one_run(root: Path) -> None:
+def test_a_memory_that_is_damaged_anywhere_is_soon_whole_again(root: Path) -> None:
     draw = np.random.default_rng(0)
-    marks = [draw.bytes(1024) for _ in range(300)]
+    marks = [draw.bytes(1024) for _ in range(60)]
     (root / "many").mkdir()
-    for number in range(300):
+    for number in range(60):
         file = root / f"many/{number}"
         file.touch()
         os.utime(file, (0, 0))
-    rows = [Row(f"many/{number}", "Audi") for number in range(300)]
+    rows = [Row(f"many/{number}", "Audi") for number in range(60)]
 
     def run() -> int:
         def look(unknown: list[Row]) -> Iterator[Inspected]:
@@ -154,14 +152,18 @@ def test_a_memory_whose_end_is_damaged_is_whole_again_after_one_run(root: Path) 
 
         asked: list[Row] = []
         found = list(look_at_all(look, root, rows, memory=root / "many.db"))
-        assert [item.fingerprint for item in found] == marks
+        assert [bytes(item.fingerprint) for item in found] == marks
         return len(asked)
 
-    assert [run(), run()] == [300, 0]
-    with (root / "many.db").open("r+b") as file:
-        file.seek(-4096, os.SEEK_END)
-        file.write(b"\xff" * 4096)
-    assert [run(), run()] == [300, 0]
+    assert [run(), run()] == [60, 0]
+    size = (root / "many.db").stat().st_size
+    for page in range(size // 4096):  # a table of looks or of fingerprints, or an index
+        with (root / "many.db").open("r+b") as file:
+            file.seek(page * 4096)
+            file.write(b"\xff" * 4096)
+        assert run() > 0
+        run()  # which has nothing to go by where fingerprints alone were damaged
+        assert run() == 0
 
 
 def test_a_folder_that_became_a_link_is_looked_at_anew(tmp_path: Path) -> None:
@@ -196,8 +198,9 @@ def test_another_reader_looks_anew(root: Path) -> None:
 def test_only_the_code_that_looks_makes_another_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(Path, "read_bytes", lambda file: read.append(file.stem) or b"")
-    memory._reader()
+    memory_file.reader_of()
     assert {"inspect", "decode", "jpeg", "duplicates", "second_look", "memory"} <= set(read)
+    assert {"memory_file", "likenesses"} <= set(read)
     assert not {"montage", "warp", "policy", "prepare", "source"} & set(read)
 
 
@@ -227,8 +230,8 @@ def test_a_disk_that_was_mounted_anew_is_not_looked_at_anew(
     assert asked == []
 
 
-@pytest.mark.parametrize("change", ["photo_id = 'b' || substr(photo_id, 2)", "fingerprint = x'00'",
-    "fingerprint = zeroblob(1024)", "photo_id = NULL"])  # fmt: skip
+@pytest.mark.parametrize("change", ["photo_id = 'b' || substr(photo_id, 2)", "mark = x'00'",
+    "mark = zeroblob(16)", "photo_id = NULL"])  # fmt: skip
 def test_a_changed_row_is_not_believed(change: str, root: Path) -> None:
     before, asked = looks(root, []), []
     with closing(sqlite3.connect(root / "cache" / "looks.db")) as table, table:
@@ -237,13 +240,43 @@ def test_a_changed_row_is_not_believed(change: str, root: Path) -> None:
     assert asked == list("0123")
 
 
-def test_a_memory_of_earlier_tables_is_thrown_away(root: Path) -> None:
+@pytest.mark.parametrize("spoil", ["fingerprint = x'00'", "fingerprint = zeroblob(1024)",
+    "fingerprint = NULL", "mark = zeroblob(16) WHERE rowid = 2"])  # fmt: skip
+def test_a_fingerprint_that_was_changed_is_taken_from_the_photo(spoil: str, root: Path) -> None:
+    before, asked = looks(root, []), []
+    with closing(sqlite3.connect(root / "cache" / "looks.db")) as table, table:
+        table.execute(f"UPDATE fingerprints SET {spoil}")  # noqa: S608
+    found = looks(root, asked)
+    assert asked == []
+    assert [bytes(item.fingerprint) for item in found] == [bytes(i.fingerprint) for i in before]
+    assert 1 <= len(asked) <= 4
+
+
+def test_a_photo_that_changes_while_its_fingerprint_is_gone_stops_the_run(root: Path) -> None:
+    found = looks(root, [])
+    (root / "cache" / "looks.db").unlink()
+    assert identity(bytes(found[1].fingerprint)) == found[1].fingerprint.identity
+    (root / "1").write_bytes(photo_bytes(9))
+    with pytest.raises(StageError, match="'1' was changed while this ran"):
+        bytes(found[1].fingerprint)
+
+
+def test_fingerprints_of_photos_that_are_gone_take_no_room(root: Path) -> None:
+    (root / "3").unlink()
+    file = root / "cache" / "looks.db"
+    list(look_at_all(lambda _: [], root, [Row(str(n), "Audi") for n in range(3)], memory=file))
+    with closing(sqlite3.connect(file)) as table:
+        assert table.execute("SELECT count(*) FROM fingerprints").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("columns", ["", ", seconds REAL, megabytes INTEGER, digest BLOB"])
+def test_a_memory_of_earlier_tables_is_thrown_away(columns: str, root: Path) -> None:
     file = root / "cache" / "looks.db"
     file.unlink()
     with closing(sqlite3.connect(file)) as table, table:
         table.execute(
             "CREATE TABLE looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
-            " fingerprint BLOB) WITHOUT ROWID"
+            f" fingerprint BLOB{columns})"
         )
     before, asked = looks(root, []), []
     assert looks(root, asked) == before
@@ -270,7 +303,7 @@ def test_a_photo_takes_little_more_room_than_its_fingerprint(tmp_path: Path) -> 
         (draw.bytes(32), Inspected(Row("a"), photo_id="a" * 16, fingerprint=draw.bytes(1024)))
         for _ in range(500)
     ]
-    memory._remember(file, b"reader" * 5, (30.0, 1024), learnt)
+    memory._remember(file, b"reader" * 6, (30.0, 1024), learnt)
     assert file.stat().st_size < 500 * 1600
 
 
@@ -283,141 +316,6 @@ def test_a_photo_that_may_still_be_changing_is_not_remembered(
     asked: list[str] = []
     looks(root, asked)
     assert asked == ["2"]
-
-
-A, B, C = (Inspected(Row(name, "Audi"), photo_id=name * 16) for name in "abc")
-
-
-def differences(root: Path, asked: list[str]) -> Differences:
-    """Photos differ by 0.25, but for ``c``, which cannot be read; ``asked`` collects the pairs."""
-
-    def compare(pairs: list[tuple[Inspected, Inspected]]) -> list[float | PhotoError]:
-        asked.extend(one.row.path + other.row.path for one, other in pairs)
-        gone = PhotoError("missing", "gone")
-        return [gone if C in pair else 0.25 for pair in pairs]
-
-    return Differences(compare, memory=root / "looks.db")
-
-
-def test_a_pair_is_compared_once_whoever_asks_in_whatever_order(tmp_path: Path) -> None:
-    asked: list[str] = []
-    known = differences(tmp_path, asked)
-    assert known([(B, A), (A, C)]) == [0.25, None]
-    assert known([(A, B), (C, B)]) == [0.25, None]
-    assert asked == ["ab", "ac", "bc"]
-
-
-def test_what_differs_is_remembered_but_not_what_could_not_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    first = differences(tmp_path, asked)
-    first([(A, B), (A, C)])
-    first.remember()
-    asked.clear()
-    second = differences(tmp_path, asked)
-    assert second([(B, A), (A, C)]) == [0.25, None]
-    assert asked == ["ac"]
-    asked.clear()
-    monkeypatch.setattr(memory.cv2, "__version__", "0")
-    assert differences(tmp_path, asked)([(A, B)]) == [0.25]
-    assert asked == ["ab"]
-
-
-def test_a_difference_that_was_changed_is_not_believed(tmp_path: Path) -> None:
-    known = differences(tmp_path, [])
-    known([(A, B)])
-    known.remember()
-    with closing(sqlite3.connect(tmp_path / "looks.db")) as table, table:
-        table.execute("UPDATE differences SET difference = 0.9")
-    assert differences(tmp_path, [])([(A, B)]) == [0.25]
-
-
-def test_pairs_that_nobody_asked_about_are_forgotten(tmp_path: Path) -> None:
-    other = Inspected(Row("d", "Audi"), photo_id="d" * 16)
-    for pair in ((A, B), (A, other)):
-        known = differences(tmp_path, [])
-        known([pair])
-        known.remember()
-    asked: list[str] = []
-    differences(tmp_path, asked)([(A, B), (A, other)])
-    assert asked == ["ab"]
-
-
-def test_looks_and_differences_lie_in_one_file(root: Path) -> None:
-    (root / "looks.db").write_bytes((root / "cache" / "looks.db").read_bytes())
-    known = differences(root, [])
-    known([(A, B)])
-    known.remember()
-    (root / "looks.db").rename(root / "cache" / "looks.db")
-    asked: list[str] = []
-    looks(root, asked)
-    assert asked == []
-
-
-MARKS = sorted(
-    {
-        fingerprint(np.ascontiguousarray(way(scene(seed))))
-        for way in (np.asarray, WAYS["mirrored"], WAYS["3 % cut all round"], WAYS["quality 15"])
-        for seed in range(3)
-    }
-)
-
-
-@settings(max_examples=25)
-@given(
-    history=st.lists(st.sets(st.integers(0, len(MARKS) - 1)), min_size=2, max_size=5),
-    many=st.sampled_from([0, 4, 100]),
-)
-def test_whatever_was_searched_before_the_same_pairs_are_alike(
-    history: list[set[int]], many: int, folder: Path
-) -> None:
-    (folder / "likenesses.db").unlink(missing_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "_MANY_NEW", many)
-        for chosen in history:
-            marks = [MARKS[at] for at in sorted(chosen)]
-            alike = Likenesses(memory=folder / "likenesses.db")
-            expected = find_alike(marks)
-            assert alike(marks) == expected
-            assert alike(marks) == expected  # as the last check asks once more
-
-
-def test_only_new_fingerprints_are_searched_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    searched = []
-
-    def spy(marks: list[bytes], *, new: list[int] | None = None) -> list:
-        searched.append(new)
-        return find_alike(marks, new=new)
-
-    monkeypatch.setattr(memory, "find_alike", spy)
-    monkeypatch.setattr(memory, "_MANY_NEW", 1)
-
-    def search(marks: list[bytes]) -> None:
-        Likenesses(memory=tmp_path / "looks.db")(marks)
-
-    search(MARKS[1:])
-    search(MARKS[1:])
-    search(MARKS)
-    search(MARKS[:-1])
-    assert searched == [None, [0]]
-    monkeypatch.setattr(memory.cv2, "__version__", "0")
-    search(MARKS)
-    assert searched == [None, [0], None]
-
-
-def test_a_changed_bit_in_what_was_found_is_noticed(tmp_path: Path) -> None:
-    file = tmp_path / "looks.db"
-    for place in range(2):
-        known = Likenesses(memory=file)
-        expected = known(MARKS)
-        with closing(sqlite3.connect(file)) as table, table:
-            ((*found,),) = table.execute("SELECT marks, alike FROM searches").fetchall()
-            found[place] = bytes([found[place][0] ^ 1]) + found[place][1:]
-            table.execute("UPDATE searches SET marks = ?, alike = ?", found)
-        assert Likenesses(memory=file)(MARKS) == expected
 
 
 def test_a_run_that_is_stopped_remembers_what_it_saw(root: Path) -> None:
@@ -470,13 +368,11 @@ def test_looks_do_not_gather_in_memory(root: Path, monkeypatch: pytest.MonkeyPat
     assert found == again == [inspect(root, row) for row in rows]
 
 
-def test_a_kill_costs_no_comparison_that_was_made(tmp_path: Path) -> None:
-    def killed(_: list[tuple[Inspected, Inspected]]) -> Iterator[float]:
-        yield 0.25
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Differences(killed, memory=tmp_path / "looks.db")([(A, B), (B, C)])
+def test_looks_and_differences_lie_in_one_file(root: Path) -> None:
+    one, other = (Inspected(Row(name, "Audi"), photo_id=name * 16) for name in "ab")
+    known = Differences(lambda pairs: [0.25] * len(pairs), memory=root / "cache" / "looks.db")
+    known([(one, other)])
+    known.remember()
     asked: list[str] = []
-    assert differences(tmp_path, asked)([(A, B), (B, C)]) == [0.25, None]
-    assert asked == ["bc"]
+    looks(root, asked)
+    assert asked == []

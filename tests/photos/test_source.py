@@ -1,12 +1,14 @@
 """Reading what is said of each photo, from CSV files as people really save them."""
 
 import os
+import posixpath
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from photos import source
 from photos.source import Row, SharedSets, labels_of_paths, read_rows
 from stage import StageError
 
@@ -411,6 +413,16 @@ def test_a_photo_of_two_listings_is_a_row_in_each(tmp_path: Path) -> None:
 def test_a_tab_that_excel_announces_separates(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "sep=\t\npath\tlabel\na.jpg\tAudi\n")
     assert (row.path, row.label) == ("a.jpg", "Audi")
+
+
+@given(st.text("aZ. /\\:\0\né", max_size=8))
+@example("Z:/a")
+@example("a/../Z")
+def test_a_plain_path_is_one_that_stays_as_it_is(path: str) -> None:
+    if path.isascii() and source._PLAIN(path):
+        assert path == posixpath.normpath(path.replace("\\", "/"))
+        assert not path.startswith(("/", "..", "a:", "Z:"))
+        assert "\0" not in path
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sets(st.sampled_from("abcdefghijkl")))))
