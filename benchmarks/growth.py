@@ -25,7 +25,7 @@ search for near-duplicates at a million). Only preprocess and augment make use o
 a line through the smallest and the largest size; memory is that of a stage's largest process, pages
 of mapped files included. Disk is without DVC's cache.
 
-Ten minutes on 2 cores, twenty-five with 30,000 photos.
+A quarter of an hour on 2 cores of a Zen 4, forty minutes with 30,000 photos.
 """
 
 import argparse

@@ -36,9 +36,10 @@ stage, the last three as PNG files. timm and the last two crop squares: where th
 they get them stretched to a square of as many. The clock starts with a peer's process and stops
 after its last step. Trials that tell how much fits, ours, fastai's and AutoGluon's, do not count;
 since some plan in whole epochs, the others may take a tenth longer than ours. Test rows are scored
-once. If a package is missing, one line says how to install it. A quarter of an hour each on 2
-cores, on the demo two minutes each a round; ``--add`` keeps what is recorded of peers that are not
-run this time.
+once. ``--first 1`` takes other classes that the backbone has not seen, to choose settings on, and
+records nothing. If a package is missing, one line says how to install it. A quarter of an hour each
+on 2 cores, on the demo two minutes each a round; ``--add`` keeps what is recorded of peers that are
+not run this time.
 """
 
 import argparse
@@ -115,9 +116,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(PEERS), metavar="PEER")
     parser.add_argument("--add", action="store_true", help="keep the peers that are recorded")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--first", type=int, choices=(0, 1, 2, 3), default=0, help="of transfer.py: other classes"
+    )
     parser.add_argument("--classes", type=int, default=stanford_cars.CLASSES, help="of the cars")
     options = parser.parse_args()
     names = options.only or list(PEERS)
+    if options.first and not options.backbone:
+        parser.error("--first chooses among the classes that --backbone has not seen")
     if options.backbone and not options.backbone.is_file():
         parser.error(f"no file {options.backbone}")
     if options.demo and (options.add or options.minutes is not None or "ours" not in names):
@@ -164,6 +170,9 @@ def compete(options: argparse.Namespace, names: list[str]) -> None:
                 if "reference" in anew:
                     kept.pop(TO_MARK, None)
                 same = {k: v for k, v in compared.items() if k.rpartition(" ")[2] not in anew}
+                if options.first:  # settings are chosen on these classes
+                    print(*(f"{key}: {value}" for key, value in figures.items()), sep="\n")
+                    continue
                 record(  # now, so that a stop loses only the others
                     result,
                     ratios={**same, **ratios},
@@ -211,7 +220,9 @@ def project(options: argparse.Namespace) -> Iterator[tuple[Path, Values]]:
         else:
             rows = read_source(options.source)
             classes = stanford_cars.class_names(rows)[:: stanford_cars.EVERY]
-            classes = (target_names(rows) if options.backbone else classes)[: options.classes]
+            if options.backbone:
+                classes = target_names(rows, options.first)
+            classes = classes[: options.classes]
             rows = stanford_cars.of_classes(rows, classes)
             values = {**(FINE_TUNED if options.backbone else RECIPE), **chosen}
             make_cars(root, rows, source=options.source, values=values)

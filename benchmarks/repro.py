@@ -4,7 +4,7 @@
 
 Clones the last commit of this repository and runs ``dvc repro`` there; the time includes rendering,
 but not installing. Then makes copies and trains once more with each further seed, on the same
-split, to show how much a single run varies. Six minutes on 2 cores.
+split, to show how much a single run varies. Eight minutes on 2 cores.
 """
 
 import argparse

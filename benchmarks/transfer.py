@@ -9,7 +9,7 @@ odd half, split as the data set's ``subset`` column says, are then learnt in thr
 and scored once on the same test rows:
 
 head        ``finetune_epochs: 0``, on the features that ``embed`` keeps; takes the time it needs
-fine-tuned  the whole network too, in ``--minutes``
+fine-tuned  the whole network too, in ``--minutes``; ``--set`` changes params of this one alone
 scratch     ``model.weights: none``, in the same minutes, with the recipe of from_scratch.py
 
 ``model.weights`` accepts the bundle's ``model.keras``, whose layers are copied by name. The time to
@@ -71,8 +71,10 @@ def main() -> None:
     if options.keep and options.backbone:
         parser.error(f"{options.backbone} is kept already; --keep is for a new backbone")
     chosen = dict(options.set)
+    if shared := [key for key in chosen if not key.startswith(("augment.", "train."))]:
+        parser.error(f"--set {shared[0]}: expected augment.… or train.…; all three share the rest")
     seeds = {"train.seed": options.seed, "augment.seed": options.seed}
-    common = {**cores(options.threads), **seeds, **chosen}
+    common = {**cores(options.threads), **seeds}
     figures: dict[str, float | str] = {"minutes": options.minutes}
     with tempfile.TemporaryDirectory() as folder:
         backbone = options.backbone or Path(folder, "cars.keras")
@@ -84,7 +86,6 @@ def main() -> None:
                 source=options.source,
                 values={**RECIPE, **common},
                 seconds=60 * options.pretrain_minutes,
-                chosen=frozenset(chosen),
                 file=backbone,
             )
         if options.keep:
@@ -96,15 +97,15 @@ def main() -> None:
         shutil.copyfile(backbone, root / WEIGHTS)
         figures["classes"] = TARGET_CLASSES
         figures |= {split: len(photos_of(root, split)) for split in ("train", "val", "test")}
-        for name, recipe in (("head", HEAD), ("fine-tuned", FINE_TUNED), ("scratch", RECIPE)):
+        recipes = {
+            "head": (HEAD, frozenset()),
+            "fine-tuned": ({**FINE_TUNED, **chosen}, frozenset(chosen)),
+            "scratch": (RECIPE, frozenset()),
+        }
+        for name, (recipe, told) in recipes.items():
             seconds = 60 * options.minutes
-            only_head = {"train.finetune_epochs": 0} if recipe is HEAD else {}
             trained = train_for(
-                root,
-                {**recipe, **common, **only_head},
-                seconds=seconds,
-                split="test",
-                chosen=frozenset(chosen),
+                root, {**recipe, **common}, seconds=seconds, split="test", chosen=told
             )
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)
@@ -118,9 +119,9 @@ def seen_names(rows: list[stanford_cars.Row]) -> list[str]:
     return stanford_cars.class_names(rows)[::2]
 
 
-def target_names(rows: list[stanford_cars.Row]) -> list[str]:
-    """Twenty classes of the other half, spread over it."""
-    others = stanford_cars.class_names(rows)[1::2]
+def target_names(rows: list[stanford_cars.Row], first: int = 0) -> list[str]:
+    """Twenty classes of the other half, spread over it; ``first`` 1 to 3: other ones."""
+    others = stanford_cars.class_names(rows)[1::2][first:]
     return others[:: len(others) // TARGET_CLASSES][:TARGET_CLASSES]
 
 
@@ -132,7 +133,6 @@ def pretrain(
     source: Path,
     values: Values,
     seconds: float,
-    chosen: frozenset[str],
     file: Path,
 ) -> dict[str, float | str]:
     """Trains on the classes ``names`` and writes the network to ``file``; returns figures.
@@ -143,7 +143,7 @@ def pretrain(
     together = [{**row, "subset": "train"} for row in rows if row["class"] in names]
     together += [row for row in rows if row["class"] in other]
     make_cars(root, together, source=source, values=values, keep=lambda p: p.label in names)
-    trained = train_for(root, values, seconds=seconds, split="val", chosen=chosen)
+    trained = train_for(root, values, seconds=seconds, split="val", chosen=frozenset())
     shutil.copyfile(root / "models/vehicle/model.keras", file)
     count = {f"backbone: {split}": len(photos_of(root, split)) for split in ("train", "val")}
     found = figures_of("backbone", trained, root=root, split="val", seconds=seconds)

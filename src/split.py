@@ -23,7 +23,7 @@ from photos.likenesses import Differences, Likenesses
 from photos.limits import WAITED
 from photos.manifest import SPLITS, Label, Photo, Rejected, write_labels
 from photos.memory import look_at_all
-from photos.remote import locate
+from photos.remote import Store, locate
 from photos.resolve import Candidate, resolve
 from photos.second_look import compare_all
 from photos.source import DataParams, read_rows
@@ -71,18 +71,28 @@ def main() -> None:
         "seconds": split.photo_seconds,
         "megabytes": split.photo_megabytes,
     }
-    bounds = split.photo_seconds, split.photo_megabytes
     looked_at = look_at_all(
         partial(inspect_all, root, **limits),
         root,
         rows,
         memory=MEMORY,
         settings=repr(sorted(data.formats)),
-        limits=bounds,
+        limits=(split.photo_seconds, split.photo_megabytes),
     )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     check_disk(inspected)
     gc.disable()  # what follows makes no cycles, and looking for some takes a fifth of its time
+    try:
+        divide(inspected, root, split, limits)
+    finally:
+        gc.enable()
+
+
+def divide(
+    inspected: Sequence[Inspected], root: Path | Store, split: SplitParams, limits: dict
+) -> None:
+    """Gives each photo that can be used a split, and writes all tables."""
+    total = len(inspected)
     given = frozenset(item.row.subset for item in inspected)  # also of photos that are missing now
     place = Stable(split.seed, split.val, split.test, given) if split.method == "stable" else None
 
@@ -94,7 +104,9 @@ def main() -> None:
 
     alike = {
         "difference": split.near_duplicates,
-        "look": Differences(compare, memory=MEMORY, settings=repr(bounds)),
+        "look": Differences(
+            compare, memory=MEMORY, settings=repr((split.photo_seconds, split.photo_megabytes))
+        ),
         "search": Likenesses(memory=MEMORY),
     }
     candidates, rejected = resolve(inspected, **alike, place=place)
@@ -103,7 +115,7 @@ def main() -> None:
             f"note: {unseen} pairs of like photos could not be read again; each pair is kept in "
             "one split"
         )
-    check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
+    check_quarantine(total, rejected, allowed=split.max_quarantined)
     subsets = [photo.subset for photo in candidates]  # with ``place`` the split of each
     splits = (
         subsets
@@ -120,19 +132,19 @@ def main() -> None:
     )
     candidates, splits, untrained = drop_untrained(candidates, splits)
     rejected = sorted([*rejected, *untrained], key=lambda row: (row.path, row.reason))
-    check_quarantine(len(rows), rejected, allowed=split.max_quarantined)
+    check_quarantine(total, rejected, allowed=split.max_quarantined)
     manifest = [to_photo(photo, name) for photo, name in zip(candidates, splits, strict=True)]
     if leak := find_leak(manifest, inspected, **alike):
         raise StageError(f"{leak}; this is a fault of the split stage, nothing was written")
     labels = list_labels(manifest)
-    check_splits(splits, labels, len(rows), rejected, wants_test=split.test > 0)
+    check_splits(splits, labels, total, rejected, wants_test=split.test > 0)
 
     for left_over in OUT.glob("*.partial"):  # of a killed run
         left_over.unlink()
     write_table(OUT / "manifest.csv", Photo, manifest)
     write_table(OUT / "quarantine.csv", Rejected, rejected)
     write_labels(OUT / "labels.json", labels)
-    report = {"input": len(rows), **counts(candidates, splits, rejected)}
+    report = {"input": total, **counts(candidates, splits, rejected)}
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(report, indent=1) + "\n")
     alike["look"].remember()  # only now: a run that stops may have seen half of the photos

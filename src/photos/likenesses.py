@@ -21,14 +21,13 @@ from photos.memory_file import UNREADABLE, digest_of, read, reader_of, write
 EVERY = 60.0
 """Seconds of comparing that a kill may cost: results are saved this often."""
 
-_DIFFERENCES = (
-    "CREATE TABLE IF NOT EXISTS differences (one TEXT, other TEXT, reader BLOB, difference REAL,"
-    " digest BLOB, PRIMARY KEY (one, other)) WITHOUT ROWID"
-)
-_SEARCHES = (
-    "CREATE TABLE IF NOT EXISTS searches (reader BLOB PRIMARY KEY, marks BLOB, views BLOB,"
-    " alike BLOB, digest BLOB)"
-)
+_DIFFERENCES = {
+    "differences": "(one TEXT, other TEXT, reader BLOB, difference REAL, digest BLOB,"
+    " PRIMARY KEY (one, other)) WITHOUT ROWID"
+}
+_SEARCHES = {
+    "searches": "(reader BLOB PRIMARY KEY, marks BLOB, views BLOB, alike BLOB, digest BLOB)"
+}
 _ALIKE = np.dtype([("one", "<u4"), ("other", "<u4"), ("unlike", "<f8")])
 _MANY_NEW = 600
 """With more new fingerprints than this, searching everything is faster.
@@ -103,7 +102,7 @@ class Differences:
         changes = [("INSERT OR REPLACE INTO differences VALUES (?, ?, ?, ?, ?)", rows)]
         if forget:
             changes.insert(0, ("DELETE FROM differences", [()]))
-        write(self._memory, [_DIFFERENCES], changes)
+        write(self._memory, _DIFFERENCES, changes)
 
 
 class _Search(NamedTuple):
@@ -168,7 +167,7 @@ class Likenesses:
             ("DELETE FROM searches", [()]),
             ("INSERT INTO searches VALUES (?, ?, ?, ?, ?)", [row]),
         ]
-        write(self._memory, [_SEARCHES], changes)
+        write(self._memory, _SEARCHES, changes)
 
 
 def _recall_differences(memory: Path, reader: bytes) -> dict[tuple[str, str], float]:

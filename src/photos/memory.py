@@ -22,12 +22,10 @@ from pathlib import Path
 
 from photos.fingerprint_file import IDENTITY, FingerprintFile, Stored, identity
 from photos.inspect import Inspected
-from photos.memory_file import UNREADABLE, digest_of, read, reader_of, throw_away, write
+from photos.memory_file import UNREADABLE, digest_of, read, reader_of, write
 from photos.remote import Store
 from photos.source import Row
 from stage import StageError
-
-Look = Callable[[Sequence[Row]], Iterable[Inspected]]
 
 SETTLED = 3.0
 """Seconds for which a file must have been left alone before a look at it is remembered."""
@@ -38,13 +36,13 @@ EVERY = 60.0
 _MOST_LEARNT = 4096
 """Looks that are saved at once: more would only fill the memory."""
 
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS looks (key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT,"
-    " mark BLOB, seconds REAL, megabytes INTEGER, digest BLOB) WITHOUT ROWID",
+_TABLES = {
+    "looks": "(key BLOB PRIMARY KEY, reader BLOB, photo_id TEXT, mark BLOB, seconds REAL,"
+    " megabytes INTEGER, digest BLOB) WITHOUT ROWID",
     # Apart, as they are ten times as long and seldom read. Not WITHOUT ROWID, as then each row of
     # this length would take one page more.
-    "CREATE TABLE IF NOT EXISTS fingerprints (mark BLOB PRIMARY KEY, fingerprint BLOB)",
-)
+    "fingerprints": "(mark BLOB PRIMARY KEY, fingerprint BLOB)",
+}
 _LOOK = (  # with names, so that a table of an earlier version is noticed
     "INSERT OR REPLACE INTO looks (key, reader, photo_id, mark, seconds, megabytes, digest)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -52,7 +50,7 @@ _LOOK = (  # with names, so that a table of an earlier version is noticed
 
 
 def look_at_all(
-    look: Look,
+    look: Callable[[Sequence[Row]], Iterable[Inspected]],
     root: Path | Store,
     rows: Sequence[Row],
     *,
@@ -73,19 +71,18 @@ def look_at_all(
     linked: dict[str, bool] = {}
     keys = [_key(root, there, row, reader, linked) if row.speaks else None for row in rows]
     marks = FingerprintFile(memory.parent)
+    prints = _Fingerprints(memory)
     known = _recall(memory, reader, limits)
-    prints = _Fingerprints(memory, look)
     unknown = [row for row, key in zip(rows, keys, strict=True) if key is None or key not in known]
-    if unknown and not known:  # what other readers saw makes room
-        changes = [("DELETE FROM looks WHERE reader != ?", [(reader,)])]
-        write(memory, _TABLES, [*changes, ("DELETE FROM fingerprints", [()])])
+    if unknown and not known:  # what other readers saw, or under other limits, makes room
+        write(memory, _TABLES, [("DELETE FROM looks", [()]), ("DELETE FROM fingerprints", [()])])
     found = iter(look(unknown) if unknown else ())
     learnt, last = [], time.monotonic()
     try:
         for row, key in zip(rows, keys, strict=True):
             if key is not None and key in known:
                 photo_id, mark = known[key]
-                yield Inspected(row, photo_id, row.fault, _Remembered(mark, row, prints))
+                yield Inspected(row, photo_id, row.fault, _Remembered(mark, prints))
                 continue
             item = next(found)
             item = replace(item, fingerprint=marks.keep(item.fingerprint))
@@ -187,52 +184,45 @@ def _recall(
 class _Remembered(Stored):
     """The fingerprint of an earlier look, which the memory has."""
 
-    __slots__ = ("_prints", "_row")
+    __slots__ = ("_prints",)
 
-    def __init__(self, mark: bytes, row: Row, prints: "_Fingerprints"):
-        self.identity, self._row, self._prints = mark, row, prints
+    def __init__(self, mark: bytes, prints: "_Fingerprints"):
+        self.identity, self._prints = mark, prints
 
     def __bytes__(self) -> bytes:
-        return self._prints.read(self.identity, self._row)
+        return self._prints.read(self.identity)
 
 
 class _Fingerprints:
-    """Reads fingerprints from the memory, each when it is asked for, as few ever are.
+    """Reads fingerprints from the memory as it is now, also if it is then deleted or replaced.
 
-    A photo whose fingerprint is not there as it was is looked at again.
+    Each is read only when it is asked for, as few ever are.
     """
 
-    def __init__(self, memory: Path, look: Look):
-        self._memory, self._look = memory, look
+    def __init__(self, memory: Path):
+        self._memory = memory
         self._file: sqlite3.Connection | None = None
+        with suppress(sqlite3.Error):  # if there is none, no look is known either
+            place = f"{memory.resolve().as_uri()}?mode=ro"
+            self._file = sqlite3.connect(place, uri=True, timeout=60.0)
+            weakref.finalize(self, self._file.close)
 
-    def read(self, mark: bytes, row: Row) -> bytes:
-        """The fingerprint of an identity, which is that of the photo of a row.
+    def read(self, mark: bytes) -> bytes:
+        """The fingerprint of an identity.
 
         Raises:
-            StageError: the photo is not the one any more that it was when this run began.
+            StageError: the memory is damaged; it was deleted, so that the next run looks at all
+                photos.
 
         """
-        try:
-            found = self._recall(mark)
-        except UNREADABLE as error:
-            throw_away(self._memory, error)
-            found = None
-        if found is None:
-            (item,) = self._look([row])
-            found = bytes(item.fingerprint)
-        if identity(found) != mark:
-            raise StageError(f"{row.path!r} was changed while this ran; run it again")
-        return found
-
-    def _recall(self, mark: bytes) -> bytes | None:
-        if self._file is None and self._memory.is_file():
-            self._file = sqlite3.connect(self._memory)
-            weakref.finalize(self, self._file.close)
         asked = "SELECT fingerprint FROM fingerprints WHERE mark = ?"
-        rows = self._file.execute(asked, (mark,)).fetchall() if self._file else []
-        found = [value for (value,) in rows if type(value) is bytes and identity(value) == mark]
-        return found[0] if found else None
+        with suppress(*UNREADABLE):
+            for (value,) in self._file.execute(asked, (mark,)).fetchall():
+                if type(value) is bytes and identity(value) == mark:
+                    return value
+        with suppress(OSError):
+            self._memory.unlink(missing_ok=True)
+        raise StageError(f"{self._memory}, which only saves time, is damaged; run this again")
 
 
 def _remember(

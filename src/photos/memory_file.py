@@ -1,12 +1,12 @@
 """The file in which split remembers: SQLite, a digest in each row, thrown away when damaged.
 
-What it holds changes no result, so it may be deleted at any time.
+What it holds changes no result, and it may be deleted at any time.
 """
 
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -56,9 +56,9 @@ def read(memory: Path, question: str, *values: bytes | float) -> Iterator[tuple]
 
 
 def write(
-    memory: Path, tables: Sequence[str], changes: Sequence[tuple[str, Sequence[tuple]]]
+    memory: Path, tables: Mapping[str, str], changes: Sequence[tuple[str, Sequence[tuple]]]
 ) -> None:
-    """Makes ``tables`` where there are none, and then all of ``changes`` or none.
+    """Makes the changes, all or none; before, those of ``tables`` (columns by name) that it lacks.
 
     Best effort: a memory that cannot be written costs time later, but never stops a run.
     """
@@ -66,21 +66,14 @@ def write(
         try:
             memory.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(memory)) as file, file:
-                for table in tables:
-                    file.execute(table)
+                for table, columns in tables.items():
+                    file.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns}")
                 for change, rows in changes:
                     file.executemany(change, rows)
             return
         except (*UNREADABLE, OSError) as error:
-            if not throw_away(memory, error):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if not isinstance(error, UnicodeError) and code not in _SPOILT:
                 return
-
-
-def throw_away(memory: Path, error: Exception) -> bool:
-    """Deletes a memory that an error shows to be damaged; returns whether it does."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    spoilt = isinstance(error, UnicodeError) or code in _SPOILT
-    if spoilt:
         with suppress(OSError):
             memory.unlink(missing_ok=True)
-    return spoilt

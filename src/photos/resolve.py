@@ -138,7 +138,7 @@ class _Pictures:
 
     def __init__(
         self,
-        usable: Iterable[Inspected],
+        usable: Sequence[Inspected],
         duplicates: "Duplicates",
         named: Mapping[str, Collection[str]],
     ) -> None:
@@ -173,9 +173,9 @@ class _Pictures:
         """The fault of having several labels, in words; of many rows it is made once."""
         picture = self.of(item)
         if picture not in self._conflicts:
-            labels = self._labels[picture] or {item.row.label}
-            names = labels - {""}
-            self._conflicts[picture] = conflict(names if len(names) > 1 else labels)
+            names = self._labels[picture] - {""}
+            told = names if len(names) > 1 else self._labels[picture]
+            self._conflicts[picture] = conflict(told)
         return self._conflicts[picture]
 
 
