@@ -122,6 +122,8 @@ def main() -> None:
             written = [turn[out] for turn in project.written]
             figures[f"arrays written anew, {out}, {name} photos"] = str(written)
         figures[f"outs like those of a full rebuild, {name} photos"] = "yes"
+        remembered = (project.root / ".cache/looks.db").stat().st_size
+        figures[f"split's memory, {name} photos, bytes a photo"] = round(remembered / project.count)
         figures[f"first dvc repro, {name} photos, s"] = round(project.first.seconds, 1)
     record("increment", ratios=ratios, figures=figures)
 

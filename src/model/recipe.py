@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from params import Float, Section
 
 SCRATCH = {"lr": 0.4, "finetune_lr_scale": 1.0, "weight_decay": 0.0005}
-PRETRAINED = {"lr": 0.05, "finetune_lr_scale": 0.1, "weight_decay": 0.0001}
+PRETRAINED = {"lr": 0.05, "finetune_lr_scale": 0.5, "weight_decay": 0.0001}
 """What ``auto`` stands for; the comments in ``params.yaml`` say the same (a test compares)."""
 
 

@@ -38,7 +38,7 @@ KNOBS = {
     "accumulate": 2,
     "head_epochs": 2,
     "finetune_epochs": 2,
-    "finetune_lr_scale": 0.5,
+    "finetune_lr_scale": 0.2,
     "finetune_from": "conv3",
     "batchnorm": "frozen",
     "warmup_epochs": 0.0,
