@@ -122,8 +122,7 @@ def main() -> None:
             written = [turn[out] for turn in project.written]
             figures[f"arrays written anew, {out}, {name} photos"] = str(written)
         figures[f"outs like those of a full rebuild, {name} photos"] = "yes"
-        remembered = (project.root / ".cache/looks.db").stat().st_size
-        figures[f"split's memory, {name} photos, bytes a photo"] = round(remembered / project.count)
+        figures[f"split's memory, {name} photos, bytes a photo"] = round(project.remembered)
         figures[f"first dvc repro, {name} photos, s"] = round(project.first.seconds, 1)
     record("increment", ratios=ratios, figures=figures)
 
@@ -135,6 +134,7 @@ class Project:
         self.root, self.count = root, count
         self.costs: dict[str, list[Cost]] = {step: [] for step in (*STAGES, REPRO, REBUILD)}
         self.rebuilt: list[int] = []
+        self.remembered = 0.0
         self.written: list[dict[str, int]] = []
         self.listings: dict[int, str] = {}
         ignored = shutil.ignore_patterns("__pycache__")
@@ -208,6 +208,7 @@ class Project:
             self.add()
             self.repro()
             ours = hashes()
+            self.remembered = Path(".cache/looks.db").stat().st_size / self.count
             shutil.rmtree(".cache")  # what split remembers
             self.rebuild("--force")
             rebuilt = hashes()

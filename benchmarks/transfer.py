@@ -27,6 +27,7 @@ from contest import (
     cores,
     figures_of,
     make_cars,
+    params_with,
     photos_of,
     read_source,
 )
@@ -78,6 +79,7 @@ def main() -> None:
     chosen = dict(options.set)
     if shared := [key for key in chosen if not key.startswith(("augment.", "train."))]:
         parser.error(f"--set {shared[0]}: expected augment.… or train.…; all three share the rest")
+    params_with(chosen)  # refuses what params.yaml does not have
     seeds = {"train.seed": options.seed, "augment.seed": options.seed}
     common = {**cores(options.threads), **seeds}
     figures: dict[str, float | str] = {"minutes": options.minutes}
@@ -110,7 +112,7 @@ def main() -> None:
         for name, (recipe, told) in recipes.items():
             seconds = 60 * options.minutes
             trained = train_for(
-                root, {**recipe, **common}, seconds=seconds, split="test", chosen=told
+                root, {**common, **recipe}, seconds=seconds, split="test", chosen=told
             )
             found = figures_of(name, trained, root=root, split="test", seconds=seconds)
             print(*(f"{key}: {value}" for key, value in found.items()), sep="\n", flush=True)

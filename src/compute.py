@@ -280,7 +280,7 @@ def _dask(compute: ComputeParams) -> tuple["Client", Callable[[], None]]:
         n_workers=workers,
         threads_per_worker=1,
         memory_limit=0,  # it would count the mapped pages of shards, which take no memory away
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # without one it would ask for port 8787, and warn
         silence_logs="ERROR",
     )
     client = Client(cluster)

@@ -81,7 +81,7 @@ def main() -> None:
     )
     inspected = list(progress(looked_at, total=len(rows), label="split", unit="photos"))
     check_disk(inspected)
-    gc.disable()  # what follows makes no cycles, and looking for some takes a fifth of its time
+    gc.disable()  # rows form no cycles, and looking for some takes a fifth of what follows
     try:
         divide(inspected, root, split, limits)
     finally:

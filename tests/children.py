@@ -24,7 +24,7 @@ def running(command: list[str], **options) -> Iterator[subprocess.Popen]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def ended_well(process: subprocess.Popen, *, timeout: float = 240) -> str:
+def ended_well(process: subprocess.Popen, *, timeout: float = 900) -> str:
     """What a process of :func:`running` printed until it ended, with no error, in that time."""
     try:
         text, _ = process.communicate(timeout=timeout)

@@ -10,6 +10,7 @@ from hypothesis import Phase, settings
 import photos.decode  # noqa: F401  # before anything imports cv2: it sets OpenCV's pixel limit
 import stage
 import tiny_bundle
+from model.runtime import KERNELS
 from tiny_project import Project
 
 # The same examples on every run: a red test is somebody's change, not somebody's bad luck.
@@ -36,7 +37,7 @@ OWN_GIT = {
 }
 # Nor may other programs do here what a developer or `make test` told them for elsewhere.
 FOR_ELSEWHERE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "GPU", "KERAS_BACKEND")
-for name in (*FOR_ELSEWHERE, "KERAS_HOME"):
+for name in (*FOR_ELSEWHERE, "KERAS_HOME", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", *KERNELS):
     os.environ.pop(name, None)
 # Stages would be compiled anew in each of their processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -40,6 +40,7 @@ RECIPE = {
     "flip": 0.5,
     "sizes": [0.8, 1.0],
     "patience": 1,
+    "precision": "mixed_bfloat16",  # as shipped, where the processor has it
 }
 ON_VAL = {"head": [3.0, 2.0], "network": [2.0, 1.0, 4.0, 3.0, 3.5, 0.0]}
 """What is added to the losses on val, so that patience ends the network one epoch early.

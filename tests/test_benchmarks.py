@@ -485,11 +485,13 @@ def test_an_increment_that_ends_in_other_bytes_than_a_full_rebuild_is_one_line(
     monkeypatch.setattr(project, "repro", repro, raising=False)
     for remembered in (".cache", increment.SEEN):
         (tmp_path / remembered).mkdir(parents=True)
+    (tmp_path / ".cache/looks.db").touch()
     (tmp_path / "dvc.yaml").write_text("persist: true")
     project.compare_with_rebuild()
     assert not (tmp_path / ".cache").exists()  # else it would be no full rebuild
     for remembered in (".cache", increment.SEEN):
         (tmp_path / remembered).mkdir()
+    (tmp_path / ".cache/looks.db").touch()
     ends["persist: false"] = "bb.dir"
     with pytest.raises(SystemExit) as stopped:
         project.compare_with_rebuild()

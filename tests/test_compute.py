@@ -174,12 +174,14 @@ def _with(chosen: ComputeParams):
     return lambda section, kind: chosen if section == "compute" else load(section, kind)
 
 
-def test_a_script_can_send_its_own_functions_to_processes(project: Project) -> None:
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_a_script_can_send_its_own_functions(executor: str, project: Project) -> None:
+    """Also to the cluster that it starts by itself."""
     project.with_good_photos().split()
     project.preprocess()
     expected = project.digests("data/processed", "data/records")
     (project.root / "data/processed").rename(project.root / "by-threads")
-    project.set(compute={"executor": "processes", "workers": 2, "address": "local"})
+    project.set(compute={"executor": executor, "workers": 2, "address": "local"})
     result = run_script("preprocess.py", cwd=project.root)
     assert (result.returncode, result.stderr) == (0, "")
     assert project.digests("data/processed", "data/records") == expected
@@ -226,11 +228,11 @@ def test_a_worker_with_other_code_is_refused(at, monkeypatch: pytest.MonkeyPatch
 
 def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(compute, "PATIENCE", 1)
+    monkeypatch.setattr(compute, "PATIENCE", 3)
     with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
         address = empty.scheduler_address
         text = refusal(lambda: list(spread(len, ["a"], params("dask", address=address))))
-    assert f"compute.address: no dask cluster at {address} (no worker answers within 1 s)" in text
+    assert f"compute.address: no dask cluster at {address} (no worker answers within 3 s)" in text
 
 
 def test_of_a_shared_cluster_no_more_workers_are_taken_than_asked_for(at) -> None:

@@ -316,6 +316,7 @@ def test_make_installs_for_a_gpu_where_one_is_asked_for(made: Path, given: str, 
     command = ["make", "--dry-run", "repro", f"GPU={given}"]
     plan = subprocess.run(command, cwd=made, capture_output=True, text=True, check=True).stdout
     assert ("requirements-gpu.txt" in plan) == installed
+    assert plan.index("python src/check.py\n") < plan.index("dvc repro\n")
 
 
 @pytest.mark.parametrize("change", ["no stamp", "other requirements"])

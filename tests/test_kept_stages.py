@@ -17,7 +17,7 @@ import stage
 import wiring
 from model import runtime
 from model.section import ModelParams
-from photos.shards import digest_of_rows, list_shards, read_samples, write_array
+from photos.shards import digest_of_rows, list_shards, read_samples, read_shard, write_array
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
@@ -129,6 +129,30 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
         for name in before.keys() | after.keys()
         if before.get(name) != after.get(name) and "records" not in name
     }
+
+
+def test_each_row_of_features_is_that_of_its_photo(stages: Stages) -> None:
+    stages.run()
+    compared = 0
+    for part, photos in (
+        ("train", "data/processed/train"),
+        ("val", "data/processed/val"),
+        ("augmented", "data/augmented"),
+    ):
+        for file in list_shards(Path(photos)):
+            images, samples = read_shard(file)
+            features, named = read_shard(Path("data/features") / part / file.name)
+            assert [(one.photo_id, one.copy) for one in named] == [
+                (one.photo_id, one.copy) for one in samples
+            ]
+            # Mean adds to all rows of a batch the same number, by which rows cannot be told apart.
+            means = images.mean(axis=(1, 2), dtype=np.float32)
+            apart = features - features.mean(axis=1, keepdims=True)
+            expected = means - means.mean(axis=1, keepdims=True)
+            np.testing.assert_allclose(apart, expected, atol=1e-3)
+            assert len(np.unique(expected.round(2), axis=0)) == len(expected)
+            compared += len(features)
+    assert compared > 12
 
 
 def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:

@@ -302,9 +302,12 @@ def test_a_stage_that_was_removed_makes_none_out_of_date(branches: History):
     [("data/cars/photos.dvc", "{%s}"), ("data/cars/dvc.lock", "stages: {render: {%s}}")],
     ids=["added", "rendered"],
 )
-def test_photos_that_nothing_ran_on_are_marked(branches: History, path: str, noted: str):
+@pytest.mark.parametrize("named", ["data/cars/photos", "data/cars/photos/"])
+def test_photos_that_nothing_ran_on_are_marked(
+    branches: History, named: str, path: str, noted: str
+):
     lock = yaml.safe_load((branches.root / "dvc.lock").read_text())
-    photos = {"path": "data/cars/photos", "hash": "md5", "md5": f"{'0' * 32}.dir"}
+    photos = {"path": named, "hash": "md5", "md5": f"{'0' * 32}.dir"}
     lock["stages"]["split"]["deps"].append(photos)
     branches.write("dvc.lock", yaml.safe_dump(lock))
     outs = "outs: [{path: photos, hash: md5, md5: %s.dir}]"
@@ -313,7 +316,7 @@ def test_photos_that_nothing_ran_on_are_marked(branches: History, path: str, not
     branches.write(path, noted % (outs % ("1" * 32)))
     branches.commit("More photos, nothing run")
     for text in (report(), report("main", "HEAD")):
-        assert "Out of date: `split` (`data/cars/photos`)\n" in text
+        assert f"Out of date: `split` (`{named}`)\n" in text
 
 
 @pytest.mark.parametrize(

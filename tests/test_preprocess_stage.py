@@ -219,8 +219,9 @@ def test_metrics_are_flat_numbers(ready: Project) -> None:
     assert all(type(value) is int for value in report.values())
 
 
-def test_preprocess_starts_without_a_deep_learning_library() -> None:
-    assert not heavy_modules_after("import preprocess")
+def test_preprocess_runs_without_a_deep_learning_library(ready: Project) -> None:
+    assert not heavy_modules_after("import preprocess\npreprocess.main()", cwd=ready.root)
+    assert Path("metrics/preprocess.json").is_file()
 
 
 DETECTOR = {"path": "models/detectors/tiny.onnx", "classes": [0], "confidence": 0.5, "size": 64}

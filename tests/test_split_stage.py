@@ -743,8 +743,10 @@ def test_metrics_are_finite_numbers_without_a_time_or_place(project: Project) ->
     )
 
 
-def test_split_starts_without_a_deep_learning_library() -> None:
-    assert not heavy_modules_after("import split")
+def test_split_runs_without_a_deep_learning_library(project: Project) -> None:
+    project.with_good_photos()
+    assert not heavy_modules_after("import split\nsplit.main()", cwd=project.root)
+    assert Path("data/split/manifest.csv").is_file()
 
 
 def test_listings_that_share_a_path_fall_to_one_side(project: Project) -> None:

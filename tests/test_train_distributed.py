@@ -151,7 +151,7 @@ try:
 except KeyboardInterrupt:
     sys.exit(1)
 """
-    with started(ignores, bound=0.5) as parent:
+    with started(ignores, bound=2) as parent:
         told = interrupted(parent)
     assert parent.returncode == 1
     assert told == (

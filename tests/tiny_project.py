@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -142,12 +143,13 @@ def run_script(name: str, *, cwd: Path) -> subprocess.CompletedProcess:
     )
 
 
-def heavy_modules_after(statement: str) -> Counter:
-    """Which deep-learning libraries a fresh interpreter holds after ``statement``."""
+def heavy_modules_after(statement: str, *, cwd: Path = SRC) -> Counter:
+    """Which deep-learning libraries a fresh interpreter holds after ``statement`` in a folder."""
     code = f"{statement}\nimport sys\nprint(' '.join(name.split('.')[0] for name in sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=SRC,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(SRC)},
         text=True,
         capture_output=True,
         timeout=60,

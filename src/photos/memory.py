@@ -7,7 +7,8 @@ of writing instead, as listed before the look.
 
 Not remembered are files that changed in the last seconds, since a second change might leave the
 same times, and faults, which may pass. So the memory (``.cache/looks.db``) never changes a result.
-Each row has a digest of its own; damaged rows are ignored.
+Each look has a digest of its own; damaged ones are ignored. A damaged fingerprint, of which nothing
+is known until it is read, ends the run.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from photos.fingerprint_file import IDENTITY, FingerprintFile, Stored, identity
 from photos.inspect import Inspected
-from photos.memory_file import UNREADABLE, digest_of, read, reader_of, write
+from photos.memory_file import UNREADABLE, digest_of, is_damage, read, reader_of, write
 from photos.remote import Store
 from photos.source import Row
 from stage import StageError
@@ -211,18 +212,26 @@ class _Fingerprints:
         """The fingerprint of an identity.
 
         Raises:
-            StageError: the memory is damaged; it was deleted, so that the next run looks at all
-                photos.
+            StageError: the memory cannot be read; if it is damaged, it was deleted, so that the
+                next run looks at all photos.
 
         """
         asked = "SELECT fingerprint FROM fingerprints WHERE mark = ?"
-        with suppress(*UNREADABLE):
-            for (value,) in self._file.execute(asked, (mark,)).fetchall():
-                if type(value) is bytes and identity(value) == mark:
-                    return value
+        try:
+            rows = self._file.execute(asked, (mark,)).fetchall() if self._file else []
+        except UNREADABLE as error:
+            if not is_damage(error):
+                raise StageError(f"cannot read {self._memory}: {error}; run this again") from None
+            rows = []
+        for (value,) in rows:
+            if type(value) is bytes and identity(value) == mark:
+                return value
         with suppress(OSError):
             self._memory.unlink(missing_ok=True)
-        raise StageError(f"{self._memory}, which only saves time, is damaged; run this again")
+        raise StageError(
+            f"{self._memory}, which only saves time, is damaged; run this again, and if that does "
+            "not help, delete it"
+        )
 
 
 def _remember(

@@ -72,8 +72,13 @@ def write(
                     file.executemany(change, rows)
             return
         except (*UNREADABLE, OSError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if not isinstance(error, UnicodeError) and code not in _SPOILT:
+            if not is_damage(error):
                 return
         with suppress(OSError):
             memory.unlink(missing_ok=True)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error shows that the file itself is damaged: then it is of no more use."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, UnicodeError) or code in _SPOILT

@@ -94,6 +94,7 @@ def _digest_of_folder(version: Snapshot, folder: str) -> str | None:
 
 def _noted(version: Snapshot, path: str) -> str | None:
     """The digest that ``dvc add``, or the graph in the same folder, has recorded for a path."""
+    path = posixpath.normpath(path)  # DVC keeps a slash at its end
     added, folder = f"{path}.dvc", posixpath.dirname(path)
     try:
         if outs := read_yaml(version, added).get("outs"):

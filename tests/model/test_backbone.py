@@ -4,7 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+import embed
 from model.backbone import BLOCKS, build_backbone, build_classifier
+from model.network import build_network
+from model.section import ModelParams
 from model.views import head_of
 from model.weights import load_pretrained
 from stage import StageError
@@ -54,6 +57,24 @@ def test_a_published_network_that_changes_pixels_itself_is_refused(tmp_path):
     theirs.save(tmp_path / "own.keras")
     with pytest.raises(StageError, match=r"its layer rescaling.* changes pixels first"):
         load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(tmp_path / "own.keras"))
+
+
+def test_embed_and_train_both_begin_with_the_given_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(BLOCKS, "resnet18", (1, 1, 1, 1))
+    file = tmp_path / "models/pretrained/own.keras"
+    file.parent.mkdir(parents=True)
+    keras.utils.set_random_seed(1)
+    given = build_backbone("resnet18", shape=(32, 32))
+    given.save(file)
+    keras.utils.set_random_seed(2)
+    model = ModelParams(backbone="resnet18", weights=f"models/pretrained/{file.name}", threads=2)
+    monkeypatch.setattr(embed, "start", lambda **_: None)
+    how = {"shape": (32, 48), "classes": 3, "dropout": 0.1, "precision": "float32"}
+    for network in (embed.load_backbone(model, (32, 48)), build_network(model, **how)):
+        found = {variable.path: np.array(variable) for variable in network.variables}
+        for variable in given.variables:
+            np.testing.assert_array_equal(found[variable.path], variable)
 
 
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])

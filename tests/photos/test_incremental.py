@@ -241,12 +241,17 @@ def test_only_what_is_new_is_made() -> None:
     assert [(one.made, one.kept) for one in outcomes] == [(1, 3), (0, 3), (0, 3)]
 
 
+def stamps() -> dict[Path, tuple[int, int]]:
+    """Of each file what changes when it is replaced; two may be written within a tick of time."""
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in OUT.iterdir()}
+
+
 def test_untouched_shards_are_not_even_written() -> None:
     labels = dict.fromkeys(range(9), "Audi")
     Stage().run(labels)
-    before = {file: file.stat().st_mtime_ns for file in OUT.iterdir()}
+    before = stamps()
     Stage().run({**labels, 9: "Seat"})
-    after = {file: file.stat().st_mtime_ns for file in OUT.iterdir()}
+    after = stamps()
     changed = {file.name for file in after if after[file] != before[file]}
     assert changed == {"shard-000.npy", "shard-000.csv"}
 
@@ -310,14 +315,14 @@ def test_a_killed_run_is_resumed_where_it_stopped() -> None:
 def test_other_code_or_params_make_everything_anew_without_changing_equal_bytes() -> None:
     labels = dict.fromkeys(range(6), "Audi")
     Stage().run(labels)
-    stamps = {file: file.stat().st_mtime_ns for file in OUT.iterdir()}
+    before = stamps()
     other = Stage("second")
     other.work = lambda shard: refresh(  # the same pixels, by other code
         shard, lambda places: _same_as_first(shard, places, other), stage="stage", made_by="second"
     )
     other.run(labels)
     assert other.made == 6
-    assert {file: file.stat().st_mtime_ns for file in OUT.iterdir()} == stamps
+    assert stamps() == before
 
 
 def _same_as_first(shard: Shard, places: Sequence[int], stage: Stage) -> Iterator:

@@ -170,7 +170,7 @@ def test_a_memory_that_is_damaged_anywhere_costs_time_or_one_run_that_says_so(ro
             run()
         except StageError as error:
             stopped += 1
-            assert str(error).endswith("many.db, which only saves time, is damaged; run this again")
+            assert "many.db, which only saves time, is damaged; run this again" in str(error)
             assert run() == [len(rows)]  # all at once, and not one by one
         assert run() in ([], [len(rows)])
         assert run() == []
@@ -274,6 +274,23 @@ def test_a_memory_may_be_deleted_or_made_anew_while_it_is_used(write: bool, root
     if write:
         looks(root, [])
     assert [bytes(item.fingerprint) for item in found] == [bytes(i.fingerprint) for i in before]
+
+
+def test_a_memory_that_another_process_holds_is_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, file = sqlite3.connect, root / "cache" / "looks.db"
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda file, **how: connect(file, **{**how, "timeout": 0})
+    )
+    found = looks(root, [])
+    with closing(connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StageError, match=r"cannot read .*looks.db: .*locked; run this again"):
+            bytes(found[0].fingerprint)
+    assert bytes(found[0].fingerprint) == inspect(root, Row("0")).fingerprint
+    (root / "cache" / "other.db").write_bytes(b"")
+    assert list(look_at_all(lambda _: [], root, [], memory=root / "cache" / "other.db")) == []
 
 
 def test_photos_that_failed_under_a_lower_limit_are_looked_at_again(root: Path) -> None:
