@@ -56,8 +56,8 @@ FINE_TUNED = {
 }
 """Chosen on twenty other classes, those of ``peers.py --first 1``, with the same backbone.
 
-Six epochs of as many photos as two with more copies, and the network at a tenth, a fifth or half of
-the head's rate, were right less often.
+Six epochs of fewer copies, and a tenth, a fifth or half of the head's rate for the network, were
+right less often.
 """
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+from photos.splits import Stable
+
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 sys.path.append(str(DEMO))
 
@@ -22,7 +24,6 @@ from camera import Camera, frame_vehicle  # noqa: E402
 from catalogue import MODELS  # noqa: E402
 from listings import Listing, draw_vehicle_for, plan_listings  # noqa: E402
 from paints import PALETTE  # noqa: E402
-from photos.splits import Stable  # noqa: E402
 from shading import Light, Paint  # noqa: E402
 from vehicles import (  # noqa: E402
     Vehicle,
