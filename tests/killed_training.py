@@ -79,18 +79,13 @@ def before_a_checkpoint_has_its_name() -> None:
     os.replace = replace
 
 
-def half_a_checkpoint(times: int) -> None:
-    """Kills in the middle of writing a checkpoint."""
-    calls = []
-    plain = np.savez
+def half_a_checkpoint() -> None:
+    """Kills in the middle of writing the next checkpoint."""
 
-    def torn(handle, **arrays):
-        calls.append(1)
-        if len(calls) == times:
-            handle.write(b"PK half of a file")
-            handle.flush()
-            die()
-        plain(handle, **arrays)
+    def torn(handle, **_):
+        handle.write(b"PK half of a file")
+        handle.flush()
+        die()
 
     np.savez = torn
 
@@ -113,13 +108,17 @@ def plan_losses_on_val() -> None:
 
 
 WAYS_TO_DIE = {
-    "inside the first checkpoint": lambda: half_a_checkpoint(1),
+    "inside the first checkpoint": half_a_checkpoint,
     "at the head's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
     "at the head's last epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
     "inside the network's first epoch": lambda: after(ShardFeed, "__getitem__", 5),
     "at the network's first epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
-    "between a checkpoint and its name": lambda: before_a_checkpoint_has_its_name(),
-    "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 4),
+    "between a checkpoint and its name": before_a_checkpoint_has_its_name,
+    "at the network's second epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "inside a later checkpoint": half_a_checkpoint,
+    "at the network's third epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "at the network's fourth epoch edge": lambda: after(checkpoints.Checkpoints, "save", 1),
+    "where patience ends the network": lambda: after(checkpoints.Checkpoints, "save", 1),
     "while the bundle is written": lambda: setattr(bundle, "make_canonical", die),
     "with the bundle in its place": lambda: setattr(checkpoints.Checkpoints, "finish", die),
 }

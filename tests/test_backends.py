@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -177,6 +178,26 @@ def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tm
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     (finished,) = (root / ".checkpoints").iterdir()
     assert finished.suffix == ".finished"
+
+
+def test_two_devices_of_one_host_learn_what_one_does(alone: Path, tmp_path: Path):
+    root = prepared(tmp_path / "devices")
+    two = "--xla_force_host_platform_device_count=2"
+    with training(root, "hide", backend="jax", XLA_FLAGS=two) as process:
+        assert "trained on 2 devices" in ended_well(process)
+    ours, theirs = (load_bundle(folder / "models/vehicle")[0] for folder in (root, alone))
+    for two, one in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-4)
+
+
+def test_with_tensorflow_mirrored_devices_learn_what_one_does(tmp_path: Path):
+    root = prepared(tmp_path / "mirrored")
+    script = str(ROOT / "tests/mirrored_training.py")
+    with running([sys.executable, script], cwd=root, env={**os.environ}) as process:
+        printed = ended_well(process)
+    assert re.findall(r"trained on (\d) devices", printed) == ["1", "2"]
+    (difference,) = re.findall(r"differ by (.*)", printed)
+    assert 0 < float(difference) < 1e-5  # not the same network twice
 
 
 def test_what_the_first_process_has_reached_counts_for_all(tmp_path: Path):

@@ -35,6 +35,18 @@ class Hiding:
         return None if hidden else self._finder.find_spec(name, *arguments)
 
 
+def tell_devices(train) -> None:
+    """Lets training print on how many devices the network lies in the end."""
+    fit_phases = train.fit_phases
+
+    def watched(network, *rest) -> None:
+        fit_phases(network, *rest)
+        placed = getattr(network.weights[0].value, "sharding", None)  # of JAX
+        print(f"trained on {len(placed.device_set) if placed else 1} devices")
+
+    train.fit_phases = watched
+
+
 def goes_on_alike(train) -> bool:
     """Whether a run with dropout that is stopped on the way ends as one that is not."""
     from model.checkpoints import Checkpoints
@@ -96,6 +108,7 @@ def main() -> None:
     train.start(threads=1)
     shrink_networks()
     end_epochs_at_once()
+    tell_devices(train)
     on_device.device_prepares = lambda: True
     run(train.main)
     on_device.device_prepares = lambda: False
