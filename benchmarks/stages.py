@@ -37,21 +37,35 @@ build_backbone("resnet18", shape=(int(sys.argv[2]), int(sys.argv[3]))).save(sys.
 """
 
 MEASURED = """
-import os, subprocess, sys, time
+import contextlib, os, subprocess, sys, threading, time
 start = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+own = [0]
+def watch():
+    with contextlib.suppress(OSError, IndexError):  # until there is no such process, or no memory
+        while True:
+            with open(f"/proc/{process.pid}/status") as status:
+                own.append(int(next(line for line in status if "RssAnon" in line).split()[1]))
+            time.sleep(0.05)
+threading.Thread(target=watch, daemon=True).start()
 _, status, usage = os.wait4(process.pid, 0)
-print(time.perf_counter() - start, usage.ru_maxrss)
+print(time.perf_counter() - start, usage.ru_maxrss, max(own))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-"""Runs a command and prints its seconds and the most KiB that its largest process took."""
+"""Runs a command and prints its seconds, the most KiB that its largest process took, and the most
+that it held itself without pages of files, seen each twentieth of a second."""
 
 
 class Cost(NamedTuple):
-    """Seconds of a command, and the most MiB that any one of its processes held."""
+    """Seconds of a command, and the most MiB that any one of its processes held.
+
+    ``own_mib`` is what the command itself held, without the pages of mapped files, which the system
+    takes back when it needs them.
+    """
 
     seconds: float
     mib: float
+    own_mib: float
 
 
 def make_window(number: int, *, height: int, width: int) -> np.ndarray:
@@ -132,5 +146,5 @@ def run_measured(command: list[str]) -> Cost:
     )
     if result.returncode:
         raise SystemExit(f"error: {' '.join(command)} failed")
-    seconds, kib = result.stdout.split()
-    return Cost(float(seconds), int(kib) / 1024)
+    seconds, kib, own_kib = result.stdout.split()
+    return Cost(float(seconds), int(kib) / 1024, int(own_kib) / 1024)
