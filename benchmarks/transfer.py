@@ -44,6 +44,7 @@ HEAD = {
     "train.head_epochs": 20,
     "train.finetune_epochs": 0,
     "augment.copies": 7,
+    "embed.copies": 7,
 }
 FINE_TUNED = {
     **AUGMENTATION,

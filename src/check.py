@@ -8,6 +8,7 @@ from pathlib import Path
 
 import augment
 import compute
+import embed
 import evaluate
 import explain
 import params
@@ -27,6 +28,7 @@ KINDS = {
     "split": split.SplitParams,
     "preprocess": preprocess.PreprocessParams,
     "augment": augment.AugmentParams,
+    "embed": embed.EmbedParams,
     "model": ModelParams,
     "train": TrainParams,
     "evaluate": evaluate.EvaluateParams,

@@ -62,8 +62,9 @@ def main() -> None:
         ShardFeed(folders, classes, batch_size=evaluate.batch_size)
         for folders in ([VAL], [TEST], [VAL, TEST])
     )
-    val_logits, logits = np.split(look(network, both), [len(val.samples)])
-    val_crops, crops = ([sample.crop for sample in feed.samples] for feed in (val, test))
+    val_logits, logits = np.split(look(network, both), [len(val.targets)])
+    samples = test.samples()
+    val_crops, crops = ([sample.crop for sample in rows] for rows in (val.samples(), samples))
     calibration = calibrate(
         val_logits,
         val.targets,
@@ -73,14 +74,14 @@ def main() -> None:
         network=check_hash(BUNDLE),
     )
     write_calibration(CALIBRATION, calibration)
-    if not test.samples:  # the network can be used even so, since it is calibrated on val
+    if not samples:  # the network can be used even so, since it is calibrated on val
         raise StageError(
             "no test photos, so only models/calibration.json was written; set split.test above 0 "
             "or name test photos in the subset column"
         )
-    listings = numbered([sample.listing or sample.photo_id for sample in test.samples])
+    listings = numbered([sample.listing or sample.photo_id for sample in samples])
     outcome = Outcome(logits, test.targets, listings, crops, names, makes, calibration)
-    sizes = [(sample.width, sample.height) for sample in test.samples]
+    sizes = [(sample.width, sample.height) for sample in samples]
     figures = summarise(outcome)
     figures |= by_photo(outcome.right, sizes, crops)
     figures |= on_val(val_logits, val.targets, calibration.temperature)
@@ -88,7 +89,7 @@ def main() -> None:
     rounded = {name: round(value, 6) for name, value in figures.items()}
     with new_file(METRICS) as partial:
         partial.write_text(json.dumps(rounded, indent=1) + "\n")
-    photos = [(sample.photo_id, sample.listing) for sample in test.samples]
+    photos = [(sample.photo_id, sample.listing) for sample in samples]
     write_rows(PREDICTIONS, Prediction._fields, to_six_digits(predictions(outcome, photos)))
     if PLOTS.exists():  # started by hand: DVC deletes it first
         shutil.rmtree(PLOTS)
@@ -97,7 +98,7 @@ def main() -> None:
     for name, header in HEADERS.items():
         rows = [[harmless(cell) for cell in row] for row in tables[name]]
         write_rows(PLOTS / f"{name}.csv", header, to_six_digits(rows))
-    print(f"evaluate: top-1 {figures['top1']:.4f} on {len(test.samples)} test photos")
+    print(f"evaluate: top-1 {figures['top1']:.4f} on {len(samples)} test photos")
     for pair in tables["confused_pairs"][:3]:
         print(f"evaluate: {pair.photos} of {pair.actual} taken for {pair.predicted}")
 

@@ -142,7 +142,8 @@ def look_at_learnt(
     classes = {name: index for index, name in enumerate(names)}
     feed = ShardFeed(LEARNT, classes, batch_size=batch_size)
     feed.expect(network.input_shape[1:])
-    refuse_unknown((sample.photo_id for sample in feed.samples), manifest, "data/processed: photo")
+    samples = feed.samples()
+    refuse_unknown((sample.photo_id for sample in samples), manifest, "data/processed: photo")
     batches = batches_of_outputs(network, feed.inputs())
     temperature = read_calibration(CALIBRATION, network=check_hash(BUNDLE)).temperature
     told = (  # lazily: of all photos and classes at once they would be larger than the photos
@@ -160,7 +161,7 @@ def look_at_learnt(
             round(float(shares.max()), 6),
             round(float(shares[target]), 6),
         )
-        for sample, target, shares in zip(feed.samples, feed.targets, told, strict=True)
+        for sample, target, shares in zip(samples, feed.targets, told, strict=True)
     ]
 
 

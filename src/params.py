@@ -19,6 +19,7 @@ SECTIONS = (
     "split",
     "preprocess",
     "augment",
+    "embed",
     "model",
     "train",
     "evaluate",

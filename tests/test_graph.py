@@ -131,6 +131,7 @@ CHANGES = {
     "preprocess": (param("preprocess", "fit", "stretch"), ALL[1:]),
     "preprocess.crop": (param("preprocess", "crop", {"margin": 0.2}), ALL[1:]),
     "augment": (param("augment", "rotation", 3), ALL[2:]),
+    "embed": (param("embed", "copies", 1), NETWORK),
     "model": (param("model", "backbone", "resnet50"), NETWORK),
     "model.threads": (param("model", "threads", 3), NETWORK),
     "weights of one's own": (add_weights, NETWORK),

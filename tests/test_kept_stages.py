@@ -17,7 +17,14 @@ import stage
 import wiring
 from model import runtime
 from model.section import ModelParams
-from photos.shards import digest_of_rows, list_shards, read_samples, read_shard, write_array
+from photos.shards import (
+    digest_of_rows,
+    digest_of_shards,
+    list_shards,
+    read_samples,
+    read_shard,
+    write_array,
+)
 from tiny_project import Project
 
 OUTS = ("data/processed", "data/augmented", "data/features", "data/records", "metrics")
@@ -43,7 +50,7 @@ class Stages:
     def __init__(self, project: Project):
         self.project = project
         self.photos = {f"{number}.jpg": ("Audi", "Seat")[number % 2] for number in range(8)}
-        self.changes = {"preprocess": {}, "augment": {}}
+        self.changes = {"preprocess": {}, "augment": {}, "embed": {}}
         for path in self.photos:
             project.add(path)
         Path(MODEL["weights"]).parent.mkdir(parents=True)
@@ -59,6 +66,7 @@ class Stages:
         document = yaml.safe_load(Path("params.yaml").read_text())
         rested = {"brightness": 0, "contrast": 0, "copies": 2}  # starts no TensorFlow
         document["augment"] = {**POLICY, **rested, **self.changes["augment"]}
+        document["embed"] = {"copies": 100, **self.changes["embed"]}
         document["model"] = MODEL
         Path("params.yaml").write_text(yaml.safe_dump(document))
         self.project.split()
@@ -87,6 +95,7 @@ steps = st.one_of(
     st.tuples(st.just("relabel"), st.sampled_from(["2.jpg", "3.jpg"])),
     st.tuples(st.just("preprocess"), st.sampled_from([{}, {"fit": "stretch"}, {"shards": 2}])),
     st.tuples(st.just("augment"), st.sampled_from([{}, {"copies": 1}, {"copies": 0}, {"seed": 5}])),
+    st.tuples(st.just("embed"), st.sampled_from([{}, {"copies": 1}, {"copies": 0}])),
     st.tuples(st.just("lose"), st.sampled_from(OUTS[:-1])),
 )
 
@@ -94,6 +103,7 @@ steps = st.one_of(
 @settings(max_examples=8)
 @given(history=st.lists(steps, min_size=1, max_size=4))
 @example(history=[("add", "new-1.jpg"), ("remove", "0.jpg"), ("relabel", "2.jpg")])
+@example(history=[("embed", {"copies": 1}), ("embed", {"copies": 0}), ("embed", {})])
 def test_any_history_of_the_real_stages_ends_as_a_rebuild(
     history: list, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -131,8 +141,11 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     }
 
 
-def test_each_row_of_features_is_that_of_its_photo(stages: Stages) -> None:
+@pytest.mark.parametrize("copies", [2, 1, 0])
+def test_each_row_of_features_is_that_of_its_photo(stages: Stages, copies: int) -> None:
+    stages.changes["embed"] = {"copies": copies}
     stages.run()
+    assert json.loads(embed.NOTE.read_text())["copies"] == copies
     compared = 0
     for part, photos in (
         ("train", "data/processed/train"),
@@ -141,18 +154,23 @@ def test_each_row_of_features_is_that_of_its_photo(stages: Stages) -> None:
     ):
         for file in list_shards(Path(photos)):
             images, samples = read_shard(file)
-            features, named = read_shard(Path("data/features") / part / file.name)
+            rows = [row for row, sample in enumerate(samples) if sample.copy <= copies]
+            kept = Path("data/features") / part / file.name
+            assert kept.exists() == bool(rows)
+            if not rows:
+                continue
+            features, named = read_shard(kept)
             assert [(one.photo_id, one.copy) for one in named] == [
-                (one.photo_id, one.copy) for one in samples
+                (samples[row].photo_id, samples[row].copy) for row in rows
             ]
             # Mean adds to all rows of a batch the same number, by which rows cannot be told apart.
-            means = images.mean(axis=(1, 2), dtype=np.float32)
+            means = images[rows].mean(axis=(1, 2), dtype=np.float32)
             apart = features - features.mean(axis=1, keepdims=True)
             expected = means - means.mean(axis=1, keepdims=True)
             np.testing.assert_allclose(apart, expected, atol=1e-3)
             assert len(np.unique(expected.round(2), axis=0)) == len(expected)
             compared += len(features)
-    assert compared > 12
+    assert compared > 4 * (1 + copies)
 
 
 def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:
@@ -194,7 +212,7 @@ def test_features_note_the_pixels_that_they_are_of(stages: Stages) -> None:
 
     def seen() -> str:
         files = [file for folder in embed.SOURCES.values() for file in list_shards(folder)]
-        return digest_of_rows(row for file in files for row in read_samples(file))
+        return digest_of_shards(digest_of_rows(read_samples(file)) for file in files)
 
     stages.run()
     before = noted()

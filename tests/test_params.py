@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import params
 from augment import AugmentParams
 from compute import ComputeParams
+from embed import EmbedParams
 from evaluate import EvaluateParams
 from explain import ExplainParams
 from model.recipe import TrainParams
@@ -30,6 +31,7 @@ KINDS = {
     "split": SplitParams,
     "preprocess": PreprocessParams,
     "augment": AugmentParams,
+    "embed": EmbedParams,
     "model": ModelParams,
     "train": TrainParams,
     "evaluate": EvaluateParams,
@@ -131,6 +133,7 @@ def test_every_section_of_the_graph_has_a_class() -> None:
         ("preprocess.crop.detector.confidence", 1, "less than 1"),
         ("preprocess.crop.detector.size", 600, "multiple of 32"),
         ("augment.copies", 1.0, "integer"),
+        ("embed.copies", -1, "greater than or equal to 0"),
         ("augment.flip", 1.5, "less than or equal to 1"),
         ("augment.contrast", 1, "less than 1"),
         ("augment.hue", 0.7, "0.5"),

@@ -640,7 +640,7 @@ def test_where_there_are_few_photos_val_is_not_filled_up_beyond_a_batch_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ):
     def begin(_: object, photos: ShardFeed, val: ShardFeed, **__: object) -> None:
-        raise StageError(f"{photos.batch_rows} {val.batch_rows} {len(photos.samples)}")
+        raise StageError(f"{photos.batch_rows} {val.batch_rows} {len(photos.targets)}")
 
     monkeypatch.setattr(fitting, "fit", begin)
     set_params(train={"batch_size": 4096})
@@ -697,7 +697,7 @@ def test_copies_of_photos_that_no_longer_train_are_refused(shards: Path):
 
 @pytest.mark.usefixtures("nothing_hashed")
 @pytest.mark.parametrize(
-    ("name", "told"), [("train", "data/features"), ("val", "data/features/val")]
+    ("name", "told"), [("train", "data/features/train"), ("val", "data/features/val")]
 )
 def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str):
     own = Path("models/pretrained/own.keras")

@@ -13,7 +13,15 @@ import yaml
 from model.section import ModelParams
 from model.training import FEATURES_NOTE, PHOTOS, VAL
 from photos.manifest import Label, write_labels
-from photos.shards import Sample, digest_of_rows, list_shards, read_samples, shard_file, write_shard
+from photos.shards import (
+    Sample,
+    digest_of_rows,
+    digest_of_shards,
+    list_shards,
+    read_samples,
+    shard_file,
+    write_shard,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("Audi One", "Audi Two", "Seat Three")
@@ -40,12 +48,12 @@ def set_params(*, model: dict | None = None, train: dict | None = None) -> None:
     if (origin := ModelParams(**sections["model"]).origin())["sha256"]:  # as embed notes it
         FEATURES_NOTE.parent.mkdir(parents=True, exist_ok=True)
         seen = [
-            row
+            digest_of_rows(read_samples(file))
             for folder in (*PHOTOS, VAL)
             for file in list_shards(folder)
-            for row in read_samples(file)
         ]
-        FEATURES_NOTE.write_text(json.dumps(origin | {"photos": digest_of_rows(seen)}))
+        note = origin | {"copies": 1, "photos": digest_of_shards(seen)}
+        FEATURES_NOTE.write_text(json.dumps(note))
 
 
 def write_shards(root: Path = Path(), *, train: int = 20, val: int = 6, width: int = 64) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.recipe import TrainParams, scaled
 from model.section import ModelParams
-from photos.shards import Sample, digest_of_rows
+from photos.shards import Sample, digest_of_rows, digest_of_shards, paired_tables
 from stage import StageError
 
 MOST_OF_FIRST = 0.1
@@ -97,46 +97,60 @@ def check_origin(model: ModelParams, note: Path) -> None:
         )
 
 
-def check_copies(samples: Sequence[Sample], folder: Path) -> None:
+def check_copies(photos: Path, copies: Path) -> None:
     """Refuses copies of photos that no longer are training photos, or now have another label.
 
-    They are left over where ``augment`` was not run again.
+    They are left over where ``augment`` was not run again. Both are folders of shards.
     """
-    training = {(sample.photo_id, sample.label) for sample in samples if not sample.copy}
-    strangers = {(sample.photo_id, sample.label) for sample in samples} - training
+    strangers = 0
+    for training, copied in paired_tables(photos, copies):
+        known = {(sample.photo_id, sample.label) for sample in training}
+        strangers += len({(sample.photo_id, sample.label) for sample in copied} - known)
     if strangers:
         raise StageError(
-            f"{folder} has copies of {len(strangers)} photos that are not in train, or have "
+            f"{copies} has copies of {strangers} photos that are not in train, or have "
             "another label there; run dvc repro augment"
         )
 
 
-def check_rows(features: Sequence[Sample], photos: Sequence[Sample], folder: Path) -> None:
-    """Refuses features of other photos or labels, left over where ``embed`` was not run again."""
-    found, wanted = (
-        {(sample.photo_id, sample.copy, sample.label) for sample in samples}
-        for samples in (features, photos)
-    )
-    if found != wanted:
-        raise StageError(
-            f"{folder} was computed for other photos or labels than train now has: "
-            f"{len(found ^ wanted)} rows differ; run dvc repro embed"
-        )
-
-
-def check_pixels(photos: Sequence[Sample], note: Path) -> None:
-    """Refuses features of other pixels of these photos, left over from an earlier ``embed``.
+def check_embedded(features: Sequence[Path], photos: Sequence[Path], note: Path) -> None:
+    """Refuses features of other photos, labels or pixels, left over from an earlier ``embed``.
 
     From which pixels a copy was made is not recorded, so outdated copies pass, with their features.
+
+    Args:
+        features: folders of shards.
+        photos: the folders of photos that they are of, in the same order.
+        note: what ``embed`` left on the origin of its features.
+
     """
-    if _noted(note).get("photos") != digest_of_rows(photos):
+    noted = _noted(note)
+    copies = noted.get("copies")
+    most = copies if isinstance(copies, int) else 0
+    embedded = []
+    for folder, origin in zip(features, photos, strict=True):
+        differing = 0
+        for found, there in paired_tables(folder, origin):
+            wanted = [sample for sample in there if sample.copy <= most]
+            differing += len(_names(found) ^ _names(wanted))
+            embedded += [digest_of_rows(wanted)] if wanted else []
+        if differing:
+            raise StageError(
+                f"{folder} was computed for other photos or labels than train now has: "
+                f"{differing} rows differ; run dvc repro embed"
+            )
+    if noted.get("photos") != digest_of_shards(embedded):
         raise StageError(
             f"{note.parent} was computed from earlier pixels of these photos, prepared or "
             "augmented in another way; run dvc repro embed"
         )
 
 
-def _noted(note: Path) -> dict[str, str]:
+def _names(samples: Sequence[Sample]) -> set[tuple[str, int, str]]:
+    return {(sample.photo_id, sample.copy, sample.label) for sample in samples}
+
+
+def _noted(note: Path) -> dict[str, str | int]:
     """The note that ``embed`` left on the origin of its features; empty if it cannot be read."""
     try:
         found = json.loads(note.read_text())

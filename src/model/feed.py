@@ -8,7 +8,7 @@ import numpy as np
 
 from model.jitter import Draws, draw, mix, view
 from model.on_device import for_device
-from photos.shards import Sample, list_shards, read_shard
+from photos.shards import Sample, list_shards, read_samples, read_shard
 from stage import StageError
 
 
@@ -67,24 +67,24 @@ class ShardFeed(keras.utils.PyDataset):
         # The queue is hardly longer than the number of threads: large batches take much memory.
         super().__init__(workers=workers, max_queue_size=workers + 2)
         self._files = [file for folder in folders for file in list_shards(folder)]
-        shards = [read_shard(file) for file in self._files]
-        self._arrays = [np.asarray(array) for array, _ in shards]  # memmap's own indexing is slow
-        if shards:  # copies of photos of an earlier size may be left over
+        self._arrays: list[np.ndarray] = []
+        targets = [np.empty(0, np.int32)]
+        for file in self._files:  # only the classes of all rows are kept, as there may be millions
+            array, samples = read_shard(file)
+            self._arrays.append(np.asarray(array))  # memmap's own indexing is slow
+            if strange := {sample.label for sample in samples} - classes.keys():
+                raise StageError(
+                    f"{file.parent} holds photos labelled {min(strange)!r}, a class that the "
+                    "network or data/split/labels.json does not have; run dvc repro"
+                )
+            targets.append(np.array([classes[sample.label] for sample in samples], np.int32))
+        if self._files:  # copies of photos of an earlier size may be left over
             stage = "augment" if len(self.shape) == 3 else "embed"
             self.expect(self.shape, remedy=f"dvc repro {stage}")
-        self.samples: list[Sample] = [sample for _, rows in shards for sample in rows]
-        strange = {sample.label for sample in self.samples} - classes.keys()
-        if strange:
-            raise StageError(
-                f"{' or '.join(map(str, folders))} holds photos labelled {min(strange)!r}, a class "
-                "that the network or data/split/labels.json does not have; run dvc repro"
-            )
-        self.targets = np.array([classes[sample.label] for sample in self.samples], np.int32)
-        lengths = [len(array) for array in self._arrays]
-        self._shard = np.repeat(np.arange(len(lengths)), lengths)
-        self._row = np.concatenate([np.arange(length) for length in lengths] or [[]]).astype(int)
+        self.targets = np.concatenate(targets)
+        self._ends = np.cumsum([len(array) for array in self._arrays])
         self._seed, self._padded, self._part = seed, padded, part
-        self._batch_size = min(batch_size, max(1, len(self.samples))) if whole else batch_size
+        self._batch_size = min(batch_size, max(1, len(self.targets))) if whole else batch_size
         self._whole = whole
         self.on_device = on_device
         self._draws = {"flip": flip, "crop": crop, "mixup": mixup, "cutmix": cutmix}
@@ -95,7 +95,7 @@ class ShardFeed(keras.utils.PyDataset):
     def set_epoch(self, epoch: int, *, size: tuple[int, int] | None = None) -> None:
         """Sets the epoch (from 0), which decides the order of rows, and the size of its photos."""
         self._epoch, self._size = epoch, size
-        rows = len(self.samples)
+        rows = len(self.targets)
         if self._seed is None:
             self._order = np.arange(rows)
         else:
@@ -111,6 +111,10 @@ class ShardFeed(keras.utils.PyDataset):
         """The shape of one row: ``(height, width, 3)`` or ``(features,)``."""
         return self._arrays[0].shape[1:]
 
+    def samples(self) -> list[Sample]:
+        """What the tables say of each row; read anew, as that takes more memory than the feed."""
+        return [sample for file in self._files for sample in read_samples(file)]
+
     def inputs(self) -> Iterator[np.ndarray]:
         """The rows of every batch, in the order of the epoch, without their classes."""
         return (self[index][0] for index in range(len(self)))
@@ -124,7 +128,7 @@ class ShardFeed(keras.utils.PyDataset):
                 )
 
     def __len__(self) -> int:
-        rows = len(self.samples)
+        rows = len(self.targets)
         return rows // self._batch_size if self._whole else -(-rows // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
@@ -162,8 +166,10 @@ class ShardFeed(keras.utils.PyDataset):
 
     def _read(self, rows: np.ndarray, draws: Draws, numbers: np.ndarray) -> np.ndarray:
         """Those of the batch's rows that have these numbers in it, but not yet mixed."""
-        places = zip(self._shard[rows[numbers]], self._row[rows[numbers]], strict=True)
-        sources = [self._arrays[shard][row] for shard, row in places]
+        wanted = rows[numbers]
+        shards = np.searchsorted(self._ends, wanted, side="right")
+        places = wanted - self._ends[shards]  # counted from the end of the shard, so below 0
+        sources = [self._arrays[at][row] for at, row in zip(shards, places, strict=True)]
         if draws.windows is None or self.on_device:
             return np.stack(sources)
         batch = np.empty((len(numbers), *(self._size or self.shape[:2]), 3), np.uint8)

@@ -82,7 +82,7 @@ def fit(
         state.kept = values(network.variables) if len(state.history) > 1 else []
     history = state.history[phase]
     earlier = [epoch for name in state.history if name != phase for epoch in state.history[name]]
-    measure = know_batches(compile_measure(network, recipe), val) if val.samples else None
+    measure = know_batches(compile_measure(network, recipe), val) if len(val) else None
 
     @cache
     def trainee_of(size: tuple[int, ...]) -> keras.Model:

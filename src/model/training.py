@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import params
 from model.agreement import (
     check_copies,
+    check_embedded,
     check_origin,
     check_parts,
-    check_pixels,
-    check_rows,
     check_sizes,
     check_steps,
 )
@@ -107,18 +106,16 @@ def open_feeds(
     # Val's batches are padded, so larger ones than train's would be mostly padding.
     watched = {"classes": classes, "batch_size": photos.batch_rows, "part": part, "padded": True}
     val_photos = ShardFeed([VAL], **watched, workers=workers)
-    if not photos.samples:
+    if not len(photos):
         raise StageError("no training photos in data/processed/train; run dvc repro")
     val_photos.expect(photos.shape)
     check_sizes(train, photos.shape[:2])
-    check_copies(photos.samples, PHOTOS[1])
+    check_copies(*PHOTOS)
     feeds = Feeds(photos, val_photos)
     if head_first:
         features = ShardFeed(FEATURES, **batches)
         val_features = ShardFeed([VAL_FEATURES], **watched)
-        check_rows(features.samples, photos.samples, FEATURES[0].parent)
-        check_rows(val_features.samples, val_photos.samples, VAL_FEATURES)
-        check_pixels([*photos.samples, *val_photos.samples], FEATURES_NOTE)
+        check_embedded([*FEATURES, VAL_FEATURES], [*PHOTOS, VAL], FEATURES_NOTE)
         val_features.expect(features.shape, remedy="dvc repro embed")
         feeds = Feeds(photos, val_photos, features, val_features)
     check_steps(train, feeds.steps())

@@ -87,6 +87,11 @@ def digest_of_rows(samples: Iterable[Sample]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
+def digest_of_shards(digests: Iterable[str]) -> str:
+    """A sha256 of the :func:`digest_of_rows` of shards, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
 def samples_file(file: Path) -> Path:
     """The CSV that belongs to the array ``file``."""
     return file.with_suffix(".csv")
@@ -135,6 +140,17 @@ def _write_rows(file: Path, rows: Iterator[np.ndarray], count: int) -> None:
 def list_shards(folder: Path) -> list[Path]:
     """The array files of a folder in shard order."""
     return sorted(folder.glob("shard-*.npy"))
+
+
+def paired_tables(folder: Path, other: Path) -> Iterator[tuple[list[Sample], list[Sample]]]:
+    """The rows of the shards of one name in two folders, one name at a time; none if it is absent.
+
+    Both folders' rows of a photo have one name, as its id decides on it.
+    """
+    for name in sorted({file.name for place in (folder, other) for file in list_shards(place)}):
+        files = folder / name, other / name
+        first, second = (read_samples(file) if file.is_file() else [] for file in files)
+        yield first, second
 
 
 def read_shard(file: Path) -> tuple[np.ndarray, list[Sample]]:

@@ -2,21 +2,30 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.agreement import (
     check_copies,
+    check_embedded,
     check_origin,
-    check_pixels,
-    check_rows,
     note_averages,
 )
 from model.recipe import TrainParams
 from model.section import ModelParams
-from photos.shards import Sample, digest_of_rows
+from photos.shards import (
+    Sample,
+    digest_of_rows,
+    digest_of_shards,
+    list_shards,
+    read_samples,
+    shard_file,
+    write_shard,
+)
 from stage import StageError
 from tiny_training import shipped
 
@@ -25,7 +34,8 @@ PHOTOS = [
     Sample("a" * 16, 1, "Audi", ""),
     Sample("b" * 16, 0, "Seat", ""),
 ]
-FEATURES = Path("data/features")
+OTHER = Sample("e" * 16, 0, "Audi", "")
+"""Of another shard."""
 
 
 @pytest.mark.parametrize(
@@ -59,13 +69,33 @@ def test_where_no_average_helps_the_note_says_so(capsys: pytest.CaptureFixture):
     assert "to the weights of the first step; set 0\n" in capsys.readouterr().out
 
 
-def test_what_belongs_together_passes():
-    check_copies(PHOTOS, Path("data/augmented"))
-    check_rows(PHOTOS[::-1], PHOTOS, FEATURES)
+def folder_of(folder: Path, *shards: list[Sample]) -> Path:
+    """A folder of shards with these rows, whose pixels nobody reads."""
+    for number, rows in enumerate(shards):
+        if rows:
+            write_shard(shard_file(folder, number), np.zeros((len(rows), 1), np.uint8), rows)
+    return folder
+
+
+def noted(folder: Path, photos: Sequence[Path], *, copies: object = 1) -> Path:
+    """A note that features in ``folder`` are of all rows in the folders ``photos``."""
+    files = [file for place in photos for file in list_shards(place)]
+    seen = digest_of_shards(digest_of_rows(read_samples(file)) for file in files)
+    note = folder / "features.json"
+    note.write_text(json.dumps({"copies": copies, "photos": seen}))
+    return note
+
+
+def test_what_belongs_together_passes(tmp_path: Path):
+    train = folder_of(tmp_path / "train", PHOTOS[::2], [OTHER])
+    copies = folder_of(tmp_path / "augmented", PHOTOS[1:2])
+    check_copies(train, copies)
+    features = folder_of(tmp_path / "features", PHOTOS[2::-2], [OTHER])
+    check_embedded([features, copies], [train, copies], noted(tmp_path, [copies, train]))
 
 
 @pytest.mark.parametrize(
-    "features",
+    "rows",
     [
         PHOTOS[:-1],
         [*PHOTOS, Sample("c" * 16, 0, "Seat", "")],  # of test, after another split
@@ -74,22 +104,42 @@ def test_what_belongs_together_passes():
     ],
     ids=["one is missing", "one is a stranger", "one had another label", "two changed sides"],
 )
-def test_features_of_other_photos_or_labels_are_refused(features):
-    with pytest.raises(StageError, match=r"data/features was computed for .* run dvc repro embed"):
-        check_rows(features, PHOTOS, FEATURES)
+def test_features_of_other_photos_or_labels_are_refused(tmp_path: Path, rows: list[Sample]):
+    photos = folder_of(tmp_path / "photos", PHOTOS)
+    features = folder_of(tmp_path / "features", rows)
+    words = rf"{features} was computed for .*: \d rows differ; run dvc repro embed"
+    with pytest.raises(StageError, match=words):
+        check_embedded([features], [photos], noted(tmp_path, [photos]))
+
+
+@pytest.mark.parametrize(
+    ("copies", "kept"), [(0, 1), (2, 3), (9, 4), ("all", 1), (None, 1)], ids=str
+)
+def test_features_may_be_of_some_copies_only(tmp_path: Path, copies: object, kept: int):
+    rows = [replace(PHOTOS[0], copy=number) for number in range(4)]
+    photos = folder_of(tmp_path / "photos", rows)
+    features = folder_of(tmp_path / "features", rows[:kept])
+    check_embedded([features], [photos], noted(tmp_path, [features], copies=copies))
+    fewer = folder_of(tmp_path / "fewer", rows[: kept - 1], [])
+    with pytest.raises(StageError, match="1 rows differ; run dvc repro embed"):
+        check_embedded([fewer], [photos], noted(tmp_path, [features], copies=copies))
 
 
 def test_features_are_of_pixels_in_whatever_order_they_come(tmp_path: Path):
-    note = tmp_path / "features.json"
     rows = [replace(sample, digest=f"{at:016x}") for at, sample in enumerate(PHOTOS)]
-    note.write_text(json.dumps({"photos": digest_of_rows(rows)}))
-    check_pixels(rows[::-1], note)
+    photos = folder_of(tmp_path / "photos", rows[::-1], [OTHER])
+    note = noted(tmp_path, [photos])
+    check_embedded([photos], [folder_of(tmp_path / "again", rows, [OTHER])], note)
     words = f"{tmp_path} was computed from earlier pixels of these photos, .* run dvc repro embed"
+    later = [*rows[:-1], replace(rows[-1], digest="f" * 16)]
     with pytest.raises(StageError, match=words):
-        check_pixels([*rows[:-1], replace(rows[-1], digest="f" * 16)], note)
+        check_embedded([photos], [folder_of(tmp_path / "later", later, [OTHER])], note)
+    note.write_text('{"copies": 1}')
+    with pytest.raises(StageError, match=words):
+        check_embedded([photos], [photos], note)
     note.write_text("[]")
-    with pytest.raises(StageError, match=words):
-        check_pixels(rows, note)
+    with pytest.raises(StageError, match="1 rows differ; run dvc repro embed"):
+        check_embedded([photos], [photos], note)
 
 
 def test_features_of_another_published_network_are_refused(tmp_path: Path):
@@ -109,6 +159,8 @@ def test_features_of_another_published_network_are_refused(tmp_path: Path):
     [Sample("c" * 16, 2, "Seat", ""), replace(PHOTOS[1], label="Seat")],
     ids=["of no photo", "of a photo whose label was mended"],
 )
-def test_a_copy_that_belongs_to_no_photo_is_refused(copy: Sample):
+def test_a_copy_that_belongs_to_no_photo_is_refused(tmp_path: Path, copy: Sample):
+    train = folder_of(tmp_path / "train", PHOTOS[::2])
+    copies = folder_of(tmp_path / "augmented", [PHOTOS[1], copy])
     with pytest.raises(StageError, match=r"copies of 1 photos that are not in train, or have"):
-        check_copies([*PHOTOS, copy], Path("data/augmented"))
+        check_copies(train, copies)
