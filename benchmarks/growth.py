@@ -122,6 +122,7 @@ def measure(size: int) -> dict[str, Cost]:
         data={"photos": f"photos-{size}"},
         preprocess={"size": list(SHAPE)},
         augment={"copies": 3},
+        embed={"copies": 3},
         model={"threads": joblib.cpu_count()},
     )
     for made in ("data", "metrics", ".cache"):

@@ -5,7 +5,7 @@
 Uses the photos in data/ and the network of the bundle in models/, whose backbone is frozen (real
 photographs and pretrained weights work the same way, slower). On cached features the head is fitted
 as the train stage does it, with its looks at val, checkpoints and curves; the ordinary way is
-Keras's ``fit`` with looks at val. Both start from the same head, see the same photos as often, and
+Keras's ``fit`` with looks at val. Both start from the same head, see as many photos, and
 compute as Keras does by itself, in float32. Ends with an error if their top-1 on val and test
 together differs by more than half a point. About 5 minutes on 2 cores for the demo.
 """

@@ -42,7 +42,7 @@ start = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 own = [0]
 def watch():
-    with contextlib.suppress(OSError, IndexError):  # until there is no such process, or no memory
+    with contextlib.suppress(OSError, StopIteration):  # once it has ended, or is about to
         while True:
             with open(f"/proc/{process.pid}/status") as status:
                 own.append(int(next(line for line in status if "RssAnon" in line).split()[1]))

@@ -138,10 +138,13 @@ def known_plan(root: Path, changes: Values, photos: int) -> Plan:
 
 def measure(root: Path, changes: Values, photos: int) -> Cost:
     """Two short runs, two epochs of each size: the second of these counts, the first compiles."""
-    values = params_with(changes)["train"]
+    document = params_with(changes)
+    values = document["train"]
     before, trained, rows, gaps = [], [], [], []
     many = min(MOST_COPIES, max(1, round(TRIAL_ROWS / photos) - 1))
-    few = min(1, many - 1)
+    # With as many features as there will be, or they would seem to cost more with every copy.
+    embedded = document["embed"]["copies"] if document["model"]["weights"] != "none" else 0
+    few = min(max(1, embedded), many - 1)
     for copies in (few, many):
         trial = {"augment.copies": copies, "train.finetune_epochs": 2 * len(values["sizes"])}
         trial |= {"train.patience": 0, "train.head_epochs": 3}
@@ -224,9 +227,11 @@ def epochs_of(lines: list[tuple[float, str]]) -> list[tuple[float, str, float | 
     return found
 
 
-def clear(root: Path) -> None:
-    """Deletes what earlier runs made and stages would keep, or go on from."""
-    for name in ("data/augmented", "data/features", "data/records/augment", "data/records/embed"):
-        shutil.rmtree(root / name, ignore_errors=True)
+def clear(root: Path, *stages: str) -> None:
+    """Deletes what earlier runs made and stages would keep, or go on from; by default all of it."""
+    made = {"augment": ["data/augmented"], "embed": ["data/features"]}
+    for stage in stages or made:
+        for name in (*made[stage], f"data/records/{stage}"):
+            shutil.rmtree(root / name, ignore_errors=True)
     for name in ("models/vehicle", ".checkpoints"):
         shutil.rmtree(root / name, ignore_errors=True)
