@@ -3,13 +3,19 @@
     python benchmarks/operations.py [--batches 8] [--name operations]
 
 Both take the same number of SGD steps on the same random photos, with the threads of params.yaml.
-Then ours in bfloat16 is compared with ours in float32. The first round, which traces, does not
-count. Three minutes on 2 cores.
+Then ours in bfloat16 is compared with ours in float32, ours compiled by XLA (``train.xla: true``)
+with ours as shipped, and ours in float32 with itself in a process in which TensorFlow does not use
+oneDNN (which it leaves out by default on processors without AVX512-VNNI). The first round, which
+traces, does not count. bfloat16 is left out where the processor does not multiply it by itself.
+Six minutes on 2 cores, three without bfloat16.
 """
 
 import argparse
 import contextlib
+import multiprocessing
+import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +25,7 @@ from measure import alternate, record, speedup
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import params
-from model.runtime import start
+from model.runtime import ONEDNN, start
 from model.section import ModelParams
 
 CLASSES, BATCH = 30, 32
@@ -37,22 +43,69 @@ def main() -> None:
     options = parser.parse_args()
     batches = options.batches
     start(threads=params.load("model", ModelParams).threads)
+    from model.environment import best_precision
 
     ratios, figures = {}, {}
-    for name, case in CASES.items():
+    by_itself = best_precision() == "mixed_bfloat16"
+    cases = {name: case for name, case in CASES.items() if by_itself or case[1] == "float32"}
+    for name, case in cases.items():
         seconds = alternate(
             {key: learner(*case, batches, ours=key == "ours") for key in ("keras", "ours")}
         )
         ratios[name] = speedup(seconds["ours"], seconds["keras"])
         for key, each in seconds.items():
             figures[f"{name}, {key}, photos/s"] = round(batches * BATCH / np.median(each), 1)
-    precisions = [name for name in CASES if name.startswith("the demo's")]
-    seconds = alternate({name: learner(*CASES[name], batches, ours=True) for name in precisions})
-    ratios["the demo's, bfloat16 over float32"] = speedup(*map(seconds.get, reversed(precisions)))
+    precisions = [name for name in cases if name.startswith("the demo's")]
+    if by_itself:
+        seconds = alternate(
+            {name: learner(*CASES[name], batches, ours=True) for name in precisions}
+        )
+        ratios["the demo's, bfloat16 over float32"] = speedup(
+            *map(seconds.get, reversed(precisions))
+        )
+    for name in precisions:
+        seconds = alternate(
+            {
+                key: learner(*CASES[name], batches, ours=True, xla=key == "XLA")
+                for key in ("", "XLA")
+            }
+        )
+        ratios[f"{name}, with XLA over without"] = speedup(
+            seconds["XLA"], seconds[""], note="so it is off as shipped"
+        )
+    here = learner(*CASES[precisions[0]], batches, ours=True)
+    with without_onednn(batches) as elsewhere:
+        seconds = alternate({"with": here, "without": elsewhere})
+    ratios[f"{precisions[0]}, with oneDNN over without"] = speedup(*seconds.values())
     record(options.name, ratios=ratios, figures=figures)
 
 
-def learner(shape: tuple[int, int], precision: str, batches: int, *, ours: bool):
+@contextlib.contextmanager
+def without_onednn(batches: int):
+    """Context with a function that takes the steps in a process without oneDNN."""
+    pool = ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), prepare_elsewhere, (batches,)
+    )
+    before, os.environ[ONEDNN] = os.environ[ONEDNN], "0"
+    with pool:
+        pool.submit(learn_elsewhere).result()  # the process starts here
+        os.environ[ONEDNN] = before
+        yield lambda: pool.submit(learn_elsewhere).result()
+
+
+_elsewhere = []
+
+
+def prepare_elsewhere(batches: int) -> None:
+    start(threads=params.load("model", ModelParams).threads)
+    _elsewhere.append(learner(*CASES["the demo's, float32"], batches, ours=True))
+
+
+def learn_elsewhere() -> None:
+    _elsewhere[0]()
+
+
+def learner(shape: tuple[int, int], precision: str, batches: int, *, ours: bool, xla: bool = False):
     """Returns a function that takes ``batches`` training steps."""
     import keras
 
@@ -67,7 +120,7 @@ def learner(shape: tuple[int, int], precision: str, batches: int, *, ours: bool)
     network.compile(
         sgd,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, dtype="float32"),
-        jit_compile=False,
+        jit_compile=xla,
     )
     random = np.random.default_rng(0)
     photos = random.uniform(0, 255, (BATCH, *shape, 3)).astype(np.float32)

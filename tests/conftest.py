@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 import photos.decode  # noqa: F401  # before anything imports cv2: it sets OpenCV's pixel limit
 import stage
 import tiny_bundle
-from model.runtime import KERNELS
+from model.runtime import KERNELS, ONEDNN
 from tiny_project import Project
 
 # The same examples on every run: a red test is somebody's change, not somebody's bad luck.
@@ -48,6 +48,7 @@ os.environ |= {
     "LC_ALL": "C.UTF-8",  # Git's messages are looked at
     "JAX_PLATFORMS": "cpu",
     "CUDA_VISIBLE_DEVICES": "-1",
+    ONEDNN: "1",  # as stages set it, also for tests that start TensorFlow themselves
     "DVC_GLOBAL_CONFIG_DIR": "/nonexistent",
     "DVC_SYSTEM_CONFIG_DIR": "/nonexistent",
     # Servers of tests are on this machine, whatever proxy there is.

@@ -126,6 +126,8 @@ def start(*, threads: int, seed: int = 0) -> None:
     for variable in THREADS:
         os.environ[variable] = str(threads)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX: memory as it is needed
+    if platform.machine() in ("x86_64", "AMD64"):  # else TensorFlow wants AVX512-VNNI for it
+        os.environ.setdefault(ONEDNN, "1")
     try:
         keras = import_quietly("keras")
     except ModuleNotFoundError as error:
@@ -166,8 +168,11 @@ THREADS = (
 INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Environment variables that limit oneDNN to older instructions; the first that is set counts."""
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""Environment variable that is 1 where TensorFlow computes with oneDNN, as it does here."""
+
 KERNELS = (
-    "TF_ENABLE_ONEDNN_OPTS",
+    ONEDNN,
     *INSTRUCTIONS,
     "ONEDNN_DEFAULT_FPMATH_MODE",
     "DNNL_DEFAULT_FPMATH_MODE",
@@ -195,8 +200,9 @@ FEATURES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 
 
 def kernel_variables(names: Sequence[str] = KERNELS) -> dict[str, str]:
-    """Those of these variables that are set, with their values."""
-    return {name: os.environ[name] for name in names if name in os.environ}
+    """Those of these variables that are set, with their values; not ``ONEDNN`` as it usually is."""
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    return {name: value for name, value in found.items() if (name, value) != (ONEDNN, "1")}
 
 
 def computes_with() -> dict[str, object]:

@@ -1,9 +1,11 @@
 """How Keras and TensorFlow are started."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +27,47 @@ def test_what_is_imported_on_the_side_is_left_out_and_stays_to_be_had(
 
     del sys.modules["large_package"]  # what is there already is not taken away
     assert runtime.import_quietly("large_package").found is aside
+
+
+@pytest.fixture
+def fake_torch(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """What ``start`` finds in place of PyTorch, Keras's backend."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras, torch = Mock(), Mock()
+    keras.backend.backend.return_value = "torch"
+    monkeypatch.setattr(runtime, "import_quietly", {"keras": keras, "torch": torch}.__getitem__)
+    return torch
+
+
+def test_thread_counts_are_those_of_the_params(
+    monkeypatch: pytest.MonkeyPatch, fake_torch: Mock
+) -> None:
+    """Another number of threads sums in another order, and so gives other bytes."""
+    for variable in runtime.THREADS:
+        monkeypatch.setenv(variable, "9")
+    runtime.start(threads=3)
+    assert {os.environ[variable] for variable in runtime.THREADS} == {"3"}
+    fake_torch.set_num_threads.assert_called_once_with(3)
+
+
+@pytest.mark.usefixtures("fake_torch")
+@pytest.mark.parametrize(
+    ("machine", "given", "expected"),
+    [("x86_64", None, "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
+)
+def test_tensorflow_computes_with_onednn_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, machine: str, given: str | None, expected: str | None
+) -> None:
+    for variable in (*runtime.KERNELS, *runtime.THREADS):  # so that all are restored
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    if given:
+        monkeypatch.setenv(runtime.ONEDNN, given)
+    monkeypatch.setattr(runtime.platform, "machine", lambda: machine)
+    runtime.start(threads=1)
+    assert os.environ.get(runtime.ONEDNN) == expected
+    told = {runtime.ONEDNN: given} if given else {}  # what is usual is no deviation
+    assert runtime.kernel_variables() == told
 
 
 def test_the_backend_itself_is_not_left_out(
