@@ -106,9 +106,10 @@ EXTRAS := requirements-dask requirements-gpu requirements-jax requirements-ray r
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
 # What was put into .venv by hand stays, unless another Python made it, it was made in another place, or
-# an installation into a new one broke off. (It needs pip, which a Python that was upgraded does not find there.)
+# an installation into a new one broke off. (A Python that was upgraded finds no pip there; uv puts none in.)
 CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
-	.venv/bin/python -c 'import pip; $(SUPPORTED)' && \
+	.venv/bin/python -c '$(SUPPORTED)' && \
+	{ .venv/bin/python -c 'import pip' || grep -q '^uv = ' .venv/pyvenv.cfg; } && \
 	[ "$$(. .venv/bin/activate && echo "$$VIRTUAL_ENV")" -ef .venv ]; } >/dev/null 2>&1 || echo --clear))
 
 # The stamps are written last, so an installation that broke off is made anew. Make would delete a stamp after Ctrl-C.
@@ -121,6 +122,7 @@ CLEAR = $(if $(STAMP_OF_ANOTHER),--clear,$(shell { \
 	@test ! -L .venv || { \
 		echo "error: .venv is a link to $$(readlink .venv), which would be $(if $(CLEAR),emptied,changed); remove the link" >&2; exit 1; }
 	$(if $(CLEAR),$(PYTHON) -m venv --clear .venv && echo unfinished > $@)
+	@.venv/bin/python -c 'import pip' 2>/dev/null || .venv/bin/python -m ensurepip >/dev/null
 	$(INSTALL) requirements.txt
 	@.venv/bin/python -c '$(WHERE)' > $@
 

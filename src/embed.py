@@ -76,8 +76,9 @@ def main() -> None:
     )
     note = model.origin()
     if shards:  # so that train can tell which rows have features, and recognise those of others
+        most = max(sample.copy for shard in shards for sample in shard.samples)
         seen = digest_of_shards(digest_of_rows(shard.samples) for shard in shards)
-        note |= {"copies": copies, "photos": seen}
+        note |= {"copies": most, "photos": seen}
     with new_file(NOTE) as file:
         file.write_text(json.dumps(note) + "\n")
     if model.weights == "none":

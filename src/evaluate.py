@@ -62,9 +62,9 @@ def main() -> None:
         ShardFeed(folders, classes, batch_size=evaluate.batch_size)
         for folders in ([VAL], [TEST], [VAL, TEST])
     )
-    val_logits, logits = np.split(look(network, both), [len(val.targets)])
     samples = test.samples()
     val_crops, crops = ([sample.crop for sample in rows] for rows in (val.samples(), samples))
+    val_logits, logits = np.split(look(network, both), [len(val.targets)])
     calibration = calibrate(
         val_logits,
         val.targets,

@@ -175,12 +175,12 @@ def progress(
             of = left = ""
             if total is not None:
                 of = f" of {total:,}"
-                left = f", {_duration((total - done) * (now - start) / done)} left"
+                left = f", {duration((total - done) * (now - start) / done)} left"
             rate = _rate(done, now - start)
             print(f"{label}: {done:,}{of} {unit}, {rate}{left}", file=log, flush=True)
     if closing:
         seconds = clock() - start
-        told = f"{label}: {done:,} {unit} in {_duration(seconds)} ({_rate(done, seconds)})"
+        told = f"{label}: {done:,} {unit} in {duration(seconds)} ({_rate(done, seconds)})"
         print(told, file=log, flush=True)
 
 
@@ -189,7 +189,7 @@ def _rate(count: int, seconds: float) -> str:
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)

@@ -79,7 +79,7 @@ def main() -> None:
     if not PREPARATION.is_file():  # which goes into the bundle, in the end
         raise StageError(f"no file {PREPARATION}; run dvc pull, or dvc repro preprocess")
     note_averages(train, feeds.steps())
-    refuse_uneven({feeds.photos.batch_rows, batch_size})
+    refuse_uneven({batch_size, *feeds.batch_rows()})
 
     work = identify()  # slow, so on one host it comes after all that may stop the run
     if changed := differences(environment, committed(ENVIRONMENT) or environment):

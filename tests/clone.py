@@ -84,6 +84,14 @@ class Clone:
         with (self.root / "data/tiny/labels.csv").open(newline="") as handle:
             return [tuple(row) for row in csv.reader(handle)][1:]
 
+    def sort_into_folders(self) -> None:
+        """Gives each class a folder of its own, in which its photos are."""
+        for path, label, *_ in self.labels():
+            folder = self.root / "data/classes" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.root / "data/tiny/photos" / path, folder / path)
+        self.set(data={"photos": "data/classes", "labels": "data/classes"})
+
     def set(self, **sections: dict) -> None:
         """Changes values of ``params.yaml``; a key of ``crop`` is given as a dict."""
         file = self.root / "params.yaml"

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,11 @@ def die(*_, **__) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def after(owner: object, name: str, times: int) -> None:
+def press_ctrl_c(*_, **__) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def after(owner: object, name: str, times: int, then: Callable[[], None] = die) -> None:
     """Lets a function work so many times, then kills."""
     plain, calls = getattr(owner, name), []
 
@@ -62,7 +67,7 @@ def after(owner: object, name: str, times: int) -> None:
         result = plain(*arguments, **options)
         calls.append(1)
         if len(calls) == times:
-            die()
+            then()
         return result
 
     setattr(owner, name, counted)
@@ -124,6 +129,16 @@ WAYS_TO_DIE = {
 }
 
 
+def interrupted() -> None:
+    """Trains, is interrupted within an epoch, and prints what is said then."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    after(ShardFeed, "__getitem__", 5, press_ctrl_c)
+    try:
+        train.run(train.main)
+    except SystemExit as stopped:
+        print(stopped)
+
+
 def in_child(work, *, killed: bool = False) -> None:
     """Runs ``work`` in a fork and checks how it ended."""
     sys.stdout.flush()
@@ -167,6 +182,9 @@ def main() -> None:
             for way, arrange in WAYS_TO_DIE.items():
                 print(f"KILLED {way}")
                 in_child(lambda arrange=arrange: (arrange(), train.main()), killed=True)
+                if way == "inside a later checkpoint":
+                    print("KILLED by Ctrl-C within an epoch")
+                    in_child(interrupted)
         print(f"WHOLE {name}")
         in_child(train.main)
 

@@ -17,12 +17,20 @@ import yaml
 from children import ended_well, running
 from model.runtime import start
 from stage import StageError
-from tiny_training import ROOT, set_params, shipped, write_shards
+from tiny_training import (
+    ROOT,
+    begin_with_known_head,
+    end_epochs_at_once,
+    set_params,
+    shipped,
+    write_shards,
+)
 
 start(threads=1)
 
 import keras  # noqa: E402
 
+import train  # noqa: E402
 from model import backbone  # noqa: E402
 from model.bundle import load_bundle, save_bundle  # noqa: E402
 from model.devices import join_hosts, reading_threads, refuse_on_gpus, refuse_uneven  # noqa: E402
@@ -79,18 +87,79 @@ def hosts(count: int) -> dict[str, str]:
     return {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
 
 
-def trained_elsewhere(root: Path, backend: str) -> tuple[Path, str]:
+def trained_elsewhere(root: Path, backend: str, weights: Path) -> tuple[Path, str]:
     """Trained, evaluated and asked about ``PIXELS`` where TensorFlow cannot be imported.
 
     Returns the folder and what was printed.
     """
     prepared(root, test=True)
+    prepared_from_weights(root.with_name("pretrained"), weights / "models/pretrained/own.keras")
     save_here(root)
     np.save(root / "pixels.npy", PIXELS)
     with training(root, "hide", "stop", backend=backend) as process:
         printed = ended_well(process)
     assert "evaluate: top-1" in printed
     return root, printed
+
+
+FROM_WEIGHTS = {
+    "head_epochs": 1,
+    "finetune_epochs": 1,
+    "finetune_from": "conv2",
+    "batchnorm": "frozen",
+    "accumulate": 2,
+    "clip_norm": 1.0,
+    "class_balance": 0.5,
+    "weight_decay": 0.01,
+    "dropout": 0.0,
+}
+"""A recipe for both phases, whose knobs Keras computes in each backend's own way."""
+
+
+def prepared_from_weights(root: Path, weights: Path | None = None) -> Path:
+    """A project to train in from pretrained weights, those of another one or new ones."""
+    prepared(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        own = Path("models/pretrained/own.keras")
+        own.parent.mkdir(parents=True)
+        if weights:
+            shutil.copyfile(weights, own)
+        else:
+            patch.setitem(backbone.BLOCKS, "resnet18", (1, 0, 0, 0))
+            network = backbone.build_backbone("resnet18", shape=(40, 40))
+            for layer in network.layers:
+                if layer.name.endswith("2_bn"):  # begins at zero, so that nothing before it learns
+                    layer.gamma.assign(np.full(layer.gamma.shape, 0.7, np.float32))
+            network.save(own)
+        set_params(model={"weights": str(own)}, train=FROM_WEIGHTS)
+    return root
+
+
+@pytest.fixture(scope="module")
+def from_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained from pretrained weights with TensorFlow."""
+    root = prepared_from_weights(tmp_path_factory.mktemp("from") / "weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setitem(backbone.BLOCKS, "resnet18", (1, 0, 0, 0))
+        end_epochs_at_once(patch.setattr)
+        begin_with_known_head(train, patch.setattr)
+        train.main()
+    return root
+
+
+def learns_alike_here(root: Path, here: Path) -> bool:
+    """Whether from the same weights a project learnt what another one did."""
+    first = load_bundle(here / "models/vehicle")[0]
+    theirs = load_bundle(root / "models/vehicle")[0]
+    still = keras.saving.load_model(here / "models/pretrained/own.keras")
+    for one, other in zip(first.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5, err_msg=one.path)
+    kernel = next(weight for weight in first.weights if weight.path.endswith("2_conv/kernel"))
+    before = next(weight for weight in still.weights if weight.path == kernel.path)
+    assert np.abs(np.array(kernel) - np.array(before)).max() > 1e-3  # there was something to learn
+    return True
 
 
 def save_here(root: Path) -> None:
@@ -122,9 +191,11 @@ def predicts_alike_here(root: Path, bundle: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def trained_with_jax(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trained_with_jax(
+    tmp_path_factory: pytest.TempPathFactory, from_weights: Path
+) -> tuple[Path, str]:
     pytest.importorskip("jax", reason="JAX is not installed (requirements-jax.txt)")
-    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax")
+    return trained_elsewhere(tmp_path_factory.mktemp("alone") / "run", "jax", from_weights)
 
 
 @pytest.fixture
@@ -134,6 +205,10 @@ def alone(trained_with_jax: tuple[Path, str]) -> Path:
 
 def test_a_bundle_trained_without_tensorflow_predicts_the_same_with_it(alone: Path):
     assert predicts_alike_here(alone, "models/vehicle")
+
+
+def test_from_the_same_weights_jax_learns_what_tensorflow_does(alone: Path, from_weights: Path):
+    assert learns_alike_here(alone.with_name("pretrained"), from_weights)
 
 
 def test_a_bundle_saved_with_tensorflow_predicts_the_same_without_it(alone: Path):
@@ -166,13 +241,19 @@ def test_on_val_every_photo_counts_once(alone: Path):
 
 def test_two_processes_learn_what_one_does_with_the_merged_batch(alone: Path, tmp_path: Path):
     root = prepared(tmp_path / "two")
-    variables = hosts(2)
-    with (
-        training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="0") as first,
-        training(root, "hide", backend="jax", **variables, JAX_PROCESS_ID="1") as second,
-    ):
-        assert "network 1/1" in ended_well(first)
-        assert "network 1/1" not in ended_well(second)  # one process reports
+    started = root / "train.py"
+    started.write_text(
+        "import runpy, sys; sys.argv[1:] = ['hide']; "
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    program = "import sys, train_distributed as t; t.SCRIPT = sys.argv.pop(1); t.run(t.main)"
+    command = [sys.executable, "-c", program, str(started), "--processes", "2"]
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    with running(command, cwd=root, env=environment) as both:
+        printed = ended_well(both)
+    assert printed.count("trained on 2 devices") == 2
+    assert printed.count("network 1/1") == 1  # one process reports
     one, two = (load_bundle(folder / "models/vehicle")[0] for folder in (alone, root))
     for ours, theirs in zip(two.get_weights(), one.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -298,8 +379,9 @@ def test_hosts_that_do_not_meet_are_one_clear_line(
 @pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed here"
 )
-def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path):
-    root, printed = trained_elsewhere(tmp_path / "torch", "torch")
+def test_pytorch_trains_evaluates_and_predicts_alike(tmp_path: Path, from_weights: Path):
+    root, printed = trained_elsewhere(tmp_path / "torch", "torch", from_weights)
+    assert learns_alike_here(root.with_name("pretrained"), from_weights)
     assert "the same bytes" in printed  # also where the run was stopped on the way
     assert "the same photos" in printed  # by the device as by threads
     assert predicts_alike_here(root, "models/vehicle")

@@ -222,12 +222,7 @@ def test_the_demo_is_rendered_when_the_params_point_at_it(clean: Clone):
 
 
 def test_a_folder_per_class_is_named_twice(clean: Clone):
-    rows = clean.labels()
-    for path, label, *_ in rows:
-        file = clean.root / "data/classes" / label / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes((clean.root / "data/tiny/photos" / path).read_bytes())
-    clean.set(data={"photos": "data/classes", "labels": "data/classes"})
+    clean.sort_into_folders()
     assert clean.repro() == ALL
     assert clean.repro() == NONE
 

@@ -173,6 +173,13 @@ def test_each_row_of_features_is_that_of_its_photo(stages: Stages, copies: int) 
     assert compared > 4 * (1 + copies)
 
 
+def test_a_limit_above_the_copies_that_there_are_changes_nothing(stages: Stages) -> None:
+    stages.changes["embed"] = {"copies": 2}
+    before = stages.run()
+    stages.changes["embed"] = {"copies": 9}
+    assert stages.run() == before
+
+
 def test_a_changed_label_changes_tables_alone(stages: Stages) -> None:
     before = stages.run()
     path = next(row["path"] for row in stages.project.manifest() if row["split"] == "train")

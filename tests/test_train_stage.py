@@ -23,7 +23,14 @@ import train
 from children import ended_well, running
 from fingerprint import imported_files
 from model.runtime import start
-from photos.shards import read_shard, write_shard
+from photos.shards import (
+    digest_of_rows,
+    digest_of_shards,
+    list_shards,
+    read_samples,
+    read_shard,
+    write_shard,
+)
 from stage import StageError
 from tiny_project import refusal
 from tiny_training import (
@@ -44,6 +51,7 @@ from model import (  # noqa: E402
     backbone,
     bundle,
     checkpoints,
+    devices,
     environment,
     fitting,
     selection,
@@ -104,12 +112,14 @@ def test_a_run_killed_anywhere_ends_in_the_bytes_of_an_undisturbed_one(tmp_path:
         ["head: 2", "network: 1"],
         ["head: 2", "network: 2"],
         ["head: 2", "network: 2"],
+        ["head: 2", "network: 2"],
         ["head: 2", "network: 3"],
         ["head: 2", "network: 4"],
         ["head: 2", "network: 5"],
         ["head: 2", "network: 5"],
         ["head: 2", "network: 5"],
     ]
+    assert "stopped in epoch 3 of 6 (network); run the same command again to go on" in text
     assert "network 5/6" in runs[0]
     assert "network 6/6" not in text  # patience ended it, also in runs that went on from there
     undisturbed = digests(tmp_path / "undisturbed")
@@ -212,6 +222,30 @@ def test_a_lost_loss_stops_with_advice_and_leaves_the_last_good_epoch(
     assert "lower train.lr" in text
     assert not (shards / "models/vehicle").exists()
     assert list((shards / ".checkpoints").glob("*.npz"))
+
+
+@pytest.mark.usefixtures("eager", "shards")
+def test_a_terminal_shows_an_epoch_that_a_lost_loss_ends_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    plain, ended = ShardFeed.__getitem__, fitting._Watch.on_train_batch_end
+    batches = []
+
+    def spoilt(feed: ShardFeed, index: int):
+        x, y, *weight = plain(feed, index)
+        return x, y + np.float32(np.nan), *weight
+
+    def counted(watch: object, batch: int, logs: dict | None = None) -> None:
+        batches.append(batch)
+        ended(watch, batch, logs)
+
+    monkeypatch.setattr(ShardFeed, "__getitem__", spoilt)
+    monkeypatch.setattr(fitting._Watch, "on_train_batch_end", counted)
+    monkeypatch.setattr(fitting._Watch, "EVERY", 2)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert "the loss is no longer finite in epoch 1" in refusal(train.main)
+    assert batches == [0, 1]  # of five
+    assert re.search(r"epoch 1: .* \d+/40 .* photos/s", capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("eager")
@@ -381,7 +415,9 @@ def test_photos_a_second_are_those_that_were_shown_and_in_no_output_of_the_stage
     monkeypatch.setattr(fitting, "time", a_second_each)
     set_params(train={"batch_size": 15, "finetune_epochs": 2})
     train.main()
-    assert capsys.readouterr().out.count(" 30 photos/s") == 2  # of 40, in whole batches
+    first, last = re.findall(r"(?<=  )30 photos/s.*", capsys.readouterr().out)
+    assert first == "30 photos/s  1.0 s left"  # of 40, in whole batches
+    assert last == "30 photos/s"
     assert rates(Path()) == [["0", "30.0"], ["1", "30.0"]]
     logged = [file for file in Path("metrics/train").rglob("*") if file.is_file()]
     assert logged
@@ -650,6 +686,27 @@ def test_where_there_are_few_photos_val_is_not_filled_up_beyond_a_batch_of_them(
     assert of_photos == of_val == photos < 4096
 
 
+@pytest.mark.usefixtures("nothing_hashed")
+def test_devices_have_to_share_the_batches_of_the_head_too(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own = Path("models/pretrained/own.keras")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"weights")
+    set_params(model={"weights": str(own)}, train={"head_epochs": 1, "batch_size": 32})
+    shutil.rmtree(shards / "data/features/augmented")
+    note = json.loads(training.FEATURES_NOTE.read_text())
+    files = [file for folder in (training.PHOTOS[0], training.VAL) for file in list_shards(folder)]
+    seen = digest_of_shards(digest_of_rows(read_samples(file)) for file in files)
+    training.FEATURES_NOTE.write_text(json.dumps(note | {"copies": 0, "photos": seen}))
+
+    def told(rows: set[int]) -> None:
+        raise StageError(f"shared: {sorted(rows)}")
+
+    monkeypatch.setattr(devices, "refuse_uneven", told)
+    assert refusal(train.main) == "error: shared: [20, 32]"  # 20 rows of features, 32 of 40 photos
+
+
 @pytest.mark.usefixtures("shards")
 def test_weights_that_went_missing_are_one_line():
     set_params(model={"weights": "models/pretrained/gone.keras"})
@@ -708,7 +765,7 @@ def test_features_of_other_photos_are_refused(shards: Path, name: str, told: str
     features, (first, *others) = read_shard(file)
     write_shard(file, np.array(features), [replace(first, photo_id="f" * 16), *others])
     text = refusal(train.main)
-    assert f"{told} was computed for other photos or labels than train now has" in text
+    assert f"{told} was computed for other photos, labels or shards than train now has" in text
     assert "run dvc repro embed" in text
 
 
@@ -728,14 +785,14 @@ def test_features_of_other_pixels_of_the_same_photos_are_refused(shards: Path, n
 
 
 @pytest.mark.usefixtures("eager", "shards")
-def test_features_that_nobody_needs_are_neither_read_nor_a_reason_to_start_afresh(
+def test_what_nobody_learns_from_is_neither_read_nor_a_reason_to_start_afresh(
     monkeypatch: pytest.MonkeyPatch,
 ):
     told = []
     files_below = checkpoints.files_below
 
     def watched(folders: Sequence[Path]) -> list[Path]:
-        told.append(any(Path("data/features") in folder.parents for folder in folders))
+        told.append({folder.parts[1] for folder in folders})
         return files_below(folders)
 
     monkeypatch.setattr(checkpoints, "files_below", watched)
@@ -748,7 +805,7 @@ def test_features_that_nobody_needs_are_neither_read_nor_a_reason_to_start_afres
     for file in Path("data/features").rglob("shard-*.npy"):
         file.write_bytes(b"of a stage that broke off")
     train.main()
-    assert told == [True, False]
+    assert told == [{"features"}, {"processed", "augmented"}]
 
 
 @pytest.mark.usefixtures("shards")

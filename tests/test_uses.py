@@ -103,13 +103,16 @@ def test_a_killed_experiment_goes_on_is_not_repeated_and_can_be_compared(clone: 
         assert any(title in name for name in json.loads(plots)["data"]), title
 
 
-def test_an_experiment_trains_a_head_on_kept_features(clone: Clone):
+def test_of_folders_of_classes_an_experiment_trains_a_head_on_kept_features(clone: Clone):
     weights = "models/pretrained/before.keras"
     shutil.copyfile(clone.root / "models/vehicle/model.keras", clone.root / weights)
-    changes = ("train.lr=0.01", "train.head_epochs=2", "train.finetune_epochs=0")
-    options = [word for change in changes for word in ("-S", change)]
-    run = clone.dvc("exp", "run", "-S", f"model.weights={weights}", *options)
-    assert stages_run(run.stdout) == ["embed", "train", "evaluate", "explain"]
+    clone.sort_into_folders()
+    clone.set(model={"weights": weights}, train={"head_epochs": 2, "finetune_epochs": 0})
+    assert clone.repro() == ALL
+    names = json.loads((clone.root / "models/vehicle/labels.json").read_text())
+    assert [name["label"] for name in names] == ["Audi One", "Seat One"]
+    run = clone.dvc("exp", "run", "-S", "train.lr=0.01")
+    assert stages_run(run.stdout) == ["train", "evaluate", "explain"]
     assert "head 2/2" in run.stdout
     assert "network 1" not in run.stdout
 

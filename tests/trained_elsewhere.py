@@ -5,10 +5,11 @@
 The device prepares batches, as on a GPU. ``hide`` makes TensorFlow impossible to import, as where
 it is not installed. Where there are test photos, it evaluates too. Where there is a ``pixels.npy``,
 the logits that the network has for it become ``vehicle.npy``, and those of the bundle in
-``tensorflow`` become ``tensorflow.npy``. With ``stop`` it trains with dropout, and threads prepare
-batches, in a copy of the folder, once undisturbed and once stopped after the first epoch, and
-prints whether both end in the same bytes, and whether the device makes the photos that threads
-make.
+``tensorflow`` become ``tensorflow.npy``. Where there is a folder ``../pretrained``, it is trained
+in as well, with threads that prepare batches and a head of known weights. With ``stop`` it trains
+with dropout, and threads prepare batches, in a copy of the folder, once undisturbed and once
+stopped after the first epoch, and prints whether both end in the same bytes, and whether the device
+makes the photos that threads make.
 """
 
 import contextlib
@@ -103,7 +104,7 @@ def main() -> None:
     import train
     from model import on_device
     from stage import run
-    from tiny_training import end_epochs_at_once, shrink_networks
+    from tiny_training import begin_with_known_head, end_epochs_at_once, shrink_networks
 
     train.start(threads=1)
     shrink_networks()
@@ -124,6 +125,14 @@ def main() -> None:
         for folder in (train.BUNDLE, Path("tensorflow")):
             network, _ = load_bundle(folder)
             np.save(f"{folder.name}.npy", network.predict(np.load("pixels.npy"), verbose=0))
+    if Path("../pretrained").is_dir():
+        before = Path.cwd()
+        os.chdir("../pretrained")
+        plain = train.new_network
+        begin_with_known_head(train)
+        run(train.main)
+        train.new_network = plain
+        os.chdir(before)
     if "stop" in sys.argv:
         print("the same photos" if photos_alike() else "other photos")
         print("the same bytes" if goes_on_alike(train) else "other bytes")

@@ -108,8 +108,8 @@ def check_copies(photos: Path, copies: Path) -> None:
         strangers += len({(sample.photo_id, sample.label) for sample in copied} - known)
     if strangers:
         raise StageError(
-            f"{copies} has copies of {strangers} photos that are not in train, or have "
-            "another label there; run dvc repro augment"
+            f"{copies} has copies of {strangers} photos that are not in train, or have another "
+            "label or shard there; run dvc repro augment"
         )
 
 
@@ -125,8 +125,12 @@ def check_embedded(features: Sequence[Path], photos: Sequence[Path], note: Path)
 
     """
     noted = _noted(note)
-    copies = noted.get("copies")
-    most = copies if isinstance(copies, int) else 0
+    most = noted.get("copies")
+    if not isinstance(most, int):
+        raise StageError(
+            f"{note} does not say of which copies there are features, as one of an earlier "
+            "version; run dvc repro embed"
+        )
     embedded = []
     for folder, origin in zip(features, photos, strict=True):
         differing = 0
@@ -136,8 +140,8 @@ def check_embedded(features: Sequence[Path], photos: Sequence[Path], note: Path)
             embedded += [digest_of_rows(wanted)] if wanted else []
         if differing:
             raise StageError(
-                f"{folder} was computed for other photos or labels than train now has: "
-                f"{differing} rows differ; run dvc repro embed"
+                f"{folder} was computed for other photos, labels or shards than train now "
+                f"has: {differing} rows differ; run dvc repro embed"
             )
     if noted.get("photos") != digest_of_shards(embedded):
         raise StageError(

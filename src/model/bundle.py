@@ -123,6 +123,8 @@ def check_hash(folder: Path) -> str:
     file = folder / "model.keras"
     try:
         expected = (folder / "model.sha256").read_text(encoding="ascii").split()[0]
+        if not file.is_file():  # a pipe would be waited for
+            raise OSError("there is no such file")
         with file.open("rb") as handle:
             found = hashlib.file_digest(handle, "sha256").hexdigest()
     except (OSError, ValueError, IndexError) as error:

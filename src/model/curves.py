@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stage import StageError
+from stage import StageError, duration
 
 if TYPE_CHECKING:
     from dvclive import Live
@@ -41,8 +41,13 @@ class Curves:
             self._live.end()
             self._rates.end()
 
-    def reporter(self, name: str, epochs: int) -> Callable[[list[dict[str, float]], bool], None]:
-        """A function that :func:`model.fitting.fit` reports to."""
+    def reporter(
+        self, name: str, epochs: int, *, photos: int
+    ) -> Callable[[list[dict[str, float]], bool], None]:
+        """A function that :func:`model.fitting.fit` reports to; ``photos`` are those of an epoch.
+
+        The time left is that of all further epochs of the phase at the rate of the last one.
+        """
 
         def report(history: list[dict[str, float]], resumed: bool) -> None:
             if self._live is not None:
@@ -55,7 +60,9 @@ class Curves:
                     rate = figures.pop(RATE)
                     text = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
                     done = f"{name} {len(history)}/{epochs}"
-                    print(f"{done}  {text}  {rate:,.0f} photos/s", flush=True)
+                    more = epochs - len(history)
+                    left = f"  {duration(more * photos / rate)} left" if more else ""
+                    print(f"{done}  {text}  {rate:,.0f} photos/s{left}", flush=True)
 
         return report
 

@@ -122,13 +122,13 @@ def _look_for_first(host: str, port: int, number: int) -> None:
             time.sleep(0.2)
 
 
-def hosts() -> int:
-    """How many processes train together."""
+def this_process() -> tuple[int, int]:
+    """The number of this process, from 0 on, and how many train together."""
     if keras.backend.backend() != "jax":
-        return 1
+        return 0, 1
     import jax
 
-    return jax.process_count()
+    return jax.process_index(), jax.process_count()
 
 
 def from_first(content: bytes, part: tuple[int, int]) -> bytes:

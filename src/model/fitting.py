@@ -23,7 +23,7 @@ from model.compiling import (
     start_averages,
 )
 from model.curves import RATE, Curves
-from model.devices import hosts
+from model.devices import this_process
 from model.feed import ShardFeed
 from model.operations import quick
 from model.recipe import TrainParams, scaled
@@ -60,7 +60,7 @@ def fit(
         KeyboardInterrupt: training was interrupted; the message says how to continue.
 
     """
-    report = curves.reporter(phase, epochs)
+    report = curves.reporter(phase, epochs, photos=len(train) * train.batch_rows)
     state = checkpoints.state
     if state and state.phase != phase and phase in state.history:  # a later phase has begun
         report(state.history[phase], True)
@@ -261,12 +261,14 @@ class _Watch(keras.callbacks.Callback):
         super().__init__()
         self._epoch, self._total, self._rows = epoch, batches * batch_rows, batch_rows
         self._bar, self._one_at_a_time = None, Lock()
+        process, processes = this_process()
+        self._shown = process == 0 and sys.stderr.isatty()
         # Else, with JAX and PyTorch, Keras waits for the device after each batch. Of several hosts
         # all must stop at the same batch.
-        self.async_safe = hosts() == 1
+        self.async_safe = processes == 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:  # noqa: ARG002  # Keras passes it
-        if sys.stderr.isatty():
+        if self._shown:
             from tqdm import tqdm
 
             name = f"epoch {self._epoch + 1}"

@@ -41,9 +41,10 @@ class Start(NamedTuple):
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        """The folders that are read."""
+        """The folders from which is learnt."""
         features = (*FEATURES, VAL_FEATURES) if self.head_first else ()
-        return (*PHOTOS, VAL, *features)
+        photos = (*PHOTOS, VAL) if self.train.finetune_epochs else ()
+        return (*photos, *features)
 
 
 def load_start() -> Start:
@@ -72,6 +73,10 @@ class Feeds(NamedTuple):
     val_photos: "ShardFeed"
     features: "ShardFeed | None" = None
     val_features: "ShardFeed | None" = None
+
+    def batch_rows(self) -> set[int]:
+        """Rows of full batches, over all processes; fewer where there are fewer rows."""
+        return {feed.batch_rows for feed in (self.photos, self.features) if feed is not None}
 
     def steps(self) -> dict[str, int]:
         """Batches an epoch, by phase."""

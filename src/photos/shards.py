@@ -145,7 +145,7 @@ def list_shards(folder: Path) -> list[Path]:
 def paired_tables(folder: Path, other: Path) -> Iterator[tuple[list[Sample], list[Sample]]]:
     """The rows of the shards of one name in two folders, one name at a time; none if it is absent.
 
-    Both folders' rows of a photo have one name, as its id decides on it.
+    The rows of a photo have one name in both if both have as many shards: its id decides.
     """
     for name in sorted({file.name for place in (folder, other) for file in list_shards(place)}):
         files = folder / name, other / name

@@ -77,7 +77,7 @@ def folder_of(folder: Path, *shards: list[Sample]) -> Path:
     return folder
 
 
-def noted(folder: Path, photos: Sequence[Path], *, copies: object = 1) -> Path:
+def noted(folder: Path, photos: Sequence[Path], *, copies: int = 1) -> Path:
     """A note that features in ``folder`` are of all rows in the folders ``photos``."""
     files = [file for place in photos for file in list_shards(place)]
     seen = digest_of_shards(digest_of_rows(read_samples(file)) for file in files)
@@ -112,10 +112,8 @@ def test_features_of_other_photos_or_labels_are_refused(tmp_path: Path, rows: li
         check_embedded([features], [photos], noted(tmp_path, [photos]))
 
 
-@pytest.mark.parametrize(
-    ("copies", "kept"), [(0, 1), (2, 3), (9, 4), ("all", 1), (None, 1)], ids=str
-)
-def test_features_may_be_of_some_copies_only(tmp_path: Path, copies: object, kept: int):
+@pytest.mark.parametrize(("copies", "kept"), [(0, 1), (2, 3), (9, 4)])
+def test_features_may_be_of_some_copies_only(tmp_path: Path, copies: int, kept: int):
     rows = [replace(PHOTOS[0], copy=number) for number in range(4)]
     photos = folder_of(tmp_path / "photos", rows)
     features = folder_of(tmp_path / "features", rows[:kept])
@@ -138,7 +136,7 @@ def test_features_are_of_pixels_in_whatever_order_they_come(tmp_path: Path):
     with pytest.raises(StageError, match=words):
         check_embedded([photos], [photos], note)
     note.write_text("[]")
-    with pytest.raises(StageError, match="1 rows differ; run dvc repro embed"):
+    with pytest.raises(StageError, match=r"does not say of which copies .*; run dvc repro embed"):
         check_embedded([photos], [photos], note)
 
 

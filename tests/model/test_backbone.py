@@ -1,5 +1,7 @@
 """The networks against Keras's own, and the heads on top of them."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -25,14 +27,26 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.flo
         ("resnet101", 101, 2048),
         ("resnet152", 152, 2048),
         ("resnet50_v1.5", 50, 2048),
+        ("resnet101_v1.5", 101, 2048),
+        ("resnet152_v1.5", 152, 2048),
     ],
 )
-def test_a_backbone_is_as_deep_as_its_name_says(name: str, layers: int, features: int):
+def test_a_backbone_is_as_deep_as_its_name_says(
+    tmp_path: Path, name: str, layers: int, features: int
+):
     backbone = build_backbone(name, shape=(32, 48))
     weighted = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
     on_shortcuts = [layer for layer in weighted if layer.name.endswith("_0_conv")]
     assert len(weighted) - len(on_shortcuts) + 1 == layers  # and the fully connected layer
     assert backbone.output_shape == (None, features)
+
+    kept, file = backbone.get_weights(), tmp_path / "own.weights.h5"  # a local file works for each
+    backbone.save_weights(file)
+    for weight in backbone.weights:
+        weight.assign(keras.ops.ones_like(weight))
+    load_pretrained(backbone, str(file))
+    for ours, before in zip(backbone.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(ours, before)
 
 
 @pytest.mark.parametrize("name", ["notop.h5", "whole.h5", "whole.keras", "keras3.weights.h5"])
@@ -57,6 +71,15 @@ def test_a_published_network_that_changes_pixels_itself_is_refused(tmp_path):
     theirs.save(tmp_path / "own.keras")
     with pytest.raises(StageError, match=r"its layer rescaling.* changes pixels first"):
         load_pretrained(build_backbone("resnet50", shape=(32, 32)), str(tmp_path / "own.keras"))
+
+
+def test_weights_that_carry_code_are_refused(tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    code = keras.layers.Lambda(lambda pixels: pixels, output_shape=(32, 32, 3))(inputs)
+    outputs = build_backbone("resnet18", shape=(32, 32))(code)
+    keras.Model(inputs, outputs).save(tmp_path / "own.keras")
+    with pytest.raises(StageError, match=r"own\.keras does not hold weights .*[Ll]ambda"):
+        load_pretrained(build_backbone("resnet18", shape=(32, 32)), str(tmp_path / "own.keras"))
 
 
 def test_embed_and_train_both_begin_with_the_given_weights(tmp_path, monkeypatch):

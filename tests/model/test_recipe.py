@@ -141,6 +141,18 @@ def test_each_phase_warms_up_to_its_own_rate_and_comes_down(
     assert [float(row.split("\t")[1]) for row in rows] == pytest.approx([*head, *network])
 
 
+def test_half_precision_learns_about_as_much(learnt, monkeypatch: pytest.MonkeyPatch):
+    plain = keras.optimizers.LossScaleOptimizer
+    # The usual one overflows at first, and too few steps follow here to make up for it.
+    monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", partial(plain, initial_scale=128.0))
+    same = partial(learnt, dropout=0.0)  # which each precision draws in its own way
+    still, whole, half = (
+        np.concatenate([np.ravel(value) for value in same(**knobs)])
+        for knobs in ({"lr": 1e-6}, {}, {"precision": "mixed_float16"})
+    )
+    assert np.linalg.norm(half - whole) < 0.1 * np.linalg.norm(whole - still)
+
+
 def test_nothing_changed_learns_the_same(learnt):
     for ours, theirs in zip(learnt(), learnt.plain, strict=True):
         np.testing.assert_array_equal(ours, theirs)
