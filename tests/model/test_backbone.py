@@ -27,8 +27,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.flo
         ("resnet101", 101, 2048),
         ("resnet152", 152, 2048),
         ("resnet50_v1.5", 50, 2048),
-        ("resnet101_v1.5", 101, 2048),
-        ("resnet152_v1.5", 152, 2048),
     ],
 )
 def test_a_backbone_is_as_deep_as_its_name_says(
